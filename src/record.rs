@@ -81,12 +81,12 @@ pub const RECORD_HEADER: usize = 32;
 /// The length of a record in the journal is a multiple of this many bytes.
 pub const RECORD_ALIGN: usize = 8;
 
-/// How much more the log can take.
+/// How many more bytes the log has room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
     /// Bytes that the log has room for after all bodies that were submitted.
     pub bytes: u64,
-    /// True while the disk has no space for more than that. Otherwise there will be more room soon.
+    /// True while no further segment can be prepared because the disk is full. Otherwise there will be more room soon.
     pub is_full: bool,
 }
 
@@ -105,9 +105,9 @@ impl Room {
 /// The clock from which the append times of all later batches come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reclock {
-    /// What the clock says now, in microseconds since 1970.
+    /// What the new clock says at the beginning of the era, in microseconds since 1970.
     pub at_us: u64,
-    /// How it differs from the clock before it. `None` after a start, when nothing tells.
+    /// How the new clock differs from the previous one; `None` after a start, when that is unknown.
     pub jump: Option<Jump>,
 }
 
@@ -236,7 +236,7 @@ pub enum Found {
     Batches(Vec<(Filed, Bytes)>),
     /// The offset of the record found, or the end of the range.
     Offset(Offset),
-    /// There is no record before this offset, because a repair gave up those that were wanted.
+    /// The wanted records were dropped by a repair; holds the offset after the dropped ones.
     Gap(Offset),
 }
 

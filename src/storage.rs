@@ -1,14 +1,14 @@
-//! The journal on its threads: one appends and syncs, one does everything that may take longer.
+//! Runs the journal on two threads: `commit` appends and syncs, and `keep` does everything that may take longer.
 //!
 //! ```text
-//! loop ── entries ──► commit ── entries, safe ──► loop ── notes, images, questions ──► keep
+//! loop ── entries ──► commit ── durable entries ──► loop ── notes, images, queries ──► keep
 //!                        ◄─────────────── prepared segments ────────────────────────────┘
 //! ```
 //!
-//! The loop waits for neither. Everything goes by value through channels, and what the loop is to know wakes its poll.
-//! After a failed sync nobody knows what is on the disk, so nothing more may be acknowledged: the thread that notices
-//! it calls [`OnFailure`] at once. A shortage of descriptors or memory is no such failure: whatever the system refuses
-//! because of one is done again.
+//! The event loop waits for neither thread. Everything is passed by value through channels, and a message to the loop
+//! wakes its poll. After a failed fsync it is unknown what is durable, so nothing more may be acknowledged: the thread
+//! in which it failed calls [`OnFailure`] at once. A shortage of file descriptors or memory is not treated as a failed
+//! disk: the refused call is retried.
 
 mod checkpoints;
 mod clean;
@@ -37,30 +37,30 @@ use crate::record::{Body, BodyLen, Found, Note, Room, Unreadable};
 use crate::turn::Store;
 use space::Space;
 
-/// When what was written is made safe.
+/// When the log is synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
-    /// Before it is acknowledged.
+    /// Before entries are acknowledged.
     Always,
-    /// At most so long after it was acknowledged.
+    /// At most this long after entries were acknowledged.
     Interval(Duration),
 }
 
-/// What the journal of a node is to be.
+/// The configuration of a node's journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Where it is.
+    /// The folder of the journal.
     pub folder: PathBuf,
-    /// When it is made safe.
+    /// When the log is synced.
     pub sync: Sync,
-    /// Bytes that it may have: beyond them it takes no more records.
+    /// The limit on the total size of the journal's files, in bytes. At the limit, publishes are refused.
     pub disk_bytes: u64,
 }
 
-/// Ends the process because of a failed disk. It is given what failed, and why.
+/// Exits the process because the disk failed. The arguments are the operation that failed and its error.
 pub type OnFailure = fn(what: &str, cause: &io::Error) -> !;
 
-/// The log of a node on disk.
+/// The event loop's handle of the journal and its threads.
 #[derive(Debug)]
 pub struct Storage {
     work: Sender<Work>,
@@ -69,26 +69,26 @@ pub struct Storage {
     commit: Option<JoinHandle<()>>,
     keep: Option<JoinHandle<()>>,
     checkpoints: Checkpoints,
-    /// What the thread that keeps the books is to be told before anything else: to wake it for each turn would cost
-    /// more than what it does.
+    /// Notes that have not been sent to the keeper's thread yet. They are sent in batches, because waking the thread on
+    /// each turn would cost more than processing the notes, but always before any other task.
     notes: Vec<Note>,
     /// When the oldest of the notes was added; `None` when there are none.
     notes_since: Option<Instant>,
-    /// Answers that the loop has not taken yet.
+    /// Results of reads that the loop has not taken yet.
     found: VecDeque<(Lookup, Result<Found, Unreadable>)>,
     space: Space,
 }
 
-/// For the thread that commits.
+/// A message to the commit thread.
 #[derive(Debug)]
 enum Work {
     Body(Body),
-    /// It is time to sync.
+    /// Syncs what has been written.
     Sync,
     End,
 }
 
-/// For the thread that keeps the books.
+/// A message to the keeper's thread.
 #[derive(Debug)]
 enum Task {
     /// The results of applying the entries up to the mark.
@@ -102,19 +102,19 @@ enum Task {
     End,
 }
 
-/// For the loop.
+/// A message to the event loop.
 #[derive(Debug)]
 enum News {
-    /// A body, the end of the log behind it, and the bytes left in its segment.
+    /// A committed body, the end of the log after it, and the bytes left in its segment.
     Committed(Body, Mark, u32),
-    /// The next segment, of this number and size, is on its way to the thread that commits.
+    /// The next segment, with this number and size, has been sent to the commit thread.
     Prepared {
         number: u32,
         size: u32,
     },
     Read(Lookup, Result<Found, Unreadable>),
-    /// A checkpoint was made, or failed; true when only the predecessor of the newest checkpoint still needs some dead
-    /// segments.
+    /// A checkpoint was written, or failed. True when only the predecessor of the newest checkpoint still needs some
+    /// dead segments.
     Kept(bool),
     /// The bytes that a checkpoint would return to the file system.
     Freeable(u64),
@@ -124,11 +124,11 @@ enum News {
 }
 
 impl Storage {
-    /// Opens the journal of a folder, gives the node what is in it, and starts the threads. `wake` ends the wait of the
-    /// loop's poll; `on_failure` is called on any thread when the disk has failed.
+    /// Opens the journal in a folder, restores the node's state from it, and starts the threads. `wake` wakes the poll
+    /// of the event loop; `on_failure` is called on either thread when the disk has failed.
     ///
     /// # Errors
-    /// [`OpenError`]: one line for who started the node.
+    /// Returns [`OpenError`], which is displayed as one line for the operator.
     pub fn open(
         options: Options,
         identity: &Identity,
@@ -140,7 +140,7 @@ impl Storage {
         let shown = folder.display().to_string();
         let path = folder.clone();
         let disk = Folder::make(folder).map_err(OpenError::folder)?;
-        // Before it is taken, which leaves a file: somebody else's folder is left as it is.
+        // Checked before the lock is taken, because the lock leaves a file: a foreign folder must not be changed.
         journal::check_owner(&disk, identity)?;
         let disk = disk.take().map_err(OpenError::folder)?.ok_or(OpenError::Busy)?;
         room::warn_if_small(&path);
@@ -160,7 +160,7 @@ impl Storage {
         let committer = commit::Committer::new(started.writer, supplies, (tasks.clone(), news.clone()), on_failure);
         let commit = spawn("commit", move || committer.run(&for_commit, sync, wake)).map_err(OpenError::folder)?;
         let keeper = keep::Bookkeeper::new(started.keeper, end, (supply, news), on_failure);
-        // The lock of the folder is held for as long as this thread lives.
+        // `disk` holds the lock of the folder until this thread ends.
         let keep = spawn("keep", move || {
             keeper.run(&for_keep, wake);
             drop(disk);
@@ -171,17 +171,17 @@ impl Storage {
         Ok(Self { work, tasks, news: for_loop, commit, keep, checkpoints, notes, notes_since, found, space })
     }
 
-    /// Gives the thread that keeps the books something to do, behind what it was to be told.
+    /// Sends a task to the keeper's thread, after the notes that have not been sent yet.
     fn give(&mut self, task: Task) {
         planted!("journal asked before it is told", self.tell_notes(), ());
-        self.tasks.send(task).expect("the thread lives until it is told to end");
+        self.tasks.send(task).expect("the thread runs until it receives the task to end");
     }
 
     fn tell_notes(&mut self) {
         self.notes_since = None;
         if !self.notes.is_empty() {
             let notes = Task::Note(std::mem::take(&mut self.notes), self.checkpoints.given());
-            self.tasks.send(notes).expect("the thread lives until it is told to end");
+            self.tasks.send(notes).expect("the thread runs until it receives the task to end");
         }
     }
 }
@@ -189,11 +189,11 @@ impl Storage {
 impl Store for Storage {
     fn submit(&mut self, body: Body) {
         self.space.submit(BodyLen::of(&body.entries).in_journal() as u64);
-        self.work.send(Work::Body(body)).expect("the thread lives until it is told to end");
+        self.work.send(Work::Body(body)).expect("the thread runs until it receives the task to end");
     }
 
     fn take_committed(&mut self) -> Option<Body> {
-        // On an idle node no later notes push these out, and they may be the ones that make whole segments dead.
+        // On an idle node no later notes cause these to be sent, although they may make whole segments dead.
         if self.notes_since.is_some_and(|since| left(since + NOTES_WAIT).is_zero()) {
             self.tell_notes();
         }
@@ -245,8 +245,8 @@ impl Store for Storage {
     }
 
     fn close(&mut self, image: Vec<u8>) {
-        // First all entries, then the checkpoint, which must not name more than there is.
-        self.work.send(Work::End).expect("the thread lives until it is told to end");
+        // All entries are written before the checkpoint, which must not be ahead of the log.
+        self.work.send(Work::End).expect("the thread runs until it receives the task to end");
         join(self.commit.take());
         self.keep_image(image);
         self.give(Task::End);
@@ -254,26 +254,26 @@ impl Store for Storage {
     }
 }
 
-/// Says what a start has found.
+/// Logs what a start has found.
 fn tell<D: journal::Disk>(folder: &str, started: &Started<D>) {
     log::info!("journal {folder}: {} entries", started.last.index);
     let Cut { bytes, records } = started.cut;
     let is_marked = started.watermark.mark().is_some();
     if records > 0 && is_marked {
         log::info!(
-            "journal {folder}: cut {bytes} bytes with {records} unfinished records at its end, behind everything that \
+            "journal {folder}: cut {bytes} bytes with {records} unfinished records at its end, after everything that \
              was durable according to the watermark"
         );
     } else if records > 0 {
         log::warn!(
             "journal {folder}: cut {bytes} bytes with {records} unfinished records at its end; without a watermark \
-             nobody can tell whether they were acknowledged"
+             it is unknown whether they were acknowledged"
         );
     }
     if started.watermark == Watermarked::Lost {
         log::warn!(
-            "journal {folder}: the watermark was missing or damaged and was created anew; whether acknowledged records \
-             are missing at the end of the journal cannot be told"
+            "journal {folder}: the watermark was missing or damaged and was created anew; it is unknown whether \
+             acknowledged records are missing at the end of the log"
         );
     }
     if !started.mended.is_empty() {
@@ -282,10 +282,10 @@ fn tell<D: journal::Disk>(folder: &str, started: &Started<D>) {
     if started.is_restored {
         log::warn!(
             "journal {folder} was restored from a backup: records acknowledged after the backup are lost; every topic \
-             begins a new epoch, so that readers are told"
+             begins a new epoch, so that readers notice"
         );
     } else if started.is_lossy {
-        log::warn!("records that were acknowledged last may be lost, since not each was made safe (--sync interval)");
+        log::warn!("the last acknowledged records may be lost: they may not have been synced yet (--sync interval)");
     }
 }
 

@@ -18,8 +18,8 @@
 //!
 //! The parts of a create entry are present when its tag has the bit for parts. They are reserved for later versions,
 //! which can add to a new topic what this one does not know, such as its owner (part 1). This version writes no parts.
-//! It refuses an entry with one, and any other entry with a bit that does not belong to its kind, as that of a newer
-//! program, so that nothing of a topic is lost.
+//! It rejects an entry with a part, and any other entry with a tag bit that does not belong to its kind, as written by
+//! a newer program: ignoring the unknown content would lose a part of the topic's state.
 //!
 //! Numbers are big-endian; a varint has seven bits per byte, lowest first. A payload's checksum is not stored: the
 //! checksum of the journal record covers the payload, and decoding computes its own.
@@ -59,7 +59,7 @@ pub enum DecodeError {
     Newer,
 }
 
-/// Bytes of the time to which those of a body's entries are relative.
+/// Size in bytes of a body's base time, which the times of its entries are relative to.
 const BASE_TIME: usize = 8;
 
 /// The length of a body, known before it is encoded.
@@ -326,7 +326,7 @@ impl Reader<'_> {
     }
 }
 
-/// Returns the tag bits that an entry of this kind may have beside its kind.
+/// Returns the tag bits that an entry of this kind may have in addition to the bits of its kind.
 const fn bits_of(kind: u8) -> u8 {
     match kind {
         CREATE => PARTS,

@@ -15,7 +15,7 @@ pub fn put(out: &mut Vec<u8>, mut value: u64) {
 
 /// Returns the number of bytes that [`put`] appends.
 pub const fn len(value: u64) -> usize {
-    // A value of 0 takes a byte, as one of a single bit does.
+    // A value of 0 takes one byte, like a value of a single bit.
     let bits = (value | 1).ilog2().saturating_add(1);
     bits.div_ceil(7) as usize
 }

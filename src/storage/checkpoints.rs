@@ -1,20 +1,20 @@
-//! When a checkpoint is made: one rule for the daemon and the simulator.
+//! Decides when a checkpoint is due, with the same rule for the daemon and the simulator.
 
 use crate::journal::Mark;
 
-/// How far the log was given back, and how far the state was kept.
+/// The progress of commits and of checkpoints.
 #[derive(Debug)]
 pub struct Checkpoints {
-    /// Of the last entries that were given back.
+    /// The end of the last committed body.
     given: Mark,
-    /// Of the newest checkpoint, and the bytes of its state.
+    /// The point in the log that the newest checkpoint was taken at; `image_len` is the size of its state in bytes.
     kept: Mark,
     image_len: usize,
     /// Bytes that a checkpoint would return to the file system, as last reported.
     freeable: u64,
     /// True when the last checkpoint failed and should be retried.
     is_owed: bool,
-    /// Is one being made?
+    /// True while a checkpoint is being written.
     is_keeping: bool,
     /// True when only the predecessor of the newest checkpoint still needs some dead segments.
     holds_dead: bool,
@@ -27,12 +27,12 @@ impl Checkpoints {
         Self { given, kept, image_len, freeable: 0, is_owed: false, is_keeping: false, holds_dead: false }
     }
 
-    /// Entries up to there were given back.
+    /// Records that entries up to `mark` have been committed.
     pub const fn give_back(&mut self, mark: Mark) {
         self.given = mark;
     }
 
-    /// Of the last entries that were given back.
+    /// Returns the end of the last committed body.
     pub const fn given(&self) -> Mark {
         self.given
     }
@@ -47,9 +47,9 @@ impl Checkpoints {
         self.is_owed = true;
     }
 
-    /// Returns true when a checkpoint should be made: when so many segments have been filled since the last one that
-    /// the state is small against them; when it returns at least as many bytes to the file system as are written for
-    /// it; when the disk is full and it may free space; or when the last one failed. Never while one is being made.
+    /// Returns true when a checkpoint should be written: when the segments filled since the last one are large compared
+    /// with the state; when it would free at least as many bytes as it writes; when the disk is full and a checkpoint
+    /// may free space; or when the last one failed. Returns false while one is being written.
     pub const fn is_due(&self, has_space: bool, segment_bytes: u32) -> bool {
         let segments = self.given.place.segment.saturating_sub(self.kept.place.segment) as usize;
         let is_worth_it = segments > self.image_len * 4 / segment_bytes as usize;
@@ -60,16 +60,16 @@ impl Checkpoints {
         !self.is_keeping && (is_worth_it || gives_back || may_help || self.is_owed)
     }
 
-    /// One of a state of so many bytes is being made; where.
+    /// Begins a checkpoint with a state of `image_len` bytes. Returns the point in the log that it is taken at.
     pub const fn begin(&mut self, image_len: usize) -> Mark {
         (self.kept, self.image_len, self.is_keeping) = (self.given, image_len, true);
-        // The keeper reports again what another checkpoint would free once this one is made.
+        // The keeper reports what another checkpoint would free once this one is written.
         (self.freeable, self.is_owed) = (0, false);
         self.given
     }
 
-    /// Notes that a checkpoint was made, or failed. `holds_dead` is true when another one would make more dead segments
-    /// removable.
+    /// Records that a checkpoint was written, or failed. `holds_dead` is true when another checkpoint would allow more
+    /// dead segments to be removed.
     pub const fn end(&mut self, holds_dead: bool) {
         (self.is_keeping, self.holds_dead) = (false, holds_dead);
     }

@@ -1,5 +1,5 @@
 //! Schedules the cleaning of segments: on the keeper's thread, one piece at a time between its other tasks. Unless
-//! space is short, pauses leave most of the disk's throughput to others.
+//! space is short, pauses between the pieces leave most of the disk's throughput to other work.
 
 use std::io;
 use std::time::{Duration, Instant};

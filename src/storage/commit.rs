@@ -1,7 +1,7 @@
-//! The thread that appends and syncs. What comes in while it syncs is synced together.
+//! The commit thread: appends bodies to the log and syncs it. All bodies that arrive during a sync share the next sync.
 //!
-//! The loop submits a body only if there is room for it ([`super::space`]), in this segment or in the next one, which
-//! is then on its way.
+//! The loop submits a body only if there is room for it ([`super::space`]): in the current segment, or in the next one,
+//! which has then been prepared and sent to this thread.
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -11,17 +11,18 @@ use crate::journal::{DiskFile, Mark, NoRoom, Prepared, Writer, is_transient};
 use crate::limits::{COMMIT_TURNS_MAX, SEGMENT_BYTES, SHORTAGE_WAIT_LEAST, SHORTAGE_WAIT_MAX};
 use crate::record::Body;
 
-/// The end of the log, and whom to tell.
+/// The state of the commit thread.
 pub(super) struct Committer<F> {
     writer: Writer<F>,
-    /// The next segment, when it is ready.
+    /// Receives the next segment when it is prepared.
     supplies: Receiver<Prepared<F>>,
     tasks: Sender<Task>,
     news: Sender<News>,
     on_failure: OnFailure,
-    /// Has the next segment been asked for?
+    /// True when the next segment has been requested.
     is_asked: bool,
-    /// Written, but not safe yet, each with the end of the log and the room behind it.
+    /// Bodies that have been written but not synced, each with the end of the log after it and the bytes left in its
+    /// segment.
     written: Vec<(Body, Mark, u32)>,
 }
 
@@ -35,7 +36,7 @@ impl<F: DiskFile> Committer<F> {
         Self { writer, supplies, tasks, news, on_failure, is_asked: false, written: Vec::new() }
     }
 
-    /// Works until it is told to end.
+    /// Processes work until it receives [`Work::End`].
     pub(super) fn run(mut self, work: &Receiver<Work>, sync: Sync, wake: impl Fn()) {
         let mut due = None;
         loop {
@@ -90,12 +91,12 @@ impl<F: DiskFile> Committer<F> {
         if !self.is_asked && self.writer.is_half_full() {
             self.is_asked = true;
             let number = mark.place.segment + 1;
-            // Whoever is not there any more has ended the process.
+            // The keeper's thread ends before this one only when the process is exiting.
             let _ = self.tasks.send(Task::Prepare { number, size: SEGMENT_BYTES });
         }
     }
 
-    /// Goes on in the next segment.
+    /// Continues in the next segment.
     fn turn(&mut self, wake: &impl Fn()) {
         planted!("segment turned before the sync", self.sync(), ());
         self.release(wake);
@@ -120,8 +121,8 @@ impl<F: DiskFile> Committer<F> {
         }
     }
 
-    /// Repeats an attempt for as long as it fails for want of memory; entries stay in the writer's buffer until they
-    /// are written. Any other failure ends the process.
+    /// Repeats an attempt for as long as it fails because of a shortage of resources; entries stay in the writer's
+    /// buffer until they are written. Any other failure ends the process.
     fn patiently(&mut self, what: &str, mut attempt: impl FnMut(&mut Writer<F>) -> io::Result<()>) {
         let mut wait = SHORTAGE_WAIT_LEAST;
         let mut has_failed = false;
@@ -139,7 +140,7 @@ impl<F: DiskFile> Committer<F> {
         }
     }
 
-    /// Gives back what is done.
+    /// Reports the synced bodies to the loop as committed.
     fn release(&mut self, wake: &impl Fn()) {
         if self.written.is_empty() {
             return;

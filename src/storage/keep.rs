@@ -1,4 +1,5 @@
-//! The thread that does what takes long: indexes, checkpoints, filling segments, removing those that are dead.
+//! The keeper's thread does what takes long: it writes indexes and checkpoints, prepares segments, and removes dead
+//! ones.
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
@@ -11,7 +12,7 @@ use crate::limits::{CHECKPOINT_AGAIN, SEGMENT_AGAIN_US, SHORTAGE_PATIENCE};
 use crate::node::Lookup;
 use crate::record::{Unreadable, Wanted};
 
-/// The books, and whom to tell.
+/// The state of the keeper's thread.
 pub(super) struct Bookkeeper<D: Disk> {
     keeper: Keeper<D>,
     supply: Sender<Prepared<D::File>>,
@@ -19,19 +20,19 @@ pub(super) struct Bookkeeper<D: Disk> {
     on_failure: OnFailure,
     /// Number and size of the next segment to prepare, and when to try.
     wanted: Option<(u32, u32, Instant)>,
-    /// It, while that is done.
+    /// The segment that is being prepared.
     filling: Option<Preparation<D::File>>,
     has_space: bool,
     /// When to ask the loop for another checkpoint because the last one failed.
     keep_again: Option<Instant>,
     /// True from a checkpoint that failed to the next one that succeeds.
     checkpoint_failed: bool,
-    /// What the loop was last told that a checkpoint would free, in bytes.
+    /// Bytes that a checkpoint would free, as last reported to the loop.
     freeable: u64,
     /// The end of the part of the log whose notes have been received.
     noted: Mark,
     cleaner: Cleaner<D::File>,
-    /// When the system began to refuse calls for want of descriptors or memory; `None` when it does not.
+    /// When the current shortage of descriptors or memory began; `None` when there is none.
     shortage: Option<Instant>,
 }
 
@@ -62,8 +63,8 @@ impl<D: Disk> Bookkeeper<D> {
         }
     }
 
-    /// Processes tasks until it is told to end. Between them it fills the next segment and cleans others, piece by
-    /// piece.
+    /// Processes tasks until it receives the last one. Between tasks it fills the next segment and cleans others, piece
+    /// by piece.
     pub(super) fn run(mut self, tasks: &Receiver<Task>, wake: impl Fn()) {
         // Segments that the start found dead are reported too.
         self.tell_freeable(&wake);
@@ -84,7 +85,7 @@ impl<D: Disk> Bookkeeper<D> {
                     self.noted = mark;
                     self.cleaner.stir(!self.has_space);
                     self.tell_freeable(&wake);
-                    // What it removed may be the space that was missing.
+                    // The checkpoint may have freed the space that was missing for the next segment.
                     self.wanted = self.wanted.map(|(number, size, _)| (number, size, now()));
                 }
                 Ok(Task::Prepare { number, size }) => self.wanted = Some((number, size, now())),
@@ -118,8 +119,9 @@ impl<D: Disk> Bookkeeper<D> {
         }
     }
 
-    /// Makes a checkpoint. When that fails, the previous one stays in force, and a later state is requested from the
-    /// loop: by then this one may be older than the keeper's bookkeeping, which decides what is removed.
+    /// Writes a checkpoint. When that fails, the previous one remains valid, and a later state is requested from the
+    /// loop: this state cannot be used again, since it may then be older than the keeper's bookkeeping, by which
+    /// segments are removed.
     fn keep(&mut self, mark: Mark, image: &[u8]) {
         let kept = match self.keeper.sync_log(mark) {
             Err(error) if !is_transient(&error) => (self.on_failure)("cannot sync the journal", &error),
@@ -206,7 +208,7 @@ impl<D: Disk> Bookkeeper<D> {
         }
     }
 
-    /// Goes on with that by one piece.
+    /// Fills the next piece of the segment that is being prepared.
     fn fill(&mut self, wake: &impl Fn()) {
         let Some(filling) = self.filling.take() else { return };
         match self.keeper.fill_segment(filling) {
@@ -214,7 +216,7 @@ impl<D: Disk> Bookkeeper<D> {
             Ok(Progress::Ready(segment)) => {
                 self.wanted = None;
                 self.end_shortage();
-                // The thread that commits may have ended.
+                // The commit thread may have ended.
                 let (number, size) = (segment.number, segment.size);
                 let _ = self.supply.send(segment);
                 let _ = self.news.send(News::Prepared { number, size });
@@ -239,7 +241,7 @@ impl<D: Disk> Bookkeeper<D> {
         }
     }
 
-    /// Tells who has to know that there is space again, or none.
+    /// Reports to the loop, and to the log, when space for segments runs out or is available again.
     fn tell_space(&mut self, missing: Option<&io::Error>, wake: &impl Fn()) {
         if self.has_space == missing.is_none() {
             return;

@@ -1,4 +1,4 @@
-//! How large a journal's file system lets it become.
+//! Checks at the start whether the file system is large enough for a journal.
 
 use std::fs;
 use std::io;
@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::limits::DISK_BYTES_LEAST;
 use crate::types::Size;
 
-/// Returns how many bytes the files of a folder may have together: those that they have, and those that are free.
+/// Returns how large the files of a folder may become, in bytes: their current size and the free space.
 fn room(folder: &Path) -> io::Result<u64> {
     let mut used = 0;
     for entry in fs::read_dir(folder)? {
@@ -17,8 +17,8 @@ fn room(folder: &Path) -> io::Result<u64> {
     Ok(used + disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// Warns when the file system is too small for a journal, with what it has and what is needed. Such a journal works
-/// until the next segment does not fit, and then refuses publishes although most of the file system is free.
+/// Logs a warning when the file system is too small for a journal. Such a journal works until the next segment does not
+/// fit; then publishes are refused although most of the file system is free.
 pub(super) fn warn_if_small(folder: &Path) {
     match room(folder) {
         Ok(room) if room < DISK_BYTES_LEAST => log::warn!(
@@ -41,7 +41,8 @@ mod tests {
     fn what_a_folder_has_counts_as_room() {
         let folder = tempfile::tempdir().unwrap();
         let disk = rustix::fs::statvfs(folder.path()).unwrap();
-        // A sparse file: it counts with its length, and takes nothing that others who write meanwhile could change.
+        // A sparse file counts with its length and takes no blocks, so that concurrent writes of other processes cannot
+        // change the result.
         let length = disk.f_blocks * disk.f_frsize + 1;
         fs::File::create(folder.path().join("file")).unwrap().set_len(length).unwrap();
         assert!(room(folder.path()).unwrap() >= length);

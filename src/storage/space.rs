@@ -1,5 +1,5 @@
-//! What the loop knows of the room at the end of the log, so that it submits no body for which the thread that commits
-//! would have to wait for space.
+//! The loop's account of the room at the end of the log. With it, the loop submits no body for which the commit thread
+//! would have to wait for a segment.
 
 use std::collections::VecDeque;
 
@@ -10,54 +10,54 @@ use crate::record::{RECORD_ALIGN, RECORD_HEADER, Room};
 /// The room at the end of the log.
 #[derive(Debug)]
 pub(super) struct Space {
-    /// The segment of the last committed body, and the bytes left in it behind that body.
+    /// The segment of the last committed body; `left` is the number of bytes after that body in the segment.
     segment: u32,
     left: u32,
     /// Number and size of the newest segment that was prepared.
     prepared: (u32, u32),
-    /// The bytes that each submitted body takes that is not committed yet, and their sum.
+    /// The sizes in bytes of the submitted bodies that are not committed yet; `sum` is their total.
     submitted: VecDeque<u64>,
     sum: u64,
     /// True while the next segment cannot be prepared.
     is_full: bool,
 }
 
-/// Most bytes at the end of a segment that stay unused because the next body does not fit.
+/// The maximum number of bytes at the end of a segment that stay unused because the next body does not fit.
 const UNUSED_MAX: u64 = (BODY_BYTES_MAX + RECORD_HEADER + RECORD_ALIGN) as u64;
 
 impl Space {
-    /// Creates the account of a log that ends in this segment, with so many bytes left.
+    /// Creates the account of a log that ends in `segment`, with `left` bytes left in it.
     pub(super) const fn new(segment: u32, left: u32) -> Self {
         Self { segment, left, prepared: (segment, 0), submitted: VecDeque::new(), sum: 0, is_full: false }
     }
 
-    /// Notes that a body was submitted that takes so many bytes.
+    /// Records that a body of `bytes` bytes was submitted.
     pub(super) fn submit(&mut self, bytes: u64) {
         self.submitted.push_back(bytes);
         self.sum += bytes;
     }
 
-    /// Notes that the oldest submitted body is committed, with so many bytes left behind it in its segment.
+    /// Records that the oldest submitted body is committed, with `left` bytes after it in its segment.
     pub(super) fn commit(&mut self, segment: u32, left: u32) {
         let bytes = self.submitted.pop_front().expect("only what was submitted is committed");
         self.sum -= bytes;
         (self.segment, self.left) = (segment, left);
     }
 
-    /// Notes that a segment is ready.
+    /// Records that a segment is prepared.
     pub(super) const fn prepare(&mut self, number: u32, size: u32) {
         self.prepared = (number, size);
     }
 
-    /// Notes whether the next segment cannot be prepared.
+    /// Sets whether the preparation of the next segment fails for lack of space.
     pub(super) const fn set_full(&mut self, is_full: bool) {
         self.is_full = is_full;
     }
 
-    /// Returns how much room there is behind everything that was submitted.
+    /// Returns the room after everything that was submitted.
     pub(super) const fn room(&self) -> Room {
         let (number, size) = self.prepared;
-        // A segment that has been turned to is no longer the next one, even if its first body is not committed yet.
+        // Once the log has continued in the prepared segment, that segment is the current one and must not count twice.
         let next =
             if number > self.segment { (size as u64).saturating_sub(SEGMENT_OWN as u64 + UNUSED_MAX) } else { 0 };
         Room { bytes: (self.left as u64 + next).saturating_sub(self.sum), is_full: self.is_full }
@@ -76,14 +76,15 @@ mod tests {
     use super::*;
     use crate::limits::{SEGMENT_BYTES, SEGMENT_BYTES_FIRST};
 
-    /// Whatever is submitted while there is room finds some, wherever segments end, and whenever the loop is told.
+    /// Every body that is submitted within the reported room fits, wherever segments end and however late the loop
+    /// receives the messages of the threads.
     #[test]
     fn what_is_submitted_within_the_room_never_waits_for_a_segment_that_is_not_prepared() {
         for seed in 0..300 {
             let mut rng = Rng::with_seed(seed);
             let mut space = Space::new(1, SEGMENT_BYTES_FIRST);
-            // What the threads have: the segment and its room, the last one that is prepared, and what they have not
-            // told yet.
+            // The state of the threads: the current segment and its room, the last prepared segment, the work that is
+            // queued, and the messages that the loop has not received yet.
             let (mut segment, mut left, mut prepared) = (1, u64::from(SEGMENT_BYTES_FIRST), 1);
             let (mut work, mut told) = (VecDeque::new(), VecDeque::new());
             let mut turned = 0;

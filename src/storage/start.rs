@@ -1,4 +1,4 @@
-//! A start on what a folder holds: one way for the daemon, the simulator and the journal's own tests.
+//! Starts a node on the journal in a folder. The daemon, the simulator and the tests of the journal share this code.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -11,34 +11,34 @@ use crate::node::Node;
 use crate::record::{DecodeError, Entry, Note};
 use crate::types::{Offset, Size, TopicId, TopicName};
 
-/// A journal that is open.
+/// An open journal.
 #[derive(Debug)]
 pub struct Started<D: Disk> {
-    /// The end of the log, in a fresh segment, all of it safe.
+    /// Appends to the log, which continues in a fresh segment. Everything before is durable.
     pub writer: Writer<D::File>,
-    /// The books.
+    /// The bookkeeping of segments, indexes and checkpoints.
     pub keeper: Keeper<D>,
-    /// Where the log ended.
+    /// The end of the log that was found.
     pub last: Mark,
-    /// When to make the next checkpoint.
+    /// Decides when the next checkpoint is due.
     pub checkpoints: Checkpoints,
-    /// May acknowledged entries be missing, so that every log begins a new epoch?
+    /// True when acknowledged entries may be missing, so that every log begins a new epoch.
     pub is_lossy: bool,
     /// True when the folder was a backup: every log begins a new epoch, and entries after the backup are missing.
     pub is_restored: bool,
-    /// What a crash had left unfinished at the end of the log, and was cut.
+    /// The unfinished records at the end of the log that were cut off.
     pub cut: Cut,
-    /// What the folder said about how far the log was durable.
+    /// The watermark as it was found: how far the log was durable.
     pub watermark: Watermarked,
     /// One line about each lost or damaged file that was replaced or rebuilt.
     pub mended: Vec<String>,
 }
 
-/// Gives a fresh node what the folder holds and opens the log behind it, in a segment of so many bytes. `is_lazy` says
-/// that what will be acknowledged may not be safe.
+/// Restores the state of a fresh node from the folder and continues the log in a new segment of `segment_bytes` bytes.
+/// `is_lazy` is true when entries will be acknowledged before they are durable.
 ///
 /// # Errors
-/// [`OpenError`]: one line for who started the node.
+/// Returns [`OpenError`], which is displayed as one line for the operator.
 pub fn start<D: Disk>(
     disk: &D,
     identity: &Identity,
@@ -51,7 +51,7 @@ pub fn start<D: Disk>(
     let group = identity.node.index();
     let recovered = journal::recover(disk, group, &mut Fresh(node))?;
     node.finish_restore();
-    // It is there before the folder says that it has format 2, in which it must not be missing.
+    // The watermark is created before the folder is marked as format 2, in which a missing watermark counts as lost.
     let mut watermark =
         Watermark::open(disk).map_err(|cause| OpenError::Io { file: "the watermark".to_owned(), cause })?;
     if is_restored {
@@ -77,7 +77,7 @@ pub fn start<D: Disk>(
     node.continue_log(writer.mark().index);
     let mut kept = recovered.checkpoint;
     if is_restored {
-        // The new epochs are in no entry, only in the checkpoint. Once the folder is no backup any more, a second
+        // The new epochs are in no entry, only in the checkpoint. Once the folder is no longer a backup, a second
         // checkpoint replaces that of the backup, so that no later start falls back to the old epochs.
         let io = |cause: io::Error| OpenError::Io { file: "a checkpoint".to_owned(), cause };
         planted!("restore over before its checkpoint", (), journal::end_restore(disk).map_err(io)?);
@@ -92,7 +92,7 @@ pub fn start<D: Disk>(
     Ok(Started { writer, keeper, last, checkpoints, is_lossy, is_restored, cut, watermark, mended })
 }
 
-/// A node that serves nobody: it only takes on the state of a folder, for an inspection or a repair.
+/// A node that serves no clients: it only reads the state of a folder, for an inspection or a repair.
 #[derive(Debug)]
 pub struct Scratch {
     node: Node,
@@ -159,7 +159,7 @@ impl Salvage for Scratch {
     }
 }
 
-/// A node that is given its state back.
+/// A fresh node whose state is being restored.
 struct Fresh<'n>(&'n mut Node);
 
 impl State for Fresh<'_> {

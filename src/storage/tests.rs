@@ -1,4 +1,4 @@
-//! The thread that commits, on the disk of the journal's own test, with all its work laid out before it runs.
+//! Tests of the commit thread on the simulated disk of the journal's tests. All work is queued before the thread runs.
 
 #[path = "../../tests/support/disk.rs"]
 #[expect(dead_code, reason = "the test of the journal and the simulator use the rest")]
@@ -18,10 +18,10 @@ use crate::types::{Offset, TopicId, crc32};
 
 use disk::FakeDisk;
 
-/// Small, so that a run turns to several.
+/// Size of a segment in bytes; small, so that a run uses several.
 const SEGMENT: u32 = 16 << 10;
 
-/// What was given back so far, oldest first.
+/// Returns the bodies that were reported as committed so far, oldest first.
 fn given_back(news: &Receiver<News>) -> Vec<(Vec<Entry>, Mark)> {
     let entries = |news| if let News::Committed(body, mark, _) = news { Some((body.entries, mark)) } else { None };
     news.try_iter().filter_map(entries).collect()
@@ -47,7 +47,7 @@ fn times(entries: &[Entry]) -> Vec<u64> {
         .collect()
 }
 
-/// Only the entries, by the times that they carry.
+/// A state that only records the entries, by the times that they carry.
 #[derive(Default)]
 struct Times(Vec<u64>);
 
@@ -74,7 +74,7 @@ impl State for Times {
     }
 }
 
-/// The entries that a start finds.
+/// Returns the times of the entries that a start finds.
 fn found(disk: &FakeDisk) -> Vec<u64> {
     let mut found = Times::default();
     recover(disk, 0, &mut found).unwrap();
@@ -85,7 +85,7 @@ fn on_failure(what: &str, cause: &std::io::Error) -> ! {
     panic!("{what}: {cause}")
 }
 
-/// Runs the thread's work to its end; calls `look` whenever something was given back.
+/// Runs the commit thread until its work is done; calls `look` whenever bodies were reported as committed.
 fn run(disk: &FakeDisk, sync: Sync, turns: &[Vec<Entry>], look: impl Fn(&Receiver<News>)) {
     let mut keeper = recover(disk, 0, &mut Times::default()).unwrap().keeper;
     let (prepared, segments) = mpsc::channel();
