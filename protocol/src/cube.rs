@@ -1,7 +1,7 @@
 //! The geometry of the cube: which node a topic lives on, and which link a frame takes next.
 //!
-//! All functions are pure: they depend only on node ids and sets of links, and keep no state. What a frame has learnt
-//! about dead links travels in the frame.
+//! All functions are pure: they depend only on node ids and sets of links, and keep no state. A frame carries the dead
+//! links that it has met.
 //!
 //! | question | answer |
 //! |---|---|
@@ -28,7 +28,8 @@ const HOPS_WORST: [u16; 4] = [0, 1, 4, 13];
 /// Returns the node that a topic lives on: the low bits of the CRC-32/ISO-HDLC of its name.
 ///
 /// The low bits distribute names that differ only in a number evenly (125 of 1000 on each of eight nodes); the high
-/// bits do not. With low bits, too, a topic moves by at most one hop when the cube grows by a dimension.
+/// bits do not. The low bits also have the advantage that a topic moves by at most one hop when the cube grows by a
+/// dimension.
 pub fn home(name: TopicName<'_>, dimension: Dimension) -> NodeId {
     node_of(slot(name, Slots::one_per_node(dimension)), dimension)
 }
@@ -38,8 +39,8 @@ pub fn slot(name: TopicName<'_>, slots: Slots) -> SlotId {
     SlotId::from_low_bits(crc32(name.as_str().as_bytes()), slots)
 }
 
-/// Returns the node on which the topics of a slot live: the low bits of its number. A cube that has at least as many
-/// slots as nodes has the [`home`] of each topic there.
+/// Returns the node on which the topics of a slot live: the low bits of the slot's number. In a cube with at least as
+/// many slots as nodes, this is the [`home`] of each of these topics.
 pub const fn node_of(slot: SlotId, dimension: Dimension) -> NodeId {
     NodeId::from_low_bits(slot.index() as u32, dimension)
 }
@@ -100,8 +101,8 @@ pub fn next_hop(here: NodeId, target: NodeId, dimension: Dimension, down: &LinkS
 /// adds all dead links of its own. So `carried` only grows, and between two additions each hop brings the frame one
 /// closer: it arrives if and only if a path exists, and never takes a link that is down. With d = 3 this takes at most
 /// 5 hops around dead nodes and 13 around dead links, and a dead target is given up after at most 8. With d = 4 it
-/// takes at most 37 of 128 hops. For larger cubes it is not proven that [`hops_limit`] suffices for the worst set of
-/// dead links.
+/// takes at most 37 hops, of the 128 that [`hops_limit`] allows. For larger cubes it is not proven that this limit
+/// suffices for the worst set of dead links.
 ///
 /// # Panics
 /// If a node id exceeds the dimension.
@@ -119,9 +120,9 @@ pub fn route(
     }
 }
 
-/// Makes one routing step for a response. Without faults it takes the path of its request in reverse, which corrects
-/// the lowest differing bit first, so that it involves no further nodes. From the first dead link on it is routed as by
-/// [`route`].
+/// Makes one routing step for a response. Without faults, a response takes the path of its request in reverse, so that
+/// no further nodes are involved: it corrects the lowest differing bit first. From the first dead link on, it is routed
+/// as by [`route`].
 ///
 /// # Panics
 /// If a node id exceeds the dimension.
@@ -202,7 +203,8 @@ pub fn split(here: NodeId, targets: &NodeSet, dimension: Dimension) -> Split {
     Split { here: is_target, onward: onward.collect() }
 }
 
-/// Makes the step of a frame that has met a dead link, here or before: adds this node's dead links and avoids them all.
+/// Makes the step of a frame that has met a dead link, here or before: adds this node's dead links to those that the
+/// frame carries, and avoids all of them.
 fn detour(
     here: NodeId,
     target: NodeId,
@@ -225,7 +227,7 @@ fn lowest_differing_bit(here: NodeId, target: NodeId, dimension: Dimension) -> O
 
 /// Returns `None` if the two nodes are the same.
 fn highest_differing_bit(here: NodeId, target: NodeId, dimension: Dimension) -> Option<u8> {
-    assert!(here.within(dimension) && target.within(dimension), "{here:?} or {target:?} is not of the cube");
+    assert!(here.within(dimension) && target.within(dimension), "{here:?} or {target:?} is not in the cube");
     let bit = (here.index() ^ target.index()).checked_ilog2()?;
     #[expect(clippy::cast_possible_truncation, reason = "at most 9")]
     Some(bit as u8)

@@ -12,24 +12,26 @@ pub const TOPIC_NAME_MAX: usize = 249;
 /// Most bytes of a cluster name, of a software name and of an address in args: they share a 1 KiB HELLO.
 pub const LABEL_MAX: usize = 200;
 
-/// Most bytes of a whole frame between a client and a node; what a client may lower in HELLO.
-/// Large enough for any sensible message, small enough that one cannot delay a link's PING by 100 ms.
+/// Most bytes of a whole frame between a client and a node; a client may choose a lower limit in HELLO. It is large
+/// enough for any sensible message, and small enough that a single frame cannot delay a link's PING by 100 ms.
 pub const FRAME_MAX: u32 = 1 << 20;
 
-/// The least `max_frame` that a client may ask for: every answer without payload fits it.
+/// The lowest `max_frame` that a client may ask for: every response without a payload fits it.
 pub const FRAME_MAX_LEAST: u32 = 64 << 10;
 
-/// What a link accepts beyond `FRAME_MAX`: the route section, so that no client's largest frame can break a link.
+/// Bytes that a link accepts in addition to `FRAME_MAX`, for the route section, so that no client's largest frame can
+/// break a link.
 pub const LINK_FRAME_EXTRA: u32 = 4 << 10;
 
-/// Most bytes of the first frame of a connection: HELLO fits, and an unknown peer can make us hold no more.
+/// Most bytes of the first frame of a connection: HELLO fits, and a peer that has not sent HELLO cannot make the
+/// receiver buffer more.
 pub const FRAME_BEFORE_HELLO_MAX: u32 = 1 << 10;
 
-/// Most bytes of records in one PUBLISH: what was published in one frame must fit one FETCH response, whose args
-/// are longer.
+/// Most bytes of records in one PUBLISH: records that were published in one frame must fit one FETCH response, whose
+/// args are longer.
 pub const PAYLOAD_MAX: u32 = FRAME_MAX - RESPONSE_ARGS_MAX;
 
-/// Room for the header and args of any response with payload.
+/// Bytes reserved for the header and args of any response with a payload.
 pub const RESPONSE_ARGS_MAX: u32 = 4 << 10;
 
 /// Most runs of equal append time in one FETCH response: 12 bytes each, within `RESPONSE_ARGS_MAX`.
@@ -57,8 +59,9 @@ pub const NODES_BYTES_MAX: u32 = NODES_PAGE_MAX as u32 * 204;
 /// Most unacknowledged batches of a producer in one topic, and the number of answers remembered for it.
 pub const PRODUCER_WINDOW: usize = 64;
 
-/// A frame starts with this many times `2^d` hops left. With any links dead it needs at most 13 of them for d = 3 and
-/// 37 for d = 4, which was enumerated; for 5 to 7 the worst that a search found is 93, 206 and 433, below 4 · 2^d.
+/// The initial TTL of a frame is this number times `2^d` hops. For d = 3 and d = 4 an enumeration of all sets of dead
+/// links shows that a frame needs at most 13 and 37 hops; for d = 5 to 7 the worst cases that a search found are 93,
+/// 206 and 433 hops, below 4 · 2^d.
 pub const TTL_PER_NODE: u16 = 8;
 
 /// A connection must send HELLO within this time.
@@ -76,7 +79,7 @@ pub const FEED_ITEMS_MAX: usize = 200;
 /// Most items of one HEADS, at 20 bytes each.
 pub const HEADS_ITEMS_MAX: usize = 2048;
 
-/// What must hold between the limits, checked by the compiler.
+/// Relations between the limits, checked by the compiler.
 const _: () = {
     assert!(FRAME_BEFORE_HELLO_MAX < FRAME_MAX_LEAST);
     assert!(FRAME_MAX_LEAST < FRAME_MAX);

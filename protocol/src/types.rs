@@ -101,8 +101,8 @@ impl NodeId {
     }
 }
 
-/// The number of slots into which a cube divides its topics: a power of two, 1 to 1024. It is fixed when a cube is
-/// founded, while its dimension may grow up to [`Slots::bits`].
+/// The number of slots into which a cube divides its topics: a power of two, 1 to 1024. It is fixed when the cube is
+/// created, whereas the dimension of the cube may later grow up to [`Slots::bits`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slots(u8);
 
@@ -133,13 +133,13 @@ impl Slots {
     }
 }
 
-/// A slot: a part of all topics, by the hash of their names. The topics of a slot live on the same nodes and move
+/// A slot: a partition of the topics by the hash of their names. All topics of a slot live on the same nodes and move
 /// together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotId(u16);
 
 impl SlotId {
-    /// Returns the slot, or `None` when there are not that many.
+    /// Returns the slot, or `None` when `id` is not below the number of slots.
     pub const fn new(id: u16, slots: Slots) -> Option<Self> {
         if id < slots.count() { Some(Self(id)) } else { None }
     }
@@ -199,8 +199,8 @@ macro_rules! nonzero_id {
 }
 
 nonzero_id! {
-    /// A topic's identity: a new one at each creation, so that a deleted and re-created name is told apart. 0 on the
-    /// wire means "any" and is never one.
+    /// A topic's identity. Each creation assigns a new one, so that a re-created topic is distinguished from a deleted
+    /// topic of the same name. 0 on the wire means "any" and is never the id of a topic.
     TopicId
 }
 
@@ -233,7 +233,7 @@ impl TopicId {
 }
 
 nonzero_id! {
-    /// A producer: 64 random bits that a client chose. 0 on the wire means "none".
+    /// A producer's identity: 64 random bits that a client chose. 0 on the wire means "none".
     ProducerId
 }
 
@@ -267,8 +267,8 @@ pub struct Sequenced {
 pub struct Opening {
     /// The producer to open.
     pub producer: ProducerId,
-    /// Random number that identifies the request: a duplicate of the request carries the same one, and both open only
-    /// one epoch.
+    /// Random number that identifies the request. A duplicate of the request carries the same token, so that both
+    /// together open only one epoch.
     pub token: u64,
     /// True when the producer may have stored records before; false when it must be new.
     pub resume: bool,

@@ -1,5 +1,5 @@
-//! Small cubes are enumerated: every set of dead nodes, every set of dead links, every pair. Larger ones are drawn
-//! at random. What is true of a cube with faults is worked out here a second time, without a `LinkSet`.
+//! Tests of routing. Small cubes are enumerated: every set of dead nodes, every set of dead links, every pair of nodes.
+//! Larger cubes have random faults. The expected results are computed independently of the code, without a `LinkSet`.
 
 use proptest::prelude::*;
 
@@ -17,7 +17,7 @@ fn node(id: u16, dimension: Dimension) -> NodeId {
 #[derive(Debug)]
 struct Faults {
     dimension: Dimension,
-    /// By node: bit `b` is set when that node sees its link across dimension `b` down.
+    /// For each node, a bitmap: bit `b` is set when the node sees its link across dimension `b` as down.
     seen_down: Vec<u16>,
 }
 
@@ -26,7 +26,7 @@ impl Faults {
         Self { dimension, seen_down: vec![0; usize::from(dimension.nodes())] }
     }
 
-    /// All links of the nodes whose bits are set in `dead` are down.
+    /// Returns faults in which all links of the nodes whose bits are set in `dead` are down.
     fn of_nodes(dead: u64, dimension: Dimension) -> Self {
         let mut faults = Self::none(dimension);
         for (node, bit) in links(dimension) {
@@ -38,7 +38,8 @@ impl Faults {
         faults
     }
 
-    /// The links at which `is_dead` says so are down; they are counted in the order of [`links`].
+    /// Returns faults in which the links for which `is_dead` returns true are down. Its argument is the position of the
+    /// link in [`links`].
     fn of_links(dimension: Dimension, is_dead: impl Fn(usize) -> bool) -> Self {
         let mut faults = Self::none(dimension);
         for (_, (node, bit)) in links(dimension).enumerate().filter(|(count, _)| is_dead(*count)) {
@@ -56,7 +57,7 @@ impl Faults {
         (self.seen_down[usize::from(node.index())] >> bit) & 1 == 0
     }
 
-    /// The links that either end sees down.
+    /// Returns the links that at least one end sees as down.
     fn set(&self) -> LinkSet {
         let mut set = LinkSet::new();
         for node in self.dimension.all() {
@@ -67,8 +68,8 @@ impl Faults {
         set
     }
 
-    /// The distance of each node to `target` over links that both ends see up: every link is relaxed until nothing
-    /// changes.
+    /// Returns the distance of each node to `target` over links that both ends see as up. (Bellman-Ford: every link is
+    /// relaxed until no distance changes.)
     fn distances(&self, target: NodeId) -> Vec<Option<u16>> {
         let mut distances = vec![None; self.seen_down.len()];
         distances[usize::from(target.index())] = Some(0);
@@ -96,7 +97,7 @@ impl Faults {
         })
     }
 
-    /// Sends an answer and follows it to its end.
+    /// Sends a response and follows it to its end.
     fn send_back(&self, source: NodeId, target: NodeId) -> Journey {
         self.follow(source, target, |here, carried| {
             route_back(here, target, self.dimension, carried, |bit| self.sees_up(here, bit))
@@ -137,7 +138,7 @@ impl Journey {
     }
 }
 
-/// Each link once, as its lower end and its bit.
+/// Returns each link once, as its lower end and its bit.
 fn links(dimension: Dimension) -> impl Iterator<Item = (u16, u8)> {
     (0..dimension.bits())
         .flat_map(move |bit| (0..dimension.nodes()).map(move |node| (node, bit)))
@@ -226,18 +227,18 @@ fn neighbours_come_in_increasing_bit() {
 fn a_step_corrects_the_highest_bit_and_detours_only_where_it_must() {
     use NextHop::{Across, Here, Unreachable};
     type Case = (u16, u16, &'static [(u16, u8)], NextHop);
-    // d = 3: here, target, the links down as (node, bit), the step
+    // Columns, for d = 3: here, target, the dead links as (node, bit), the expected step.
     let cases: [Case; 10] = [
         (0b000, 0b000, &[], Here),
         (0b000, 0b000, &[(0b000, 0), (0b000, 1), (0b000, 2)], Here),
         (0b000, 0b111, &[], Across(2)),
         (0b101, 0b110, &[], Across(1)),
         (0b000, 0b111, &[(0b000, 2)], Across(1)),
-        // 100 is a dead end, and so is 010 on the way over bit 1.
+        // 100 is a dead end, and so is 010, which a step across bit 1 would lead to.
         (0b000, 0b111, &[(0b100, 1), (0b100, 0), (0b010, 2), (0b010, 0)], Across(0)),
-        // Equally long: the highest of two detours.
+        // Of two equally long detours, the one over the higher bit is taken.
         (0b000, 0b001, &[(0b000, 0)], Across(2)),
-        // Equally long at four hops: a correction of bit 0 comes before a detour over bit 2.
+        // Both paths have four hops: correcting bit 0 is preferred to a detour over bit 2.
         (0b000, 0b011, &[(0b000, 1), (0b001, 1)], Across(0)),
         (0b000, 0b001, &[(0b001, 0), (0b001, 1), (0b001, 2)], Unreachable),
         (0b000, 0b001, &[(0b000, 0), (0b000, 1), (0b000, 2)], Unreachable),
@@ -268,7 +269,7 @@ fn without_faults_every_pair_is_joined_by_a_shortest_path() {
 
 #[test]
 fn with_any_nodes_dead_a_frame_arrives_exactly_when_a_path_exists() {
-    // d; most hops to a live target, to a live one that is cut off, to a dead one
+    // Columns: d; the most hops to a live target, to a live target that is cut off, to a dead target.
     for (bits, arrived, cut_off, dead_target) in [(1, 1, 0, 0), (2, 2, 0, 3), (3, 5, 5, 8)] {
         let dimension = cube(bits);
         let mut most = (0, 0, 0);
@@ -296,7 +297,7 @@ fn with_any_nodes_dead_a_frame_arrives_exactly_when_a_path_exists() {
 
 #[test]
 fn with_any_links_dead_a_frame_arrives_exactly_when_a_path_exists() {
-    // d; most hops to a target that is reached, to one that is not
+    // Columns: d; the most hops to a target that is reached, to a target that is not reached.
     for (bits, arrived, given_up) in [(0, 0, 0), (1, 1, 0), (2, 4, 3), (3, 13, 12)] {
         let dimension = cube(bits);
         let mut most = (0, 0);
@@ -352,9 +353,9 @@ fn an_answer_arrives_exactly_when_a_path_exists() {
     assert_eq!(hops_max, 13);
 }
 
-/// While a cube grows from two dimensions to three, its nodes differ in what they take its dimension to be. A frame is
-/// routed in the dimension that its source has stamped it with, by all of them, and what it carries means the same in
-/// both.
+/// While a cube grows from two dimensions to three, its nodes may differ about its dimension. All of them route a frame
+/// in the dimension that its source has written into it, and the set of dead links in the frame has the same encoding
+/// in both dimensions.
 #[test]
 fn a_frame_stamped_with_two_dimensions_stays_in_its_half_of_a_cube_of_three() {
     let (two, three) = (cube(2), cube(3));
@@ -386,7 +387,8 @@ fn a_frame_stamped_with_two_dimensions_stays_in_its_half_of_a_cube_of_three() {
 
 #[test]
 fn the_worst_case_of_four_dimensions_is_within_its_limit() {
-    // The worst of all sets of dead links, by a search over what a frame can meet (1.3 billion ends, two minutes).
+    // The worst set of dead links, found by an exhaustive search over the faults that a frame can meet (1.3 billion
+    // cases, two minutes).
     let four = cube(4);
     let faults = Faults::of_links(four, |count| (0x43b8_ed87_u32 >> count) & 1 == 1);
     let journey = faults.send(node(0b1011, four), node(0, four));
@@ -434,12 +436,13 @@ fn a_frame_for_many_is_split_by_the_highest_differing_bit() {
     }
 }
 
-/// A dimension up to 6, a number for each place of its nodes and links, and below which of them the place is dead.
+/// Generates a dimension up to 6, a random number from 0 to 99 for each node or link, and a percentage: a node or link
+/// is dead when its number is below the percentage.
 fn dimension_and_dice() -> impl Strategy<Value = (Dimension, Vec<u8>, u8)> {
     ((0_u8..=6).prop_map(cube), prop::collection::vec(0_u8..100, 64 * 6), 0_u8..70)
 }
 
-/// A pair of nodes of the cube.
+/// Returns a pair of nodes of the cube.
 fn pair(raw: (u16, u16), dimension: Dimension) -> (NodeId, NodeId) {
     (node(raw.0 % dimension.nodes(), dimension), node(raw.1 % dimension.nodes(), dimension))
 }
@@ -483,8 +486,8 @@ proptest! {
         prop_assert_eq!(next_hop(here, target, dimension, &faults.set()), expected);
     }
 
-    /// For up to a second the ends of a link may disagree: then a frame may be given up where a path exists, because
-    /// it came over a link by which it cannot leave. But it ends.
+    /// The two ends of a link may disagree about its state for up to a second. A frame may then be dropped although a
+    /// path exists, because it arrived over a link that it cannot leave by. But it never circulates forever.
     #[test]
     fn when_the_ends_of_links_disagree_a_frame_still_ends(
         (dimension, dice, percent) in dimension_and_dice(), raw in (0_u16..64, 0_u16..64)

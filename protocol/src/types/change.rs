@@ -1,4 +1,4 @@
-//! Changes to the settings of an existing topic, each setting by itself.
+//! Changes to individual settings of an existing topic.
 
 use std::ops::RangeInclusive;
 

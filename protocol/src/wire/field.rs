@@ -93,8 +93,8 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Is told what a [`Reader`] reads: the one description of a layout, its decoder, thereby serves programs that show the
-/// fields of a frame. `()` ignores it, at no cost.
+/// Receives every field that a [`Reader`] decodes. With it, programs that display the fields of a frame reuse the
+/// decoder, which is the only description of each layout. The observer `()` ignores everything and costs nothing.
 pub trait Observer {
     /// Called for each field that is a number, whether its value is valid or not. `name` is its name in protocol.md;
     /// `bytes` is the part of the input that holds it.
@@ -248,7 +248,7 @@ impl<'a, O: Observer> Reader<'a, O> {
     /// Reads a topic name, encoded as by [`Writer::str8`].
     ///
     /// # Errors
-    /// As [`Self::str8`], or [`DecodeError::Name`].
+    /// Returns the errors of [`Self::str8`], or [`DecodeError::Name`] if the text is not a topic name.
     pub fn topic(&mut self) -> Result<TopicName<'a>, DecodeError> {
         TopicName::new(self.str8("topic")?).map_err(DecodeError::from)
     }
@@ -287,7 +287,7 @@ impl<'a, O: Observer> Reader<'a, O> {
     /// ignored.
     ///
     /// # Errors
-    /// As [`Self::tlvs`].
+    /// Returns the errors of [`Self::tlvs`].
     pub fn end(self) -> Result<(), DecodeError> {
         self.tlvs(|_, _| Ok(false))
     }

@@ -206,8 +206,8 @@ impl Header {
         if (header.length as usize) < LENGTH_MIN.saturating_add(parts_len as usize) {
             return Err(FrameError::Length { length: header.length });
         }
-        // A node that hands the frame on may lengthen its route section. Without this rule the whole frame could then
-        // exceed what the next node accepts, and an honest node would lose its link.
+        // A node that forwards the frame may lengthen its route section. Without the limit on the rest of the frame,
+        // the whole frame could then exceed what the next node accepts, and a correct node would lose its link.
         let unrouted_len = header.frame_len().saturating_sub(header.route_len.into());
         if header.frame_len() > frame_max as usize || unrouted_len > FRAME_MAX as usize {
             return Err(FrameError::TooLarge { length: header.length, frame_max });
@@ -297,8 +297,8 @@ pub struct Frame<'a> {
     raw: Raw<'a>,
 }
 
-/// A whole frame to be kept, without its decoded route, so that it takes little space in an action. Its header is
-/// decoded again when it is sent.
+/// A whole frame to be stored, without its decoded route, so that it takes little space in an action. Its header is
+/// decoded again when the frame is sent.
 #[derive(Clone, Debug)]
 pub struct Kept(Bytes);
 
@@ -483,13 +483,13 @@ pub enum FrameError {
     #[error("the header does not match its checksum")]
     HeaderCrc,
     /// The version is not the one that was negotiated.
-    #[error("version {found} was not agreed on, this connection speaks {VERSION}")]
+    #[error("the frame has version {found}, but this connection uses version {VERSION}")]
     Version {
         /// The version byte.
         found: u8,
     },
     /// The length is too small for the frame's sections.
-    #[error("length {length} is too short for the parts that the header names")]
+    #[error("length {length} is too short for the sections that the header states")]
     Length {
         /// The length field.
         length: u32,

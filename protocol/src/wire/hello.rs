@@ -59,12 +59,12 @@ pub struct Hello {
     pub instance: u64,
     /// The cluster's name; from a client, an empty name accepts any cluster.
     pub cluster: String,
-    /// Name and version of the program, for the operators.
+    /// Name and version of the sender's program, for operators.
     pub software: String,
     /// Number of topics that the sender holds; only between nodes, and `None` from older ones.
     pub topics: Option<u32>,
-    /// Number of topics that the sender knew the receiver to hold, the last time that it held any; only between nodes,
-    /// and `None` when the sender knows of none.
+    /// Number of topics that the receiver held when it last reported more than 0 to the sender; only between nodes, and
+    /// `None` when it never did. A receiver that has lost its topics learns from this that it had some.
     pub topics_known: Option<u32>,
 }
 
@@ -159,7 +159,7 @@ pub(super) fn count(mut value: Reader<'_, impl Observer>, field: &'static str) -
     value.rest(field).try_into().map(u32::from_be_bytes).map_err(|_| DecodeError::Value { field })
 }
 
-/// The args of GOAWAY: the connection is closed; why, and which requests were not executed.
+/// The args of GOAWAY: why the sender closes the connection, and which requests were not executed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Goaway {
     /// The reason; it is in the header's status byte.

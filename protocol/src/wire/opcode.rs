@@ -7,7 +7,7 @@ pub enum Opcode {
     Hello = 0x01,
     /// Announces that the sender will close the connection; one-way.
     Goaway = 0x02,
-    /// Requests a sign of life.
+    /// Checks whether the receiver is alive.
     Ping = 0x03,
     /// Creates a topic.
     Create = 0x10,
@@ -47,7 +47,7 @@ pub enum Opcode {
     Stats = 0x33,
     /// Lists all nodes of the cube with their addresses, according to one node's configuration.
     Nodes = 0x34,
-    /// Between nodes: reports what an ingress wants to have pushed.
+    /// Between nodes: reports the topics that an ingress follows, and which of them it wants to have pushed.
     Feed = 0x40,
     /// Between nodes: reports the log end offsets of topics that were pushed.
     Heads = 0x41,
@@ -121,17 +121,18 @@ impl Opcode {
         BY_NUMBER[number as usize]
     }
 
-    /// Returns true if only nodes send it, to each other.
+    /// Returns true if the operation is used only between nodes.
     pub const fn is_between_nodes(self) -> bool {
         matches!(self, Self::Feed | Self::Heads)
     }
 
-    /// Returns true for a push: it arrives without a request, under the request id of a subscription.
+    /// Returns true for a push, which a client receives without a request, under the request id of its subscription.
     pub const fn is_push(self) -> bool {
         matches!(self, Self::Deliver | Self::Event)
     }
 
-    /// Returns true if it changes no topic and no connection: without its answer its execution is useless.
+    /// Returns true if the operation changes no topic and no connection, so that executing it is useless when nobody
+    /// receives the response.
     pub const fn only_asks(self) -> bool {
         match self {
             Self::Ping

@@ -1,7 +1,7 @@
 //! DELIVER and EVENT: what a subscriber gets without a request, under the request id of its SUBSCRIBE.
 //!
-//! Between nodes the same frames have the topic's id in place of the request id, so that the frame for a neighbour and
-//! the one for a subscriber differ only in their headers and the route.
+//! Between nodes the same frames carry the topic's id in place of the request id, so that the frame for a neighbour and
+//! the frame for a subscriber differ only in the header and the route section.
 
 use bytes::Bytes;
 
@@ -47,7 +47,7 @@ pub enum Push {
         /// The next offset that can be sent.
         to: Offset,
     },
-    /// No records can come for the moment, because the topic's home cannot be reached. The subscription continues. Sent
+    /// No records can arrive at present, because the topic's home cannot be reached. The subscription continues. Sent
     /// only to clients that offered [`Hello::NOTICES`](super::Hello::NOTICES).
     Waiting {
         /// The id of the home, as in [`NodeId::index`](crate::types::NodeId::index).
@@ -65,7 +65,7 @@ pub enum Push {
     Ended(Box<ErrorResponse>),
 }
 
-/// The range of records in a DELIVER: all that is needed to forward it.
+/// The range of records in a DELIVER, which is all that a node needs to know to forward it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// The topic's id.

@@ -330,7 +330,7 @@ mod tests {
     #[test]
     fn headers_have_names_and_values_up_to_their_limits() {
         let (name, value) = ("n".repeat(256), vec![0; 65_536]);
-        // A header takes three bytes besides its name and its value, and all of them together at most 65 535.
+        // A header takes three bytes in addition to its name and its value; all headers together take at most 65 535.
         let cases = [
             (255, 1, Ok(259)),
             (256, 1, Err(RecordError::TooLong)),

@@ -17,7 +17,7 @@ pub const ANY_NODE: u16 = NO_NODE;
 /// A request without its payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request<'a> {
-    /// Requests a sign of life from a node.
+    /// Checks whether a node is alive.
     Ping {
         /// The node, or [`ANY_NODE`].
         node: u16,
@@ -104,12 +104,13 @@ pub enum Request<'a> {
         /// The first id wanted: 0 for the first page, afterwards `next` of the preceding page.
         from: u16,
     },
-    /// Between nodes: reports what the source wants to have pushed. The [`FeedItem`](super::feed::FeedItem)s are the
-    /// payload. The request id increases with each FEED of the source's instance.
+    /// Between nodes: reports the topics that the source follows, and which of them it wants to have pushed. The
+    /// [`FeedItem`](super::feed::FeedItem)s are the payload. The request id increases with each FEED of the source's
+    /// instance.
     Feed {
         /// The source's instance.
         instance: u64,
-        /// True if this is all that the source wants, so that its earlier reports are forgotten.
+        /// True if this report is complete, so that it replaces all earlier reports of the source.
         reset: bool,
         /// Number of items.
         count: u16,
@@ -118,7 +119,7 @@ pub enum Request<'a> {
     Heads(Heads),
 }
 
-/// A topic by name. With an id, a re-created topic of that name is not meant.
+/// A topic by name. With an id, it refers only to the topic with this id, not to a re-created topic of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Topic<'a> {
     /// The topic's name, by which the request is routed.
@@ -160,8 +161,8 @@ pub struct Fetch<'a> {
     pub epoch: Option<Epoch>,
     /// Where to start.
     pub start: Start,
-    /// Size limit in bytes after which no further record is added; at least one record is sent. 0 means no limit but
-    /// that of a frame.
+    /// Size limit in bytes of the records; at least one record is sent even if it exceeds the limit. 0 means no limit
+    /// other than that of a frame.
     pub max_bytes: u32,
     /// Maximum number of records; 0 means no limit.
     pub max_records: u32,

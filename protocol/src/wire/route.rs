@@ -237,7 +237,7 @@ fn dimension(stamp: u8, own: Dimension) -> Result<Dimension, RouteError> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
     /// Its length does not match its parts, or the section and its flag are not both present.
-    #[error("its length does not fit its parts and the ROUTED flag")]
+    #[error("its length does not match its parts and the ROUTED flag")]
     Length,
     /// The section is corrupt.
     #[error("it does not match its checksum")]
@@ -255,10 +255,10 @@ pub enum RouteError {
     #[error("the frame is routed in more dimensions than this cube has")]
     Dimension,
     /// The set of links has a link outside the cube, or is not in canonical form.
-    #[error("the set of links is not one of this cube")]
+    #[error("the set of links has a link outside this cube or is not in canonical form")]
     Links,
     /// The set of targets has a node outside the cube, or is not in canonical form.
-    #[error("the set of targets is not one of this cube")]
+    #[error("the set of targets has a node outside this cube or is not in canonical form")]
     Targets,
 }
 

@@ -75,7 +75,7 @@ impl Tag {
 
 impl Status {
     /// Returns the details of an error with this status: first those that it always has, then those that it may have.
-    /// protocol.md contains the same table; clients rely on the details that are always there.
+    /// protocol.md contains the same table; clients rely on the details that are always present.
     pub const fn details(self) -> (&'static [Tag], &'static [Tag]) {
         match self {
             Self::UnknownTopic => (&[Tag::Node], &[]),
@@ -125,7 +125,7 @@ impl Status {
 }
 
 impl ErrorResponse {
-    /// Returns an error without details and without a time to retry.
+    /// Returns an error without details and without a delay before a retry.
     pub fn new(status: Status, message: impl Into<String>) -> Self {
         Self { status: status.number(), retry_after_ms: 0, message: message.into(), details: Vec::new() }
     }
@@ -137,7 +137,7 @@ impl ErrorResponse {
         self
     }
 
-    /// Returns the error with a time to wait before a retry, in milliseconds.
+    /// Returns the error with a delay before a retry, in milliseconds.
     #[must_use]
     pub const fn retry_after(mut self, millis: u32) -> Self {
         self.retry_after_ms = millis;

@@ -35,7 +35,7 @@ pub struct View {
     pub software: String,
     /// Its listening address.
     pub address: String,
-    /// The ends of its links, one for each dimension in order.
+    /// The state of its links, one for each dimension in ascending order.
     pub links: Vec<LinkView>,
 }
 
@@ -150,7 +150,8 @@ impl NodeAddress {
     }
 }
 
-/// Addresses may be of any length; the first bytes, as many as a label has, are enough to recognise one.
+/// Truncates an address to the length of a label. An address may have any length, but its beginning is enough to
+/// recognise it.
 fn cut(address: &str) -> &str {
     &address[..address.floor_char_boundary(LABEL_MAX.min(address.len()))]
 }
