@@ -1,7 +1,7 @@
 //! Every limit of the wire format, with its reason: what all peers of version 1 rely on, and what a decoder refuses.
 //!
-//! Limits that a node may choose by itself are in the node; HELLO or a status tells a client of them. protocol.md
-//! (chapter 15) repeats both, and a test holds them against each other.
+//! Limits that a node may choose are in the node; a client learns them from HELLO or from a status. protocol.md
+//! (chapter 15) lists both, and a test compares that list with the code.
 
 /// Most bits of a node id: 1024 nodes. A set of links (5120 bits) still fits into a route section of under 1 KiB.
 pub const DIMENSION_MAX: u8 = 10;

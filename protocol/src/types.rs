@@ -47,7 +47,7 @@ impl Dimension {
     }
 }
 
-/// A vertex of the cube, 0 to 1023. Whether it lies in a given cube is asked with [`NodeId::within`].
+/// A vertex of a cube, 0 to 1023. [`NodeId::within`] returns whether it lies in a cube of a given dimension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(u16);
 

@@ -45,7 +45,7 @@ pub struct Copied {
     pub kept: usize,
     /// The last entry that the state in the copied checkpoint includes; 0 when there is no checkpoint.
     pub index: u64,
-    /// One line for each file that is damaged in the journal itself. Segments are copied nevertheless.
+    /// One line for each file of the node's journal that is damaged. Damaged segments are copied nevertheless.
     pub damaged: Vec<String>,
 }
 
@@ -351,9 +351,9 @@ impl<D: Disk> Copy<'_, D> {
         Ok(())
     }
 
-    /// Reads a segment whose end is not known up to its last record. The node may be writing to it, and a read that
-    /// races with a write may see the later bytes of that write and not the earlier ones; a second read up to the same
-    /// position sees all of them.
+    /// Reads a segment whose end is not known, up to its last record. The node may be writing to the segment, and a
+    /// read that races with a write may see later bytes of that write but not earlier ones. A second read up to the
+    /// same position sees all of them.
     fn read_growing(&self, number: u32) -> Result<Bytes, Stop> {
         let name = names::segment(number);
         let first = self.read(&name)?;

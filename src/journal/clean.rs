@@ -68,9 +68,9 @@ pub struct Cleaning<F> {
 pub struct Victims {
     /// Number of segments that were cleaned.
     pub segments: usize,
-    /// Total size of their files, in bytes.
+    /// Total size of the cleaned segments' files, in bytes.
     pub bytes: u64,
-    /// Size in bytes of the file that their live records were copied to; 0 when none were left.
+    /// Size in bytes of the file that the live records were copied to; 0 when no live records were left.
     pub copied: u64,
 }
 
@@ -240,7 +240,7 @@ impl<D: Disk> Keeper<D> {
         let mut sum = 0;
         let fits = |(_, number, live): &(u64, u32, u64)| {
             sum += live;
-            // With small records, the copies and their index may take up to twice the bytes of the payloads.
+            // When records are small, the copies and their index may take up to twice the bytes of the payloads.
             (sum <= u64::from(target_bytes.min(room / 2))).then_some(*number)
         };
         let victims: Vec<u32> = dirty.iter().map_while(fits).collect();
@@ -307,7 +307,7 @@ impl<F: DiskFile> Cleaning<F> {
         self.written = written;
         let first = batches[0].0;
         let new = Run { topic: first.topic, base: first.base, end: first.base, bytes: 0, first_us: first.append_us };
-        // A trim during the copying may have removed records beyond the end of the begun run; then a new run begins.
+        // A trim during the copying may have removed the records after the current run; then a new run begins.
         let begun = self.begun.take_if(|begun| begun.end == new.base).unwrap_or(new);
         let begun = self.begun.insert(begun);
         for (filed, _) in batches {
@@ -317,7 +317,7 @@ impl<F: DiskFile> Cleaning<F> {
         Ok(())
     }
 
-    /// Ends the first piece, whether it was copied or its records are gone.
+    /// Ends the first piece, after it was copied or when its records no longer exist.
     fn end_piece(&mut self) {
         let piece = self.pieces.pop_front();
         let Some(run) = self.begun.take().filter(|run| piece.is_some_and(|piece| piece.end == run.end)) else { return };

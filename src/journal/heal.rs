@@ -55,8 +55,8 @@ impl<D: Disk> Keeper<D> {
         Some(at)
     }
 
-    /// Returns the first readable record at or after `from` in the same segment and true, or the end offset of the span
-    /// and false when there is none.
+    /// Looks for the first readable record at or after `from` in the segment that holds `from`. Returns its offset and
+    /// true, or the end offset of the span in this segment and false.
     fn next_readable(&self, topic: TopicId, from: Offset) -> Option<(Offset, bool)> {
         let span = self.span_with(topic, from)?;
         let Ok(file) = self.disk.open(&names::segment(span.segment)) else { return Some((span.end, false)) };

@@ -19,7 +19,8 @@ use crate::types::{Offset, TopicId};
 /// The result of an inspection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Index of the last entry of the log. Since the first index is 1, this is the number of entries ever written.
+    /// Index of the last body of entries in the log. Since the first index is 1, this is the number of bodies ever
+    /// written.
     pub entries: u64,
     /// How far the log was durable.
     pub watermark: Watermarked,

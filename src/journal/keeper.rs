@@ -65,8 +65,8 @@ pub(super) struct Segment<F> {
     has_damage: bool,
     /// Size of the file in bytes.
     pub(super) size: u64,
-    /// A second handle of the file, until a checkpoint lies in a later segment: a checkpoint that had to open the
-    /// segment would fail whenever the rest of the process has used up the descriptors.
+    /// A second handle of the file, kept until a checkpoint lies in a later segment. If a checkpoint had to open the
+    /// file for its sync, it would fail whenever the rest of the process has used up the file descriptors.
     log: Option<F>,
     /// Positions of the payloads of void batches, ascending; `None` when they are unknown because a program that wrote
     /// format 1 began the segment.

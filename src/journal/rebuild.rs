@@ -40,7 +40,7 @@ enum Times {
     AsProposed,
     /// The time was raised to at least that of the preceding record.
     Raised,
-    /// As [`Self::Raised`], but after the given number of clock corrections in this segment, the last of which was at
+    /// Like [`Self::Raised`], but after the given number of clock corrections in this segment, the last of which was at
     /// the given time in microseconds.
     RaisedSince(u32, u64),
 }
@@ -187,7 +187,7 @@ pub(super) fn assign(listed: &[Listed], known: Known, void: Option<&[u32]>) -> O
     Some(file(&stored, Offset(base), (known.last_us, Times::Raised)))
 }
 
-/// As [`assign`], for a segment that is damaged in the given ranges. Unless the sum matches, only batches before the
+/// Like [`assign`], for a segment that is damaged in the given ranges. Unless the sum matches, only batches before the
 /// first and after the last damaged range get offsets, since only theirs are certain.
 pub(super) fn assign_beside(
     listed: &[Listed],

@@ -7,7 +7,7 @@
 //!    and all entries after that one.
 //! 3. The last segment ends where no sound record follows. A crash may have left an unfinished record there. If the
 //!    watermark or a later record says that this place was durable already, the disk has lost data: nothing is cut and
-//!    the start is refused. The watermark also tells when whole segments are missing at the end.
+//!    the start is refused. The watermark also reveals whether whole segments are missing at the end.
 //! 4. What the last segment holds is written and fsynced again, since after a failed sync the kernel may have dropped
 //!    pages that still seemed to be written; then the log resumes in a fresh segment.
 
@@ -129,7 +129,7 @@ impl<D: Disk> Recovery<D> {
         let files = disk.list().map_err(|cause| OpenError::io("the folder", cause))?;
         let watermark = match watermark {
             Some(watermark) => watermark,
-            // From format 2 on, it is created before the first segment.
+            // From format 2 on, the watermark is created before the first segment, so here it was lost.
             None if files.iter().any(|name| names::segment_number(name).is_some()) && identity::format(disk)? > 1 => {
                 Watermarked::Lost
             }
@@ -352,7 +352,7 @@ impl<D: Disk> Recovery<D> {
         }
     }
 
-    /// Marks segments that were prepared but never written to for removal.
+    /// Schedules the removal of segments that were prepared but never written to.
     fn pass_unused(&mut self, numbers: impl Iterator<Item = u32>) -> Result<(), OpenError> {
         for number in numbers {
             let name = names::segment(number);

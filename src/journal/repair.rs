@@ -1,5 +1,5 @@
-//! Repairs a folder that no node is using: rebuilds what can be derived from the rest and, when the caller asks for it,
-//! drops what cannot be read. Copies of the replaced files are kept.
+//! Repairs a folder that no node is using: rebuilds the files that can be derived from others and, at the caller's
+//! request, drops what cannot be read. Copies of the replaced files are kept.
 //!
 //! Unreadable records before the newest checkpoint become a gap at their offsets. When entries after the checkpoint are
 //! lost, everything that follows them is kept, but every topic begins a new epoch there, so that readers learn of the

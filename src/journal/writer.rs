@@ -13,9 +13,9 @@ use crate::record::{self, BodyLen, Entry, Place, RECORD_ALIGN, RECORD_HEADER};
 pub struct Mark {
     /// The segment and the position in it where the record ends.
     pub place: Place,
-    /// The index of the last entry up to this point; 0 when there is none.
+    /// The index of the last body of entries up to this point; 0 when there is none.
     pub index: u64,
-    /// The term of that entry.
+    /// The term of that body.
     pub term: u32,
 }
 
@@ -116,8 +116,8 @@ impl<F: DiskFile> Writer<F> {
     /// if the process is killed, the watermark tells the next start so.
     ///
     /// # Errors
-    /// Returns the error of the file system. It is unknown then which of the records since the last sync are durable:
-    /// the process must exit.
+    /// Returns the error of the file system. It is then unknown which records since the last sync are durable, so the
+    /// process must exit.
     pub fn sync(&mut self) -> io::Result<()> {
         planted!("log written after the sync", self.write()?, ());
         planted!("watermark ahead of the sync", (), self.watermark.write(self.mark())?);

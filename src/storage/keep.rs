@@ -63,8 +63,8 @@ impl<D: Disk> Bookkeeper<D> {
         }
     }
 
-    /// Processes tasks until it receives the last one. Between tasks it fills the next segment and cleans others, piece
-    /// by piece.
+    /// Processes tasks until it receives [`Task::End`]. Between tasks it fills the next segment and cleans others,
+    /// piece by piece.
     pub(super) fn run(mut self, tasks: &Receiver<Task>, wake: impl Fn()) {
         // Segments that the start found dead are reported too.
         self.tell_freeable(&wake);

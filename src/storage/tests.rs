@@ -106,7 +106,7 @@ fn run(disk: &FakeDisk, sync: Sync, turns: &[Vec<Entry>], look: impl Fn(&Receive
     let numbers: Vec<u32> =
         asked.try_iter().map(|task| if let Task::Prepare { number, .. } = task { number } else { 0 }).collect();
     let expected: Vec<u32> = (2..).take(numbers.len()).collect();
-    assert_eq!(numbers, expected, "each segment is asked for once, in its order");
+    assert_eq!(numbers, expected, "each segment is requested once, in ascending order");
 }
 
 #[test]

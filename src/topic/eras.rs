@@ -77,8 +77,8 @@ impl Eras {
                 let shifted = self.kept.iter_mut().filter(|era| era.number >= jump.since_era);
                 shifted.for_each(|era| era.lag_us = era.lag_us.saturating_add(shift_us));
             }
-            // It is not known which earlier clock the new one continues. Assuming the one that was furthest ahead makes
-            // all records the youngest they can be.
+            // It is unknown which earlier clock the new one continues. The assumption that it continues the one that
+            // was furthest ahead makes all records as young as they can be, so none is removed too early.
             None => {
                 let least = self.kept.iter().map(|era| era.lag_us).min().unwrap_or(0).min(0);
                 self.kept.iter_mut().for_each(|era| era.lag_us = era.lag_us.saturating_sub(least));

@@ -50,7 +50,7 @@ pub enum NameError {
     /// The name is longer than 249 bytes.
     #[error("a topic name has at most {TOPIC_NAME_MAX} bytes, this one has {length}")]
     TooLong {
-        /// Its length in bytes.
+        /// The name's length in bytes.
         length: usize,
     },
     /// The name contains a character that is not allowed.

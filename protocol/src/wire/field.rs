@@ -338,13 +338,13 @@ pub enum DecodeError {
     /// A TLV occurs twice.
     #[error("TLV {tag:#04x} occurs twice")]
     TagTwice {
-        /// Its tag.
+        /// The tag of the TLV.
         tag: u8,
     },
     /// A critical TLV is unknown.
     #[error("TLV {tag:#04x} is critical and unknown to this version")]
     TagCritical {
-        /// Its tag.
+        /// The tag of the TLV.
         tag: u8,
     },
     /// A request to change settings has an unknown setting.
@@ -353,7 +353,7 @@ pub enum DecodeError {
         /// The number of the setting.
         number: u8,
     },
-    /// There is a payload, but the operation takes none.
+    /// The frame has a payload, but the operation takes none.
     #[error("this operation takes no payload")]
     Payload,
 }

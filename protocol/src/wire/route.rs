@@ -236,7 +236,8 @@ fn dimension(stamp: u8, own: Dimension) -> Result<Dimension, RouteError> {
 /// Why a route section is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
-    /// Its length does not match its parts, or the section and its flag are not both present.
+    /// The length of the section does not match its parts, or the section is present without the ROUTED flag or the
+    /// other way round.
     #[error("its length does not match its parts and the ROUTED flag")]
     Length,
     /// The section is corrupt.

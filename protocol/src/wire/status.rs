@@ -90,7 +90,7 @@ statuses! {
     TooLarge = 0x48, "TOO_LARGE";
     /// The offset is beyond the log end offset.
     OffsetOutOfRange = 0x49, "OFFSET_OUT_OF_RANGE";
-    /// A sequence was left out; the details have the expected one.
+    /// A sequence was skipped; the details have the expected one.
     SequenceGap = 0x4A, "SEQUENCE_GAP";
     /// The sequence was used for another batch.
     SequenceReused = 0x4B, "SEQUENCE_REUSED";
@@ -110,7 +110,7 @@ statuses! {
     ProducerExists = 0x56, "PRODUCER_EXISTS";
     /// The send queue towards the target is full.
     Overloaded = 0x80, "OVERLOADED";
-    /// There is no path to the target while the dead links that the frame met are down.
+    /// There is no path to the target that avoids the dead links that the frame met.
     Unreachable = 0x81, "UNREACHABLE";
     /// The TTL of the frame ran out.
     TtlExpired = 0x82, "TTL_EXPIRED";

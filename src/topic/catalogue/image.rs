@@ -11,7 +11,7 @@
 //! part 10, clock            in the catalogue: see `topic/eras.rs`; in a topic, where eras begin: varint count,
 //!                           then each: varint records and varint eras since the preceding one
 //! part 11, opened producers see `topic/producer/opened.rs`
-//! part 12, owner            reserved for who created the topic; not written yet
+//! part 12, owner            reserved for the creator of the topic; not written yet
 //! log                       varint first, varint next, varint last_append_us, varint marks, then each: varint records
 //!                           and varint microseconds since the preceding mark, varint bytes, varint microseconds that
 //!                           the mark spans
@@ -144,7 +144,7 @@ fn decode(bytes: &mut &[u8], version: u32) -> Result<Catalogue, DecodeError> {
 
 /// Decodes the list of places into a catalogue without topics.
 fn decode_places(bytes: &mut &[u8]) -> Option<Catalogue> {
-    // Each place takes at least a byte.
+    // The encoding of a place takes at least one byte, so more places than bytes cannot be valid.
     let most = TOPICS_MAX.min(bytes.len());
     let places = usize::try_from(varint::take(bytes)?).ok().filter(|places| *places <= most)?;
     let free = usize::try_from(varint::take(bytes)?).ok().filter(|free| *free <= places)?;

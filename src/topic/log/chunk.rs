@@ -144,8 +144,9 @@ impl Chunk {
         self.bytes().len()
     }
 
-    /// Returns the most memory that the chunk takes, in bytes. Merging a batch adds at most [`chunk_cost`] of it. The
-    /// index is counted before it exists, so that a read never exceeds the node's memory limit.
+    /// Returns the most memory that the chunk takes, in bytes. Merging a batch raises it by at most the batch's
+    /// [`chunk_cost`]. The index is counted before it exists, so that a read that builds it never exceeds the node's
+    /// memory limit.
     pub(super) fn cost(&self) -> u64 {
         let parts = size_of_val(&self.parts[..]);
         let slack = match &self.payload {

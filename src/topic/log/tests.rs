@@ -216,7 +216,7 @@ impl Pair {
                 let times = &self.list[range.clone()];
                 assert!(times.is_sorted_by_key(|(_, at)| *at));
                 let inside = times.iter().position(|(_, at)| *at >= append_us).unwrap_or(times.len());
-                assert_eq!((range.start + inside).max(self.first()), expected, "what the journal is asked");
+                assert_eq!((range.start + inside).max(self.first()), expected, "the query to the journal");
             }
             Err(wanted) => panic!("{wanted:?}"),
         }
@@ -450,7 +450,7 @@ fn a_clock_that_jumps_for_ever_takes_little_memory_and_removes_nothing_too_early
         }
         assert!(log.cost() < 200 * (turn + 1) + 64 * 16, "{}", log.cost());
     }
-    assert!(log.stretches.len() < ERAS_MAX, "nothing tells the oldest era from those before it");
+    assert!(log.stretches.len() < ERAS_MAX, "the oldest era is not distinguished from those before it");
 }
 
 #[test]
@@ -494,7 +494,7 @@ fn a_response_that_is_full_of_runs_has_the_records_of_the_runs_and_no_more() {
         let runs = batches.len().min(FETCH_RUNS_MAX);
         assert_eq!((read.runs.len(), read.count as usize), (runs, runs + 1), "{others} small batches");
         assert_eq!(seen(&read).len(), runs + 1);
-        // A read whose runs are used up at the end of a chunk takes nothing from the next one.
+        // A read that reaches the maximum number of runs at the end of a chunk takes nothing from the next chunk.
         let after = log.read(Offset(2), usize::MAX, u32::MAX).unwrap();
         assert_eq!(seen(&after).len(), others.min(FETCH_RUNS_MAX));
     }

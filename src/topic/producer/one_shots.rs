@@ -1,5 +1,5 @@
-//! One-shots: producers that have stored only one batch, sequence 0. Each single message sent from the command line is
-//! one.
+//! One-shots: producers that have stored only one batch, sequence 0. Each message that is sent by itself from the
+//! command line has such a producer.
 //!
 //! There may be far more one-shots than other producers, and only one answer is remembered for each. They are stored in
 //! order of arrival, with a hash table to find them by id.

@@ -152,7 +152,11 @@ fn a_forgotten_producer_is_never_resumed_at_its_beginning() {
     assert_eq!(producers.open(opening(2, 9, true)), Err(NotOpened::Forgotten { forgotten: 1 }));
     assert_eq!(producers.open(opening(most + 2, 9, true)), Err(NotOpened::Forgotten { forgotten: 1 }));
     assert_eq!(producers.open(opening(1, 9, true)), opened(3, 10, 1));
-    assert_eq!(producers.open(opening(2, 9, false)), opened(1, 0, 1), "whoever says that it is new is told");
+    assert_eq!(
+        producers.open(opening(2, 9, false)),
+        opened(1, 0, 1),
+        "a request for a new producer learns of the eviction"
+    );
     let (mut image, mut again) = (Vec::new(), Vec::new());
     producers.encode_opened(&mut image);
     let mut restored = Producers::default();

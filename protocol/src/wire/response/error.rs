@@ -285,7 +285,11 @@ mod tests {
         let offsets = |error: &ErrorResponse| (error.next_offset(), error.readable_from());
         assert_eq!((offsets(&none), offsets(&all)), ((None, None), (Some(Offset(9)), Some(Offset(9)))));
         let other = ErrorResponse { status: Status::OffsetOutOfRange.number(), ..all };
-        assert_eq!(offsets(&other), (Some(Offset(9)), None), "only damage has records behind it");
+        assert_eq!(
+            offsets(&other),
+            (Some(Offset(9)), None),
+            "only an error about damage has readable records after it"
+        );
         assert_eq!((none.name(), ErrorResponse { status: 0xFF, ..none }.name()), ("STORAGE", "UNKNOWN_STATUS"));
     }
 }

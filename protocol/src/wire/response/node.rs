@@ -107,11 +107,11 @@ pub struct NodeAddress {
 /// The state of the link between a node and the one that answers NODES.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkState {
-    /// They are not neighbours, so the answering node does not know whether the other is up.
+    /// The nodes are not neighbours, so the answering node does not know whether the other is up.
     Distant = 0,
-    /// They are neighbours, and the link is down.
+    /// The nodes are neighbours, and the link is down.
     Down = 1,
-    /// They are neighbours, and the link is up.
+    /// The nodes are neighbours, and the link is up.
     Up = 2,
     /// The node is the answering node itself.
     Itself = 3,

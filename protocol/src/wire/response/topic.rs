@@ -46,11 +46,11 @@ pub struct TopicState {
 /// The durability of a batch when it is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// It is in the memory of one node.
+    /// The batch is in the memory of one node.
     Memory = 0,
-    /// It will be on disk within the node's sync interval.
+    /// The batch will be on disk within the node's sync interval.
     Interval = 1,
-    /// It is on disk.
+    /// The batch is on disk.
     Synced = 2,
 }
 
