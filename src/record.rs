@@ -65,8 +65,8 @@ pub enum Entry {
     Reclock(Reclock),
 }
 
-/// The entries that one turn has added to the log, in the order in which they are applied. They are one record of the
-/// journal.
+/// The entries that one turn has added to the log, in the order in which they are applied. Together they form one
+/// record of the journal.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Body {
     /// Position in the log: one more than that of the body before. The first body of a log has 1.

@@ -32,8 +32,8 @@ pub struct Identity {
 const LEN_MAX: usize = 1024;
 
 /// Checks that this node may use the folder: it is empty, or holds this node's journal or a backup of it. Returns the
-/// format version of the folder when it is this node's already, and `None` when it is empty. Changes nothing, so that
-/// it can be called before the folder is claimed.
+/// format version of that journal or backup, and `None` when the folder is empty. Changes nothing, so that it can be
+/// called before the folder is claimed.
 ///
 /// # Errors
 /// Returns [`OpenError::Foreign`] when the folder belongs to another node or is not a journal, [`OpenError::Newer`]

@@ -272,8 +272,8 @@ impl<D: Disk> Keeper<D> {
                 let Some(span) = spans.and_then(|spans| spans.before(append_us, from, end)) else {
                     return Ok(Found::Offset(end));
                 };
-                // A segment of copies may also hold later records of the topic, with records between them that it does
-                // not hold.
+                // A segment of copies may also hold later records of the topic, which do not directly follow those of
+                // this span.
                 let end = end.min(span.end);
                 let found = self.blocks(span.segment, topic)?.find_time(append_us, from..end)?;
                 Ok(Found::Offset(found.unwrap_or(end)))

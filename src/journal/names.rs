@@ -51,8 +51,8 @@ pub(super) fn index(segment: u32) -> String {
 pub(super) struct CheckpointId {
     /// The index of the last entry that the state includes.
     pub(super) index: u64,
-    /// True for the second file of the same state. Two checkpoints are retained, and no entry may have been added since
-    /// the first.
+    /// True for the second of two checkpoints with the same state: two are retained even if no entry was added between
+    /// them.
     pub(super) is_second: bool,
 }
 

@@ -339,7 +339,7 @@ fn covers(all: &[Filed], expected: &Expected, state: &impl Salvage) -> bool {
 }
 
 /// Returns the readable batches with placeholders for the unreadable records between them, and the ranges of the
-/// latter.
+/// unreadable records.
 fn with_holes(
     (topic, segment): (TopicId, u32),
     filed: Vec<Filed>,

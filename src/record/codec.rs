@@ -125,8 +125,8 @@ fn len_of(entry: &Entry, base_us: u64) -> usize {
     }
 }
 
-/// Appends a body to `out`, whose first byte is at `start` in the journal, and sets each batch's `place` to the
-/// position of its payload.
+/// Appends a body to `out`, and sets each batch's `place` to the position of its payload in the journal. `start` is the
+/// position of the body's first byte.
 #[expect(clippy::arithmetic_side_effects, reason = "a body lies in a segment, whose positions fit 32 bits")]
 pub fn encode(entries: &mut [Entry], start: Place, out: &mut Vec<u8>) {
     let begin = out.len();
@@ -189,7 +189,7 @@ pub fn encode(entries: &mut [Entry], start: Place, out: &mut Vec<u8>) {
     }
 }
 
-/// Decodes the entries of a body at `start` in the journal. Payloads share its buffer.
+/// Decodes the entries of a body at `start` in the journal. The payloads share the buffer of `body`.
 ///
 /// # Errors
 /// Returns [`DecodeError`] when the body does not follow the format or comes from a newer program.

@@ -147,7 +147,8 @@ pub struct NewTopic {
 /// The topics of a node.
 ///
 /// Invariant: `by_name` and `places` hold the same topics; the place bits of an id are the topic's place; `free` lists
-/// the places without a topic. The place of a new topic follows from the entries alone, because its id does.
+/// the places without a topic. The place of a new topic follows from the entries alone, since the topic's id contains
+/// it.
 #[derive(Debug, Default)]
 pub struct Catalogue {
     places: Places,
@@ -280,8 +281,8 @@ impl Catalogue {
         self.cost = self.cost.minus(before).plus(after);
     }
 
-    /// Changes settings of a topic and removes the records that it no longer retains. Returns the first offset before
-    /// and after, or `None` when there is no such topic.
+    /// Changes settings of a topic and removes the records that it no longer retains. Returns the topic's first offset
+    /// before and after the change, or `None` when there is no such topic.
     pub fn alter(&mut self, id: TopicId, change: &SettingsChange) -> Option<(Offset, Offset)> {
         let alter = |topic: &mut Topic| {
             let (first, before) = (topic.log.first(), topic.retention);

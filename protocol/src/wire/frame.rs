@@ -257,7 +257,8 @@ impl Header {
     }
 }
 
-/// Makes a frame, which has neither a route nor a payload, the answer to another request, after a change of its args.
+/// Sets the request id of an encoded frame and recomputes its checksums, after its args were changed in place. The
+/// frame must have neither a route nor a payload. With it, a response can be reused for another request.
 pub(super) fn reseal(frame: &mut [u8], request_id: RequestId) {
     let args_crc = crc32(&frame[HEADER_BYTES..]);
     BigEndian::write_u64(&mut frame[at::REQUEST_ID], request_id.0);

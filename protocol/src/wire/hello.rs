@@ -5,7 +5,7 @@ use super::frame::VERSION;
 use super::status::Status;
 use crate::limits::{FRAME_MAX, LABEL_MAX};
 
-/// TLVs of a HELLO between nodes, and of the response to a PING between nodes: the number of topics that the sender
+/// TLV of a HELLO between nodes, and of the response to a PING between nodes: the number of topics that the sender
 /// holds, as a u32.
 pub(super) const TAG_TOPICS: u8 = 0x34;
 

@@ -140,7 +140,7 @@ impl Push {
         None
     }
 
-    /// Decodes the args and payload of a DELIVER, or of an EVENT whose status [`is_known_event`].
+    /// Decodes the args and payload of a DELIVER, or of an EVENT for whose status [`is_known_event`] returns true.
     ///
     /// # Errors
     /// Returns [`DecodeError`], which names the malformed field.

@@ -65,8 +65,8 @@ pub enum TrafficClass {
     Control = 1,
 }
 
-/// The entry in the ingress's table of pending requests. Transit nodes keep no table, and the generation keeps a late
-/// response from reaching a wrong request.
+/// Identifies an entry in the ingress's table of pending requests. The response carries it back, so that transit nodes
+/// need no table; the generation keeps a late response from reaching the wrong request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
     /// 16 bits of the ingress's instance id.

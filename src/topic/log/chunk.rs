@@ -211,8 +211,8 @@ impl Chunk {
         (byte, indexed + record - near)
     }
 
-    /// Returns the last record whose position is known without a walk, and that position. Neither is greater than the
-    /// given record and byte.
+    /// Returns the last record up to `record_max` that begins at a known byte up to `byte_max`, and this byte. Known
+    /// without a walk are the beginning of the chunk, those of its parts, and the bytes that its index lists.
     fn last_known(&self, record_max: u32, byte_max: usize) -> (u32, usize) {
         match &self.payload {
             Stored::Whole(_, index) if let Some(index) = index.get() => {

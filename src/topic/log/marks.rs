@@ -50,7 +50,7 @@ impl Grain {
         }
     }
 
-    /// Returns the most bytes and records.
+    /// Returns the maximum number of bytes and of records that a mark covers.
     pub(super) const fn bounds(self) -> (u64, u64) {
         (self.bytes, self.records)
     }
