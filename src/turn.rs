@@ -156,6 +156,8 @@ impl<C: Connections, S: Store> Turn<C, S> {
     /// [`COMMIT_WORK`], and handles answers of the log until they have taken [`LOOKUP_WORK`].
     pub fn finish(&mut self, now: Now) {
         if self.node.has_open() {
+            // Before the first turn it knows nothing of the room.
+            self.tell_room(now);
             self.handle(now, Event::TurnOver);
         }
         let has_committed = self.apply_committed(now);
@@ -164,6 +166,11 @@ impl<C: Connections, S: Store> Turn<C, S> {
         if self.store.wants_image() {
             self.store.keep_image(self.node.image());
         }
+        self.tell_room(now);
+    }
+
+    /// Tells the node how much room the log has, if that has changed.
+    fn tell_room(&mut self, now: Now) {
         let room = self.store.room();
         if room != self.node.room() {
             self.handle(now, Event::Space { room });

@@ -48,6 +48,8 @@ impl Connections for Sink {
 struct Hanging {
     turns: VecDeque<Body>,
     hangs: bool,
+    /// True if it has no room for anything, as before its next segment is ready.
+    is_short: bool,
 }
 
 impl Store for Hanging {
@@ -74,7 +76,7 @@ impl Store for Hanging {
     fn keep_image(&mut self, _: Vec<u8>) {}
 
     fn room(&self) -> Room {
-        Room::UNLIMITED
+        if self.is_short { Room { bytes: 0, is_full: false } } else { Room::UNLIMITED }
     }
 
     fn close(&mut self, _: Vec<u8>) {}
@@ -159,4 +161,22 @@ fn what_a_hanging_disk_makes_durable_at_once_is_applied_over_several_turns() {
     }
     assert_eq!(turn.conns.frames as u64, asked, "each is answered");
     assert!(turns > TURNS / 4, "{turns}");
+}
+
+#[test]
+fn nothing_is_submitted_before_the_log_has_room_for_it_not_even_in_the_first_turn() {
+    let mut turn = turn();
+    turn.store.is_short = true;
+    let topic = TopicName::new("t").unwrap();
+    ask(&mut turn, 2, &Request::Create { topic, retention: Retention::default() }, &[]);
+    turn.conns.frames = 0;
+    for _ in 0..3 {
+        turn.finish(NOW);
+        assert_eq!((turn.store.turns.len(), turn.conns.frames, turn.node().topic_count()), (0, 0, 0));
+    }
+    turn.store.is_short = false;
+    // The news comes at the end of a turn, or before the next one.
+    turn.finish(NOW);
+    turn.finish(NOW);
+    assert_eq!((turn.conns.frames, turn.node().topic_count()), (1, 1));
 }
