@@ -274,8 +274,9 @@ pub const REPEAT_ARGS_MAX: usize = 56;
 /// Most bytes of small batches that become one entry: as many as share a chunk.
 pub const RUN_BYTES_MAX: u64 = CHUNK_MERGED_MAX as u64;
 
-/// Most topics with batches that can become one entry with later ones. They are searched for each batch, and clients
-/// that publish to many topics in turn keep most of the gain.
+/// Most topics with batches that can become one entry with later ones. They are searched for each batch, and each has a
+/// buffer of `RUN_BYTES_MAX` bytes, which is kept for the next turns. Clients that publish to many topics in turn keep
+/// most of the gain.
 pub const RUNS_MAX: usize = 16;
 
 /// Most bytes of proposed entries that are not yet committed, with the memory that batches will take. Above it requests

@@ -7,12 +7,21 @@
 //! A run ends with the turn, when something else is proposed, and when another batch would make it too long. Batches of
 //! producers that number them are in no run, because each is remembered by itself.
 
+use bytes::Bytes;
+
 use super::super::call::ReplyTo;
 use super::proposals::{Cost, Proposal};
 use crate::limits::{RUN_BYTES_MAX, RUNS_MAX};
 use crate::record::{Batch, Entry, Place, TopicRef};
 use crate::topic::mark_bounds;
 use crate::types::{Retention, TopicId, crc32};
+
+/// Places for batches that a run begins with.
+const PARTS_LEAST: usize = 16;
+
+/// Bytes of the buffer of a run, so that it does not grow with each batch.
+#[expect(clippy::cast_possible_truncation, reason = "that of a chunk")]
+const BUFFER_BYTES: usize = RUN_BYTES_MAX as usize;
 
 /// A batch in a run.
 #[derive(Clone, Copy, Debug)]
@@ -52,17 +61,19 @@ pub(super) struct Runs {
     /// The topic of each run.
     topics: Vec<TopicId>,
     runs: Vec<Run>,
+    /// Buffers of former runs, at most one for each run, each with room for the longest one.
+    spares: Vec<Vec<u8>>,
 }
 
 impl Run {
-    fn new((bytes, records): (u64, u64)) -> Self {
+    fn new((bytes, records): (u64, u64), payload: Vec<u8>) -> Self {
         Self {
-            payload: Vec::new(),
+            payload,
             first_crc: 0,
             append_us: 0,
             count: 0,
             bounds: (bytes.min(RUN_BYTES_MAX), records),
-            parts: Vec::new(),
+            parts: Vec::with_capacity(PARTS_LEAST),
             cost: Cost::default(),
         }
     }
@@ -87,8 +98,7 @@ impl Run {
     }
 
     /// Returns its entry, and whom to answer.
-    fn close(mut self, topic: TopicId) -> (Entry, Proposal, Cost) {
-        self.payload.shrink_to_fit();
+    fn close(self, topic: TopicId, spares: &mut Vec<Vec<u8>>) -> (Entry, Proposal, Cost) {
         let is_single = self.parts.len() == 1;
         let payload_crc = if is_single { self.first_crc } else { crc32(&self.payload) };
         let batch = Batch {
@@ -97,9 +107,12 @@ impl Run {
             count: self.count,
             payload_crc,
             append_us: self.append_us,
-            payload: self.payload.into(),
+            payload: Bytes::copy_from_slice(&self.payload),
             place: Place::default(),
         };
+        if spares.len() < RUNS_MAX {
+            spares.push(self.payload);
+        }
         (Entry::Publish(batch), Proposal { parts: self.parts, ..Proposal::default() }, self.cost)
     }
 }
@@ -127,11 +140,14 @@ impl Runs {
     ) -> Vec<(Entry, Proposal, Cost)> {
         let place = self.topics.iter().position(|of| *of == topic);
         let closed = match place {
-            Some(place) => vec![self.runs.remove(place).close(self.topics.remove(place))],
+            Some(place) => vec![self.runs.remove(place).close(self.topics.remove(place), &mut self.spares)],
             None if self.runs.len() == RUNS_MAX => self.close(),
             None => Vec::new(),
         };
-        let mut run = Run::new(mark_bounds(retention));
+        let mut payload = self.spares.pop().unwrap_or_default();
+        payload.clear();
+        payload.reserve(BUFFER_BYTES);
+        let mut run = Run::new(mark_bounds(retention), payload);
         run.add(batch, cost);
         self.topics.push(topic);
         self.runs.push(run);
@@ -140,7 +156,8 @@ impl Runs {
 
     /// Ends all runs.
     pub(super) fn close(&mut self) -> Vec<(Entry, Proposal, Cost)> {
-        self.topics.drain(..).zip(self.runs.drain(..)).map(|(topic, run)| run.close(topic)).collect()
+        let Self { topics, runs, spares } = self;
+        topics.drain(..).zip(runs.drain(..)).map(|(topic, run)| run.close(topic, spares)).collect()
     }
 
     /// Returns the number of batches in all runs, and what they cost.
