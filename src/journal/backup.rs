@@ -103,7 +103,7 @@ pub fn backup<D: Disk>(source: &D, target: &D) -> Result<Copied, BackupError> {
         list: Files::new(),
         indexes: BTreeSet::new(),
         watermark: Watermarked::Never,
-        told: Copied::default(),
+        report: Copied::default(),
     };
     let mut left = BACKUP_ATTEMPTS;
     loop {
@@ -113,7 +113,7 @@ pub fn backup<D: Disk>(source: &D, target: &D) -> Result<Copied, BackupError> {
                 // The identity is read last, so that the format in it is not older than that of any copied file.
                 let identity = identity::text_of(source, names::IDENTITY).map_err(BackupError::Source)?;
                 copy.finish(identity).map_err(BackupError::Target)?;
-                return Ok(copy.told);
+                return Ok(copy.report);
             }
             Err(Stop::Gone(_)) if left > 0 => {}
             Err(Stop::Gone(error)) => return Err(BackupError::Source(error)),
@@ -178,14 +178,14 @@ struct Copy<'c, D: Disk> {
     indexes: BTreeSet<String>,
     /// The watermark that the current attempt has copied.
     watermark: Watermarked,
-    told: Copied,
+    report: Copied,
 }
 
 impl<D: Disk> Copy<'_, D> {
     fn attempt(&mut self) -> Result<(), Stop> {
         self.list.clear();
         self.indexes.clear();
-        (self.told.kept, self.told.damaged) = (0, Vec::new());
+        (self.report.kept, self.report.damaged) = (0, Vec::new());
         planted!("watermark copied last", self.copy_watermark()?, ());
         let files = self.source.list().map_err(|cause| BackupError::Source(folder_error(cause)))?;
         let mut segments: Vec<u32> = files.iter().filter_map(|name| names::segment_number(name)).collect();
@@ -230,7 +230,7 @@ impl<D: Disk> Copy<'_, D> {
         match self.watermark {
             Watermarked::At(mark) => self.put(names::WATERMARK, &watermark::content(mark, stamp)).map(drop),
             Watermarked::Lost => {
-                self.told.damaged.push(format!("the {} cannot be read", names::WATERMARK));
+                self.report.damaged.push(format!("the {} cannot be read", names::WATERMARK));
                 Ok(())
             }
             Watermarked::Never => Ok(()),
@@ -270,11 +270,11 @@ impl<D: Disk> Copy<'_, D> {
                     return Err(BackupError::Source(error).into());
                 }
                 Err(Fault::Damaged(at)) => {
-                    self.told.damaged.push(format!("{name} is damaged at byte {at}"));
+                    self.report.damaged.push(format!("{name} is damaged at byte {at}"));
                     continue;
                 }
             };
-            self.told.index = checkpoint.mark.index;
+            self.report.index = checkpoint.mark.index;
             self.put(&name, &bytes)?;
             return Ok(Some(Base { name, crc: crc32(&bytes), checkpoint }));
         }
@@ -328,9 +328,9 @@ impl<D: Disk> Copy<'_, D> {
         let damage =
             walk(number, bytes, end).find_map(|step| if let Step::Damage(at) = step { Some(at.start) } else { None });
         if let Some(at) = damage {
-            self.told.damaged.push(format!("{name} is damaged at byte {at}"));
+            self.report.damaged.push(format!("{name} is damaged at byte {at}"));
         }
-        self.told.kept += usize::from(self.put(&name, bytes)?);
+        self.report.kept += usize::from(self.put(&name, bytes)?);
         Ok(())
     }
 
@@ -366,7 +366,7 @@ impl<D: Disk> Copy<'_, D> {
         if format::check_segment_header(&bytes, number).is_ok() {
             // A start would report a file that is shorter than its header says as damaged.
             let size = u32::try_from(bytes.len()).expect("a segment's size");
-            format::say_size(&mut bytes, size);
+            format::set_stated_size(&mut bytes, size);
         }
         Ok(bytes.into())
     }
@@ -392,7 +392,7 @@ impl<D: Disk> Copy<'_, D> {
             }
             if is_same {
                 self.list.insert(name.to_owned(), *listed);
-                self.told.kept += 1;
+                self.report.kept += 1;
                 return Ok(true);
             }
         }
@@ -411,7 +411,7 @@ impl<D: Disk> Copy<'_, D> {
             && read_part(self.target, &new, 0, usize::MAX).is_ok_and(|copy| copy == bytes);
         if !is_there {
             write_file(self.target, &new, bytes).map_err(|cause| BackupError::Target(OpenError::io(name, cause)))?;
-            (self.told.files, self.told.bytes) = (self.told.files + 1, self.told.bytes + listed.0);
+            (self.report.files, self.report.bytes) = (self.report.files + 1, self.report.bytes + listed.0);
         }
         self.written.insert(name.to_owned(), listed);
         Ok(is_there)

@@ -74,7 +74,7 @@ pub(super) fn decode(bytes: &Bytes, index: u64) -> Result<Checkpoint, Fault> {
         Ok(record)
     };
     let first = next()?;
-    let senseless = || Fault::Damaged(first.body_at as u64);
+    let malformed = || Fault::Damaged(first.body_at as u64);
     let lens: Vec<usize> =
         first.body.chunks_exact(8).filter_map(|len| BigEndian::read_u64(len).try_into().ok()).collect();
     let mut part = |len: usize| {
@@ -84,9 +84,9 @@ pub(super) fn decode(bytes: &Bytes, index: u64) -> Result<Checkpoint, Fault> {
         }
         Ok(part)
     };
-    let image = part(*lens.first().ok_or_else(senseless)?)?;
+    let image = part(*lens.first().ok_or_else(malformed)?)?;
     let books = match lens.get(1) {
-        Some(len) => Some(Books::decode(&part(*len)?).ok_or_else(senseless)?),
+        Some(len) => Some(Books::decode(&part(*len)?).ok_or_else(malformed)?),
         None => None,
     };
     let mark = Mark { place: Place { segment, position: first.head.synced }, index, term: first.head.term };

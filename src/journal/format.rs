@@ -137,12 +137,12 @@ pub(super) fn stamp_of(header: &[u8]) -> Stamp {
 }
 
 /// Returns the size of the file, in bytes, according to a segment's header. The header must be sound.
-pub(super) fn said_size(header: &[u8]) -> usize {
+pub(super) fn stated_size(header: &[u8]) -> usize {
     BigEndian::read_u32(&header[16..]) as usize
 }
 
 /// Changes the size of the file in a segment's header. The header must be sound.
-pub(super) fn say_size(header: &mut [u8], size: u32) {
+pub(super) fn set_stated_size(header: &mut [u8], size: u32) {
     BigEndian::write_u32(&mut header[16..], size);
     let crc = crc32_of_parts([&header[..28]]);
     BigEndian::write_u32(&mut header[28..], crc);

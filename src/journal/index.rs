@@ -99,8 +99,8 @@ impl Index {
         let batches = self.topics.entry(filed.topic).or_default();
         let is_behind = |last: &Block| last.end <= filed.base;
         assert!(batches.blocks.last().is_none_or(is_behind), "batches of a topic are added in offset order");
-        let goes_on = |last: &&mut Block| last.end == filed.base && last.batches < INDEX_BLOCK_BATCHES;
-        match batches.blocks.last_mut().filter(goes_on) {
+        let continues = |last: &&mut Block| last.end == filed.base && last.batches < INDEX_BLOCK_BATCHES;
+        match batches.blocks.last_mut().filter(continues) {
             Some(last) => (last.end, last.batches) = (filed.end(), last.batches + 1),
             None => {
                 let at = u32::try_from(batches.bytes.len()).expect("smaller than its segment");

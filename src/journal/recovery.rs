@@ -343,7 +343,7 @@ impl<D: Disk> Recovery<D> {
             None => {
                 check_torn(segment, bytes, at)?;
                 // Programs before format 2 cut the last segment without changing what its header says.
-                if header > Some(1) && format::said_size(bytes) > bytes.len() {
+                if header > Some(1) && format::stated_size(bytes) > bytes.len() {
                     let what = "the file is shorter than its header says";
                     return Err(OpenError::damaged(&name, bytes.len() as u64, what));
                 }
@@ -378,7 +378,7 @@ impl<D: Disk> Recovery<D> {
         // A file that was truncated may lack the zeros that pad its last record.
         let sound = &bytes[HEADER..end.min(bytes.len())];
         let mut header = bytes[..HEADER].to_vec();
-        format::say_size(&mut header, u32::try_from(end).expect("a segment's size"));
+        format::set_stated_size(&mut header, u32::try_from(end).expect("a segment's size"));
         file.write_at(&header, 0).map_err(io)?;
         planted!("tail not written again", file.write_at(sound, HEADER as u64).map_err(io)?, ());
         // Durable before the file is cut: a file that is shorter than its header says counts as damaged.

@@ -251,13 +251,13 @@ impl<D: Disk> Recovery<D> {
                             }
                             losses.push((number, record.body_at));
                         }
-                        tell_losses(&mut losses, (last.index.saturating_add(1), record.head.index), state, report);
+                        report_losses(&mut losses, (last.index.saturating_add(1), record.head.index), state, report);
                         let position = u32::try_from(record.body_at).expect("a segment's size");
                         match record::decode(&record.body, Place { segment: number, position }) {
                             Ok(entries) => self.keeper.note(&state.replay(entries)),
                             Err(_) => {
                                 let lost = (record.head.index, record.head.index.saturating_add(1));
-                                tell_losses(&mut vec![(number, record.body_at)], lost, state, report);
+                                report_losses(&mut vec![(number, record.body_at)], lost, state, report);
                             }
                         }
                         (last.index, last.term) = (record.head.index, record.head.term);
@@ -275,7 +275,7 @@ impl<D: Disk> Recovery<D> {
                 report.segments.insert(number, of);
             }
         }
-        tell_losses(
+        report_losses(
             &mut losses,
             (last.index.saturating_add(1), known.max(last.index).saturating_add(1)),
             state,
@@ -304,7 +304,12 @@ impl<D: Disk> Recovery<D> {
 
 /// Reports lost entries, from index `from` up to `to` (exclusive), and raises the epoch of every topic. When the range
 /// is empty, no entry is lost, and the damage is reported only as an obstacle to a start.
-fn tell_losses(losses: &mut Vec<(u32, usize)>, (from, to): (u64, u64), state: &mut impl Salvage, report: &mut Report) {
+fn report_losses(
+    losses: &mut Vec<(u32, usize)>,
+    (from, to): (u64, u64),
+    state: &mut impl Salvage,
+    report: &mut Report,
+) {
     let Some((segment, position)) = losses.first().copied() else { return };
     losses.clear();
     if from == to {

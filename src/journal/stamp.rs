@@ -98,12 +98,12 @@ mod tests {
             (stamp("dht", 3, 8 << 20), Some("another folder of this node")),
         ];
         for (found, expected) in cases {
-            let told = own.check("file", found).err().map(|error| error.to_string());
-            let is_expected = match (&told, expected) {
-                (Some(told), Some(expected)) => told.starts_with(&format!("file belongs to {expected}")),
-                (told, expected) => told.is_none() && expected.is_none(),
+            let error = own.check("file", found).err().map(|error| error.to_string());
+            let is_expected = match (&error, expected) {
+                (Some(error), Some(expected)) => error.starts_with(&format!("file belongs to {expected}")),
+                (error, expected) => error.is_none() && expected.is_none(),
             };
-            assert!(is_expected, "{found:?}: {told:?}");
+            assert!(is_expected, "{found:?}: {error:?}");
         }
     }
 

@@ -52,7 +52,8 @@ struct Stretch {
     era: u32,
 }
 
-/// Returns the most bytes and records of batches that make retention no coarser when they are appended as one.
+/// Returns the maximum number of bytes and of records that batches may have together so that appending them as one
+/// batch does not make retention coarser.
 pub fn mark_bounds(retention: &Retention) -> (u64, u64) {
     Grain::of(retention).bounds()
 }

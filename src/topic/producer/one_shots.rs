@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_are_found_whoever_goes_on() {
+    fn the_newest_are_found_whichever_producers_publish_again() {
         let (mut one_shots, mut expected) = (OneShots::default(), VecDeque::new());
         let mut rng = fastrand::Rng::with_seed(1);
         for number in 0..200_000 {

@@ -125,7 +125,7 @@ fn an_opened_producer_s_records_are_counted_over_its_epochs_and_each_fences_the_
 }
 
 #[test]
-fn an_opened_producer_whose_batches_are_forgotten_goes_on_when_it_is_opened_again() {
+fn an_opened_producer_whose_batches_are_forgotten_resumes_when_it_is_opened_again() {
     let mut producers = Producers::default();
     producers.open(opening(1, 7, true)).unwrap();
     publish(&mut producers, 1, 1, 1..4);
