@@ -36,7 +36,7 @@ impl<S: Store> Loop<S> {
         self.turn.take_work();
         self.turn.conns.take_queued_work();
         self.turn.conns.ready.begin();
-        let end_us = self.clock.monotonic_us().saturating_add(TURN_INPUT_US);
+        let end_us = now.after_us(TURN_INPUT_US);
         while let Some((id, allowed)) = self.turn.conns.ready.next() {
             let Some(conn) = self.turn.conns.get_mut(id) else { continue };
             let result = match conn.state {
@@ -53,7 +53,7 @@ impl<S: Store> Loop<S> {
             let written = self.turn.conns.take_queued_work();
             let work = self.turn.take_work().saturating_add(written).saturating_add(READ_WORK);
             self.turn.conns.ready.spend(id, work);
-            if self.clock.monotonic_us() >= end_us {
+            if !self.turn.conns.ready.is_empty() && self.clock.monotonic_us() >= end_us {
                 break;
             }
         }
