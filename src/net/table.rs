@@ -181,6 +181,11 @@ impl Table {
         self.queued_work
     }
 
+    /// Adds work that is charged like that of writing.
+    pub(super) const fn add_work(&mut self, work: u64) {
+        self.queued_work += work;
+    }
+
     /// Returns the work of writing what was queued since the last call.
     pub(super) const fn take_queued_work(&mut self) -> u64 {
         std::mem::replace(&mut self.queued_work, 0)

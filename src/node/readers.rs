@@ -26,7 +26,7 @@ mod table;
 
 pub(super) use subscribe::opens_reader;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::ingress::Asked;
 use super::pending::PendingTable;
@@ -37,7 +37,7 @@ use crate::wire::{Frame, Origin, Response};
 use clients::Clients;
 use deliver::Delivered;
 use pull::Pull;
-use table::Table;
+use table::{ReaderKey, Table};
 
 /// The readers of this node's own clients.
 #[derive(Debug)]
@@ -46,6 +46,8 @@ pub(super) struct Readers {
     clients: Clients,
     /// Fetches for readers in flight.
     pulls: PendingTable<Pull>,
+    /// The readers of clients that have disconnected, which are still to be removed.
+    left: VecDeque<BTreeSet<ReaderKey>>,
     /// Readers that got new records during this event.
     delivered: Delivered,
     effects: VecDeque<Effect>,
@@ -102,6 +104,7 @@ impl Readers {
             clients: Clients::default(),
             #[expect(clippy::cast_possible_truncation, reason = "any 16 bits do that no request of a client has")]
             pulls: PendingTable::new(!(settings.instance as u16)),
+            left: VecDeque::new(),
             delivered: Delivered::default(),
             effects: VecDeque::new(),
         }
@@ -166,7 +169,7 @@ impl Readers {
 
     /// Returns true if readers may be able to continue, for which [`Self::catch_up`] has to be called.
     pub(super) fn are_ready(&self) -> bool {
-        self.table.has_queued() || self.table.has_ended()
+        self.table.has_queued() || self.table.has_ended() || !self.left.is_empty()
     }
 
     /// Does what is due in each tick: fetches and waiting FETCHes that have timed out, and homes that are silent.

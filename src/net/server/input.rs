@@ -4,7 +4,7 @@
 use std::io;
 
 use super::Loop;
-use crate::limits::{READ_BUDGET, READ_LEAST, READ_WORK, TURN_INPUT_US};
+use crate::limits::{READ_BUDGET, READ_LEAST, READ_PER_UNIT, READ_WORK, TURN_INPUT_US};
 use crate::net::conn::{Got, State, Stream};
 use crate::net::inbox::Frames;
 use crate::node::Event;
@@ -213,6 +213,8 @@ impl<S: Store> Loop<S> {
             return Ok(false);
         }
         let is_gone = conn.failure.is_some();
+        self.turn.conns.add_work(count as u64 / READ_PER_UNIT);
+        let Some(conn) = self.turn.conns.get_mut(id) else { return Ok(false) };
         conn.grown_us = if count > 0 { now.monotonic_us } else { conn.grown_us };
         buffer.truncate(start + count);
         match conn.inbox.put_large_buffer(buffer, self.dimension, conn.frame_max) {

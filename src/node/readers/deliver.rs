@@ -133,6 +133,7 @@ impl Readers {
     /// reader advances, however much work that is.
     pub(in crate::node) fn catch_up(&mut self, step: &mut Step<'_>, admission: &Admission, groups: &Groups) {
         self.end_some(step);
+        self.remove_left(step);
         self.table.wake_some(step.work);
         let ready = self.table.queue.len().min(CATCH_UPS_PER_TURN);
         let end = step.work.units().saturating_add(CATCH_UP_WORK);

@@ -337,10 +337,25 @@ impl Readers {
         }
     }
 
-    /// Removes a client that has disconnected, with its readers.
+    /// Removes a client that has disconnected, with its readers. Of very many, most have their turn later.
     pub(in crate::node) fn close_client(&mut self, step: &mut Step<'_>, id: ConnId) {
-        for key in self.clients.close(id) {
-            self.remove_reader(step, key);
+        let readers = self.clients.close(id);
+        if !readers.is_empty() {
+            self.left.push_back(readers);
+            self.remove_left(step);
+        }
+    }
+
+    /// Removes at most [`ENDED_PER_TURN`] of the readers whose clients have disconnected.
+    pub(super) fn remove_left(&mut self, step: &mut Step<'_>) {
+        for _ in 0..ENDED_PER_TURN {
+            let Some(readers) = self.left.front_mut() else { return };
+            match readers.pop_first() {
+                // It may have ended for another reason since.
+                Some(key) if self.table.get(key).is_some() => drop(self.remove_reader(step, key)),
+                Some(_) => {}
+                None => drop(self.left.pop_front()),
+            }
         }
     }
 
@@ -374,7 +389,11 @@ impl Readers {
         for _ in 0..ENDED_PER_TURN {
             let Some((key, error)) = self.table.next_ended() else { return };
             let conn = self.table.get(key).expect("it was just found").conn;
-            match self.remove_reader(step, key) {
+            let consumer = self.remove_reader(step, key);
+            if self.clients.get(conn).is_none() {
+                continue;
+            }
+            match consumer {
                 Consumer::Stream { id, .. } => self.send_ended(step, conn, id, error),
                 Consumer::Poll(poll) => self.finish_poll(poll.asked, error.into()),
             }
@@ -404,7 +423,10 @@ impl Readers {
             let reader = self.table.get(key).expect("polls are readers");
             let topic = self.table.topic(reader.topic);
             let (cursor, id, epoch) = (reader.cursor(), topic.id, topic.epoch);
-            if let Consumer::Poll(poll) = self.remove_reader(step, key) {
+            let conn = reader.conn;
+            if let Consumer::Poll(poll) = self.remove_reader(step, key)
+                && self.clients.get(conn).is_some()
+            {
                 self.finish_poll(poll.asked, nothing(id, epoch, cursor, poll.first));
             }
         }

@@ -1,13 +1,13 @@
 //! However many readers or requests something concerns, a turn handles only so many of them, and the others follow.
 
-use super::harness::{Harness, fetched, names, subscribe, subscribed, topic};
+use super::harness::{Harness, fetch, fetched, names, subscribe, subscribed, topic};
 use super::sent::{Sent, only};
 use crate::limits::{
     CATCH_UP_WORK, DELIVERED_READERS, ENDED_PER_TURN, EXPIRED_PER_TURN, REQUEST_TIMEOUT_US,
     SUBSCRIPTIONS_PER_CLIENT_MAX, TICK_US, TURN_WORK, WAKES_PER_TURN,
 };
 use crate::types::{RequestId, Retention};
-use crate::wire::request::{Start, Subscribe};
+use crate::wire::request::{Fetch, Start, Subscribe};
 use crate::wire::{Opcode, Push, Request, Response, Status};
 
 const HOME: u16 = 1;
@@ -129,6 +129,33 @@ fn when_a_topic_ends_its_very_many_readers_are_told_little_by_little_and_only_th
     assert_eq!(first + later, READERS, "each of the others is told once");
     let delivered = only(&node.fill(|node| node.publish(owner, "t", 1, 100)), Opcode::Deliver).len();
     assert_eq!(delivered, 1);
+}
+
+#[test]
+fn of_a_client_that_leaves_the_very_many_readers_are_removed_little_by_little() {
+    const SUBSCRIPTIONS: usize = SUBSCRIPTIONS_PER_CLIENT_MAX - 1;
+    let mut node = Harness::alone();
+    let [owner, gone, other] = [node.client(), node.client(), node.client()];
+    node.create(owner, "t", Retention::default());
+    node.fill(|node| {
+        (1..=SUBSCRIPTIONS as u64).for_each(|id| drop(node.ask(gone, id, &subscribe("t"))));
+        let poll = Request::Fetch(Fetch { max_wait_ms: 1, ..fetch("t") });
+        node.ask(gone, SUBSCRIPTIONS as u64 + 1, &poll);
+        node.ask(other, 1, &subscribe("t"));
+        node.settle();
+    });
+    let (work, _) = work_of(&mut node, Opcode::Event, |node| node.lose(gone));
+    assert!(work < TURN_WORK, "{work} units");
+    assert_eq!(node.node.parts.readers.len(), SUBSCRIPTIONS + 2 - ENDED_PER_TURN);
+    // The time of its FETCH passes, and there are new records.
+    let sent = node.fill(|node| {
+        let mut sent = node.pass_silently(10_000);
+        sent.extend(node.publish(owner, "t", 1, 100));
+        sent
+    });
+    assert_eq!(only(&sent, Opcode::Fetch).len() + only(&sent, Opcode::Deliver).len(), 1, "for the other one");
+    assert_eq!(settle(&mut node, Opcode::Deliver, 2 * CATCH_UP_WORK), 0);
+    assert_eq!(node.node.parts.readers.len(), 1);
 }
 
 #[test]

@@ -58,11 +58,12 @@ fn a_node_has_so_many_subscriptions_and_a_client_that_goes_leaves_room() {
             client = node.client();
         }
         assert_quota(&node.answer_to(client, 1, &subscribe("t")), SUBSCRIPTIONS_MAX);
-        // A subscription that ends leaves room for one, and a client that disconnects for all its own.
+        // A subscription that ends leaves room for one, and a client that disconnects for all its own, in a few turns.
         assert_eq!(node.answer_to(first, 5000, &UNSUBSCRIBE_1).status(), Status::Ok.number());
         assert!(is_done(node.answer_to(client, 1, &subscribe("t"))));
         assert_quota(&node.answer_to(client, 2, &subscribe("t")), SUBSCRIPTIONS_MAX);
         node.lose(first);
+        node.settle();
         let rest = SUBSCRIPTIONS_PER_CLIENT_MAX as u64;
         (2..=rest).for_each(|id| assert!(is_done(node.answer_to(client, id, &subscribe("t")))));
         let other = node.client();
