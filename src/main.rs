@@ -167,9 +167,10 @@ fn open(server: &Server, options: Options, identity: &Identity, node: &mut Node)
     }
 }
 
-/// Ends the process at once: what is on the disk is not known any more, so nothing more may be acknowledged.
+/// Ends the process at once: after a failed sync the contents of the disk are unknown, so nothing more may be
+/// acknowledged.
 fn on_disk_failure(what: &str, cause: &io::Error) -> ! {
-    let why = "since what is on the disk is not known any more";
+    let why = "because the contents of the disk are unknown now";
     log::error!(target: "dht_node::storage", "{what}: {cause}; ending at once, {why}");
     log::logger().flush();
     std::process::exit(EXIT_DISK.into())
