@@ -29,8 +29,8 @@ pub const READ_LEAST: usize = 16 << 10;
 /// nodes on the way of a request, each in the middle of such a turn, delay it by a few milliseconds.
 pub const TURN_WORK: u64 = 500_000;
 
-/// Time after which a turn takes no more input, even if its work is not done: what a system call costs differs by a
-/// factor of ten between machines, and is not known to the account of work.
+/// Time in microseconds after which a turn takes no more input, even if its work is not done: the account of work does
+/// not know what a system call costs, which differs by a factor of ten between machines.
 pub const TURN_INPUT_US: u64 = 500;
 
 /// The processor time of a turn is measured when the turn before it took this long. Below it, the system calls for that
@@ -67,11 +67,11 @@ pub const WRITE_WORK: u64 = 4_000;
 /// Bytes that are written to a socket in the time of one unit of work.
 pub const WRITTEN_PER_UNIT: u64 = 3;
 
-/// Time after which the turn's writes to clients end. Who still has bytes to send has the next turns, in which at least
-/// one client with little and one with much to send get a write.
+/// Time in microseconds after which a turn writes to no further client. The others are written to in the next turns,
+/// each of which writes to at least one client with few unsent bytes and to one with many.
 pub const TURN_WRITES_US: u64 = 500;
 
-/// Unsent bytes of a client, beyond which it is written after those with fewer.
+/// A client with more unsent bytes than this is written to after all clients with fewer.
 pub const LITTLE_UNSENT: usize = 16 << 10;
 
 /// Bytes written to a connection before the others have theirs: about 0.1 ms.
@@ -118,22 +118,22 @@ pub const ACCEPTS_PER_TURN: usize = 64;
 /// Most unanswered requests of one client; beyond it the client is not read (HELLO says it as `max_inflight`).
 pub const INFLIGHT_MAX: u32 = 1024;
 
-/// Unanswered requests that the clients of a node share. They wait in one queue for another node or for the disk, so
-/// who had many of them would otherwise get more of its time than who has few.
+/// Number of unanswered requests that the clients of a node share equally. Such requests wait in one queue for
+/// another node or for the disk, where a client with many of them would otherwise be served more often than others.
 pub const INFLIGHT_SHARED: u32 = 2 * INFLIGHT_MAX;
 
-/// Unanswered requests that each client may have, however many clients share.
+/// Number of unanswered requests that each client may have, however many clients share `INFLIGHT_SHARED`.
 pub const INFLIGHT_LEAST: u32 = 64;
 
 /// What an unanswered request is charged besides its payload: the size of an answer without one.
 pub const RESPONSE_CHARGE: u32 = RESPONSE_ARGS_MAX;
 
-/// What an unanswered request is charged whose answer has only a few numbers. Low, so that a client that uses little
-/// may have some hundred of them on their way.
+/// What an unanswered request is charged if its answer consists of a few numbers. It is small, so that a client that
+/// uses little memory may have several hundred such requests in flight.
 pub const RESPONSE_CHARGE_SHORT: u32 = 512;
 
-/// Charged bytes of one client's unanswered requests, beyond which it is not read. Its answers are in the way of those
-/// of other clients while they wait in the queue of the same link: 3 MiB take a millisecond or two.
+/// Charged bytes of one client's unanswered requests, beyond which the client is not read. Its answers delay those of
+/// other clients that use the same link: sending 3 MiB takes a millisecond or two.
 pub const CLIENT_CHARGE_MAX: u64 = 3 << 20;
 
 /// Bytes of records that a FETCH reserves at least: a record of that size is returned whatever `max_bytes` says. A
@@ -199,8 +199,8 @@ pub const DELIVERED_BYTES: usize = 1 << 20;
 /// Subscriptions that are queued in one turn because there may be something for them.
 pub const WAKES_PER_TURN: usize = 1024;
 
-/// Readers that end in one turn because their topic has ended, and as many because their client has disconnected.
-/// About 0.3 ms each.
+/// Most readers that one turn removes because their topic has ended, and most that it removes because their client has
+/// disconnected: all subscriptions of a busy topic, or of one client, would hold up the turn for milliseconds.
 pub const ENDED_PER_TURN: usize = 256;
 
 /// Pushed records of one topic of another node that are kept for subscriptions that are a little behind.
@@ -272,7 +272,7 @@ pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// this node's clients publish to at the same time.
 pub const REPEATS: usize = 1024;
 
-/// Most bytes of such args. Longer names take the long way.
+/// Most bytes of args that are remembered. Longer ones, with longer names, are decoded each time.
 pub const REPEAT_ARGS_MAX: usize = 56;
 
 /// Most bytes of small batches that become one entry: as many as share a chunk.

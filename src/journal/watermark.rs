@@ -33,7 +33,7 @@ use crate::types::crc32_of_parts;
 
 const MAGIC: &[u8; 8] = b"DHTMARK\n";
 
-/// Size of a slot in bytes.
+/// Size in bytes of each of the two slots of the watermark file.
 const SLOT: usize = 64;
 
 /// The position of the second slot, in another block than the first one on any device.

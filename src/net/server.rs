@@ -380,7 +380,7 @@ impl<S: Store> Loop<S> {
         }
     }
 
-    /// Writes to one connection, at most [`WRITE_BUDGET`] and a bit.
+    /// Writes to one connection, about [`WRITE_BUDGET`] bytes at most.
     fn write(&mut self, now: Now, id: ConnId) {
         let is_draining = self.turn.conns.is_draining;
         let mut spares = std::mem::take(&mut self.turn.conns.spares);

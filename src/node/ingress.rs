@@ -312,7 +312,7 @@ impl Ingress {
         (!is_unknown).then_some(asked)
     }
 
-    /// Has a client given the answer to its request.
+    /// Queues the answer to a client's request as an effect.
     fn answer(&mut self, asked: Asked, response: Response) {
         self.effects.push_back(Effect::Answer { asked, response });
     }

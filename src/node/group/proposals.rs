@@ -145,7 +145,7 @@ pub(super) struct Proposals {
     open: VecDeque<(Entry, Proposal, Totals)>,
     /// Behind them, the batches whose entries can grow.
     runs: Runs,
-    /// Those in the log: the position of each body, and whom to answer for each of its entries.
+    /// The proposals in the log: the position of each body, and whom to answer for each of its entries.
     logged: VecDeque<(u64, Vec<Proposal>, Totals)>,
     /// Position of the last body in the log.
     index: u64,

@@ -14,9 +14,9 @@
 //! | a client that uses at most 256 KiB | an eighth of what is free for its source, the reserve included |
 //! | any client | one small request |
 //!
-//! Requests that wait for another node or for the disk wait in one queue, whoever sent them. So that a client with many
-//! of them delays the others only as much as these delay it, their number has a limit of its own: the sources that have
-//! such requests share it equally, and so do the clients of a source.
+//! Requests for another node, and those that wait for the disk, wait in one queue, in which a client with many of them
+//! would be served more often than the others. Their number therefore has a limit of its own, which the sources with
+//! such requests share equally, and so do the clients of each source.
 //!
 //! While a client is suspended, this node does not read from it: its requests wait in its socket. Nothing is lost, and
 //! it is not disconnected. This module only decides; `charge` carries it out.

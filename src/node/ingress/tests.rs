@@ -43,7 +43,7 @@ fn destination(settings: &Settings, request: &Request<'_>) -> Destination {
     Destination::of(settings, request, Subject::of(settings, request)).unwrap()
 }
 
-/// Has the ingress take a request of the client for the other node.
+/// Passes a request of the client for the other node to the ingress.
 fn admit(node: &mut Node, id: u64, request: &Request<'_>) -> Option<Origin> {
     at(node, 0, |ingress, step| {
         let frame = request_frame(request, &[], RequestId(id), Flags::default());
@@ -52,7 +52,7 @@ fn admit(node: &mut Node, id: u64, request: &Request<'_>) -> Option<Origin> {
     })
 }
 
-/// Has the ingress take a request that is sent at once.
+/// Passes a request to the ingress, which sends it at once.
 fn send(node: &mut Node, id: u64, request: &Request<'_>) -> Origin {
     let origin = admit(node, id, request).expect("it is sent at once");
     at(node, 0, |ingress, step| ingress.on_sent(step, origin, LINK));

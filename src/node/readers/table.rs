@@ -165,7 +165,7 @@ pub(super) struct InFlightReport {
 /// What is known about the home of a slot: the node that leads it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Home {
-    /// True while that is this node.
+    /// True while this node is the home.
     pub is_here: bool,
     /// Number of topics of the slot that are followed here.
     pub topics: u32,

@@ -18,8 +18,8 @@
 //!
 //! A report as types is in `dht-report`, its pictures are in `dht-pictures`.
 //!
-//! Results of several runs are merged rather than averaged where possible. Failed requests are in no latency. A report
-//! states what was not measured.
+//! Results of several runs are merged rather than averaged where possible. The latency of a failed
+//! request is never counted. A report states what was not measured.
 
 mod args;
 mod bulk;
