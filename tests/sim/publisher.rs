@@ -40,7 +40,8 @@ pub(crate) struct Publisher {
     acked: Option<(u64, TopicId)>,
     /// Number of bytes that it may still publish.
     budget: usize,
-    /// True once nothing more can be done.
+    /// True once nothing more can be done. It sends nothing more, but keeps the batches without an acknowledgement:
+    /// those already on their way may be stored, and a response to PRODUCER counts them.
     has_given_up: bool,
 }
 
@@ -90,7 +91,7 @@ impl Publisher {
     }
 
     pub(crate) fn is_done(&self) -> bool {
-        self.unacked.is_empty()
+        self.has_given_up || self.unacked.is_empty()
     }
 
     pub(crate) fn act(&mut self, ctx: &mut Ctx<'_>, session: &mut Session, rng: &mut Rng) {
@@ -235,7 +236,6 @@ impl Publisher {
         self.wait_until_us = ctx.now_us + least_us.max(u64::from(error.retry_after_ms) * 1000);
         if error.status == Status::Quota.number() && ctx.phase > Phase::Work {
             self.has_given_up = true;
-            self.unacked.clear();
         }
     }
 

@@ -260,10 +260,17 @@ pub(super) const fn is_not_applied(status: u8) -> bool {
 }
 
 /// Returns true for a refusal that says nothing about an earlier attempt that was silent. What that attempt stored or
-/// created may be there although the producer was fenced, the space used up, or the topic deleted since.
+/// created may be there although the producer was fenced, the space used up, or the topic deleted since. After a gap in
+/// the sequence it may still be on its way, and is stored if the missing batch arrives before it.
 pub(super) fn is_of_one_attempt(opcode: u8, status: u8) -> bool {
-    const STATUSES: [Status; 5] =
-        [Status::ProducerFenced, Status::Quota, Status::UnknownTopic, Status::Recreated, Status::TopicExists];
+    const STATUSES: [Status; 6] = [
+        Status::SequenceGap,
+        Status::ProducerFenced,
+        Status::Quota,
+        Status::UnknownTopic,
+        Status::Recreated,
+        Status::TopicExists,
+    ];
     let changes = [Opcode::Publish, Opcode::Create].iter().any(|changing| changing.number() == opcode);
     changes && STATUSES.iter().any(|refusal| refusal.number() == status)
 }
