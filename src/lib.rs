@@ -14,7 +14,7 @@ pub use dht_protocol::{cube, wire};
 pub mod limits;
 pub mod types;
 
-pub mod record;
+pub mod entry;
 
 pub mod topic;
 

@@ -73,8 +73,8 @@ use stats::{Length, Stats, Turns};
 use wall::Wall;
 use work::Work;
 
+use crate::entry::Room;
 use crate::limits::input_bytes;
-use crate::record::Room;
 use crate::types::{ConnId, Dimension, NodeId, Now, Retention, Slots};
 use crate::wire::response::Durability;
 use crate::wire::{Frame, FrameError, Status};

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use argh::FromArgs;
+use dht_node::entry::Place;
 use dht_node::journal::{
     BackupError, Copied, Folder, Identity, IndexState, LogLoss, Mark, OpenError, Repaired, Report, SegmentReport,
     TopicReport, Watermarked, backup, check_backup_folder, inspect, owner, repair,
 };
 use dht_node::node::{Node, Settings, SourceLimits};
-use dht_node::record::Place;
 use dht_node::storage::Scratch;
 use dht_node::types::{Now, Offset, Retention, Slots};
 use dht_node::wire::response::Durability;

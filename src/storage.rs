@@ -30,10 +30,10 @@ use std::time::{Duration, Instant};
 pub use checkpoints::Checkpoints;
 pub use start::{Scratch, Started, start};
 
+use crate::entry::{Body, BodyLen, Found, Note, Room, Unreadable};
 use crate::journal::{self, Cut, Folder, Identity, Mark, OpenError, Watermarked};
 use crate::limits::{NOTES_MAX, NOTES_WAIT, SEGMENT_BYTES, SEGMENT_BYTES_FIRST};
 use crate::node::{Lookup, Node};
-use crate::record::{Body, BodyLen, Found, Note, Room, Unreadable};
 use crate::turn::Store;
 use space::Space;
 

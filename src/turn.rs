@@ -5,9 +5,9 @@
 
 use std::collections::VecDeque;
 
+use crate::entry::{Body, Found, Note, Room, Unreadable};
 use crate::limits::{COMMIT_WORK, LOOKUP_WORK, PUSH_QUEUE_MAX};
 use crate::node::{Action, Event, Lookup, Node, Packet};
-use crate::record::{Body, Found, Note, Room, Unreadable};
 use crate::types::{ConnId, NodeId, Now, RequestId};
 use crate::wire::{Frame, Route};
 

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut};
 
-use crate::record::varint;
+use crate::entry::varint;
 use crate::types::{Offset, TopicId};
 
 /// The journal's bookkeeping, as a checkpoint stores it.

@@ -11,7 +11,7 @@ use super::books::Books;
 use super::format::{self, Head, Kind, put_record, record_at};
 use super::stamp::Stamp;
 use super::writer::Mark;
-use crate::record::Place;
+use crate::entry::Place;
 
 /// The largest body of a record, in bytes. The file is divided so that damage can be located.
 const PART: usize = 1 << 20;

@@ -41,8 +41,8 @@ use super::names;
 use super::reader::payloads;
 use super::spans::Span;
 use super::stamp::Stamp;
+use crate::entry::{Filed, Place};
 use crate::limits::{CLEAN_SMALL_PART, CLEAN_SMALL_SEGMENTS, FILL_SYNC_BYTES, READ_BYTES_MAX};
-use crate::record::{Filed, Place};
 use crate::types::{Offset, TopicId};
 
 /// A cleaning pass: a set of segments whose live records are being copied.

@@ -15,7 +15,7 @@ use bytes::{BufMut, Bytes};
 
 use super::format::{HEADER, Kind, Record, record_at};
 use super::walk::{Step, walk};
-use crate::record::{Filed, Place, varint};
+use crate::entry::{Filed, Place, varint};
 use crate::types::{Offset, TopicId, crc32};
 
 /// The lowest number of a segment of copies; segments of the log have lower numbers.

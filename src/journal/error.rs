@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 use super::disk::is_transient;
-use crate::record::DecodeError;
+use crate::entry::DecodeError;
 
 /// The number of the Unix error for an input or output failure of the device.
 const EIO: i32 = 5;

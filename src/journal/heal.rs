@@ -11,7 +11,7 @@ use super::keeper::{Keeper, write_file};
 use super::names;
 use super::reader::{payloads, previous_end, read_part};
 use super::rebuild::{self, Known};
-use crate::record::{Filed, Found, Wanted};
+use crate::entry::{Filed, Found, Wanted};
 use crate::types::{Offset, TopicId};
 
 impl<D: Disk> Keeper<D> {

@@ -22,8 +22,8 @@ use foldhash::fast::RandomState;
 
 use super::format::VERSION;
 use super::stamp::Stamp;
+use crate::entry::{Filed, Place, varint};
 use crate::limits::INDEX_BLOCK_BATCHES;
-use crate::record::{Filed, Place, varint};
 use crate::types::{Offset, TopicId, crc32_of_parts};
 
 const MAGIC: &[u8; 8] = b"DHTINDX\n";

@@ -21,7 +21,7 @@ use super::spans::{Change, Span, Spans};
 use super::stamp::Stamp;
 use super::writer::Mark;
 use super::{books, checkpoint};
-use crate::record::{Filed, Found, Note, Wanted};
+use crate::entry::{Filed, Found, Note, Wanted};
 use crate::types::{Offset, TopicId};
 
 /// The bookkeeping of the journal.

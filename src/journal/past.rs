@@ -18,7 +18,7 @@ use super::reader::previous_end;
 use super::rebuild::{self, Known};
 use super::recovery::{Recovery, State};
 use super::spans::Span;
-use crate::record::Filed;
+use crate::entry::Filed;
 use crate::types::{Offset, TopicId};
 
 /// The newest checkpoint and its predecessor.

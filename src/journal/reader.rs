@@ -10,8 +10,8 @@ use super::error::OpenError;
 use super::format::{self, HardState, Kind, record_at};
 use super::index::{Directory, ENTRY, Entry, HEADER, Index};
 use super::names;
+use crate::entry::Filed;
 use crate::limits::{FETCH_RUNS_MAX, READ_BYTES_MAX, READ_GAP_MAX};
-use crate::record::Filed;
 use crate::types::{Offset, TopicId, crc32};
 
 /// Where the index of a segment is.

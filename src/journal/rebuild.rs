@@ -18,7 +18,7 @@ use foldhash::fast::RandomState;
 
 use super::format::{self, Kind};
 use super::walk::{Step, walk};
-use crate::record::{self, Batch, Entry, Filed, Place, TopicRef};
+use crate::entry::{self, Batch, Entry, Filed, Place, TopicRef};
 use crate::types::{Offset, TopicId};
 
 /// The first format in which the append times of entries do not decrease between corrections of the clock.
@@ -86,7 +86,7 @@ pub(super) fn list(
             }
         };
         let position = u32::try_from(record.body_at).expect("a segment's size");
-        let Ok(entries) = record::decode(&record.body, Place { segment, position }) else {
+        let Ok(entries) = entry::decode(&record.body, Place { segment, position }) else {
             damage.push(record.body_at..record.end);
             continue;
         };
@@ -136,7 +136,7 @@ pub(super) fn made(segment: u32, bytes: &Bytes) -> Made {
     for step in walk(segment, bytes, None) {
         let Step::Record(record) = step else { continue };
         let place = Place { segment, position: 0 };
-        let entries = if record.head.kind == Kind::Entry { record::decode(&record.body, place) } else { continue };
+        let entries = if record.head.kind == Kind::Entry { entry::decode(&record.body, place) } else { continue };
         for entry in entries.into_iter().flatten() {
             if let Entry::Create { name, seed, .. } = entry {
                 made.entry(name).or_default().push(seed);

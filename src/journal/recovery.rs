@@ -27,7 +27,7 @@ use super::names;
 use super::reader::{previous_end, read_part};
 use super::watermark::Watermarked;
 use super::writer::Mark;
-use crate::record::{self, DecodeError, Entry, Note, Place};
+use crate::entry::{self, DecodeError, Entry, Note, Place};
 use crate::types::{Offset, TopicId};
 
 /// The state that recovery restores: topics, without their records.
@@ -243,7 +243,7 @@ impl<D: Disk> Recovery<D> {
             };
             let record = record_at(&open.1, segment, at).ok_or_else(|| refuse(DecodeError::Malformed))?;
             let start = Place { segment, position: u32::try_from(record.body_at).expect("a segment's size") };
-            let entries = record::decode(&record.body, start).map_err(refuse)?;
+            let entries = entry::decode(&record.body, start).map_err(refuse)?;
             self.keeper.note(&state.replay(entries));
         }
         Ok(())

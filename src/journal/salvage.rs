@@ -23,7 +23,7 @@ use super::spans::Span;
 use super::walk::{End, Step, walk};
 use super::writer::Mark;
 use super::{books::Books, copies, index};
-use crate::record::{self, Filed, Place};
+use crate::entry::{self, Filed, Place};
 use crate::types::{Offset, TopicId, crc32};
 
 /// A state that can continue after lost entries.
@@ -253,7 +253,7 @@ impl<D: Disk> Recovery<D> {
                         }
                         report_losses(&mut losses, (last.index.saturating_add(1), record.head.index), state, report);
                         let position = u32::try_from(record.body_at).expect("a segment's size");
-                        match record::decode(&record.body, Place { segment: number, position }) {
+                        match entry::decode(&record.body, Place { segment: number, position }) {
                             Ok(entries) => self.keeper.note(&state.replay(entries)),
                             Err(_) => {
                                 let lost = (record.head.index, record.head.index.saturating_add(1));

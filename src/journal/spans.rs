@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::record::Filed;
+use crate::entry::Filed;
 use crate::types::Offset;
 
 /// Consecutive records of a topic in one segment. The span begins where the preceding one ends.
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn a_batch_grows_the_last_span_or_begins_one() {
         let filed = |segment, base, count: u32| {
-            let place = crate::record::Place { segment, position: 0 };
+            let place = crate::entry::Place { segment, position: 0 };
             let topic = crate::types::TopicId::new(1).unwrap();
             Filed { topic, base: Offset(base), count, len: count * 10, crc: 0, place, append_us: 7 }
         };

@@ -28,7 +28,7 @@ use super::names;
 use super::reader::read_part;
 use super::stamp::Stamp;
 use super::writer::Mark;
-use crate::record::Place;
+use crate::entry::Place;
 use crate::types::crc32_of_parts;
 
 const MAGIC: &[u8; 8] = b"DHTMARK\n";

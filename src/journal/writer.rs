@@ -6,7 +6,7 @@ use std::io;
 use super::disk::DiskFile;
 use super::format::{ALIGN, HEADER, HardState, Head, Kind, put_record, record_len, segment_header};
 use super::watermark::Watermark;
-use crate::record::{self, BodyLen, Entry, Place, RECORD_ALIGN, RECORD_HEADER};
+use crate::entry::{self, BodyLen, Entry, Place, RECORD_ALIGN, RECORD_HEADER};
 
 /// A point in the log: the end of a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,7 +76,7 @@ impl<F: DiskFile> Writer<F> {
         let head = Head { index: self.index + 1, ..self.head(Kind::Entry) };
         let start = Place { segment: self.segment.number, position: self.end() + HEADER_LEN };
         let before = self.buffer.len();
-        put_record(self.segment.number, head, &mut self.buffer, |out| record::encode(entries, start, out));
+        put_record(self.segment.number, head, &mut self.buffer, |out| entry::encode(entries, start, out));
         assert_eq!(self.buffer.len() - before, len, "the length of a body is known before");
         self.index += 1;
         Ok(self.mark())

@@ -1,7 +1,7 @@
 //! The outputs of a node.
 
 use super::group::Lookup;
-use crate::record::{Body, Note};
+use crate::entry::{Body, Note};
 use crate::types::{ConnId, NodeId, RequestId};
 use crate::wire::response::Acks;
 use crate::wire::{Goaway, Hello, Kept, Push, Response, Route, Status};

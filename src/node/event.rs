@@ -3,7 +3,7 @@
 use std::io;
 
 use super::group::Lookup;
-use crate::record::{Body, Found, Room, Unreadable};
+use crate::entry::{Body, Found, Room, Unreadable};
 use crate::types::{ConnId, NodeId, Source};
 use crate::wire::{Frame, FrameError};
 

@@ -51,7 +51,7 @@ pub(super) use runs::Part;
 
 use super::call::{Answer, Call};
 use super::{Settings, Step};
-use crate::record::{Note, Room};
+use crate::entry::{Note, Room};
 use crate::topic::{Catalogue, NotHeld};
 use crate::types::{Offset, SlotId, TopicId};
 use crate::wire::Request;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Node;
 use super::stats::Stats;
-use crate::record::{DecodeError, Entry, Note};
+use crate::entry::{DecodeError, Entry, Note};
 use crate::topic::Topic;
 use crate::types::{Now, Offset, TopicId, TopicName};
 

@@ -10,8 +10,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::entry::{Jump, Reclock};
 use crate::limits::{CLOCK_AGREES_US, CLOCK_JUMP_LASTS_US, CLOCK_JUMP_US, CLOCK_SLEW_US, CLOCK_TRUST_US};
-use crate::record::{Jump, Reclock};
 use crate::topic::{Catalogue, Eras, TopicLog};
 use crate::types::Now;
 

@@ -78,7 +78,7 @@ impl Checkpoints {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Place;
+    use crate::entry::Place;
 
     fn mark(segment: u32, index: u64) -> Mark {
         Mark { place: Place { segment, position: 100 }, index, term: 1 }

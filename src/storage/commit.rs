@@ -7,9 +7,9 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 
 use super::{News, OnFailure, Sync, Task, Work, left, now};
+use crate::entry::Body;
 use crate::journal::{DiskFile, Mark, NoRoom, Prepared, Writer, is_transient};
 use crate::limits::{COMMIT_TURNS_MAX, SEGMENT_BYTES, SHORTAGE_WAIT_LEAST, SHORTAGE_WAIT_MAX};
-use crate::record::Body;
 
 /// The state of the commit thread.
 pub(super) struct Committer<F> {

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::clean::Cleaner;
 use super::{News, OnFailure, Task, left, now};
+use crate::entry::{Unreadable, Wanted};
 use crate::journal::{Disk, Keeper, Mark, OpenError, Preparation, Prepared, Progress, is_transient};
 use crate::limits::{CHECKPOINT_AGAIN, SEGMENT_AGAIN_US, SHORTAGE_PATIENCE};
 use crate::node::Lookup;
-use crate::record::{Unreadable, Wanted};
 
 /// The state of the keeper's thread.
 pub(super) struct Bookkeeper<D: Disk> {

@@ -3,9 +3,9 @@
 
 use std::collections::VecDeque;
 
+use crate::entry::{RECORD_ALIGN, RECORD_HEADER, Room};
 use crate::journal::SEGMENT_OWN;
 use crate::limits::BODY_BYTES_MAX;
-use crate::record::{RECORD_ALIGN, RECORD_HEADER, Room};
 
 /// The room at the end of the log.
 #[derive(Debug)]

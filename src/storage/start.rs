@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::io;
 
 use super::Checkpoints;
+use crate::entry::{DecodeError, Entry, Note};
 use crate::journal::{
     self, Cut, Disk, Identity, Keeper, Mark, OpenError, Salvage, State, Watermark, Watermarked, Writer,
 };
 use crate::node::Node;
-use crate::record::{DecodeError, Entry, Note};
 use crate::types::{Offset, Size, TopicId, TopicName};
 
 /// An open journal.

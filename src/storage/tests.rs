@@ -12,8 +12,8 @@ use fastrand::Rng;
 
 use super::commit::Committer;
 use super::{News, Sync, Task, Work};
+use crate::entry::{Batch, Body, DecodeError, Entry, Note, Place, TopicRef};
 use crate::journal::{Mark, State, Watermark, Writer, recover};
-use crate::record::{Batch, Body, DecodeError, Entry, Note, Place, TopicRef};
 use crate::types::{Offset, TopicId, crc32};
 
 use disk::FakeDisk;
@@ -89,7 +89,7 @@ fn on_failure(what: &str, cause: &std::io::Error) -> ! {
 fn run(disk: &FakeDisk, sync: Sync, turns: &[Vec<Entry>], look: impl Fn(&Receiver<News>)) {
     let mut keeper = recover(disk, 0, &mut Times::default()).unwrap().keeper;
     let (prepared, segments) = mpsc::channel();
-    let bytes: usize = turns.iter().map(|turn| crate::record::BodyLen::of(turn).in_journal()).sum();
+    let bytes: usize = turns.iter().map(|turn| crate::entry::BodyLen::of(turn).in_journal()).sum();
     for number in 2..=u32::try_from(bytes).unwrap() / (SEGMENT / 2) + 2 {
         prepared.send(keeper.prepare(number, SEGMENT).unwrap()).unwrap();
     }

@@ -14,8 +14,8 @@ use places::Places;
 use super::eras::Eras;
 use super::log::TopicLog;
 use super::producer::Producers;
+use crate::entry::Reclock;
 use crate::limits::{EPOCHS_GIVEN_UP, LOSSES_MAX, TOPICS_MAX};
-use crate::record::Reclock;
 use crate::types::{Epoch, Offset, Retention, SettingsChange, TopicId, TopicName};
 
 /// One topic. State that most topics never need is allocated on first use.

@@ -15,8 +15,8 @@
 //! When it is unknown which of two clocks was right, records get the later time, so that they may be retained too long
 //! but are never removed too early.
 
+use crate::entry::{Reclock, varint};
 use crate::limits::ERAS_MAX;
-use crate::record::{Reclock, varint};
 
 /// What a log needs to know about the era it appends to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -169,7 +169,7 @@ const fn shifted(time_us: u64, by_us: i64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Jump;
+    use crate::entry::Jump;
 
     /// Begins an era that corrects no earlier one.
     fn begin(eras: &mut Eras, was_us: u64, at_us: u64) {

@@ -21,8 +21,8 @@ pub use chunk::chunk_cost;
 use marks::{Grain, Marks, Sought};
 
 use super::eras::{Era, Eras};
+use crate::entry::{Wanted, varint};
 use crate::limits::{ERAS_MAX, FETCH_RUNS_MAX};
-use crate::record::{Wanted, varint};
 use crate::types::{Offset, Retention};
 use crate::wire::response::{Payload, Run};
 

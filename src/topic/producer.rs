@@ -19,8 +19,8 @@ use activity::ActivityOrder;
 use one_shots::OneShots;
 use opened::OpenedProducers;
 
+use crate::entry::varint;
 use crate::limits::{PRODUCER_WINDOW, PRODUCERS_MAX};
-use crate::record::varint;
 use crate::types::{Offset, Opening, ProducerId, Sequenced};
 
 /// The producers of one topic.

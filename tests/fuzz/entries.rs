@@ -1,13 +1,13 @@
 //! The body of a journal record: entries that can be decoded are unchanged by encoding and decoding them again.
 
 use bytes::Bytes;
-use dht_node::record::{self, BodyLen, Entry, Place};
+use dht_node::entry::{self, BodyLen, Entry, Place};
 
 /// Decodes the input as a body. Returns its length.
 pub(crate) fn run(input: &[u8]) -> usize {
     let start = Place { segment: 4, position: 1000 };
     let body = Bytes::copy_from_slice(input);
-    let Ok(mut entries) = record::decode(&body, start) else { return input.len() };
+    let Ok(mut entries) = entry::decode(&body, start) else { return input.len() };
     for entry in &entries {
         let Entry::Publish(batch) = entry else { continue };
         let at = (batch.place.position - start.position) as usize;
@@ -17,7 +17,7 @@ pub(crate) fn run(input: &[u8]) -> usize {
     // their shortest form.
     let again = encode(&mut entries.clone(), start);
     assert_eq!(again.len(), BodyLen::of(&entries).bytes(), "the length is known before");
-    let mut read = record::decode(&again.clone().into(), start).expect("encoded entries can be decoded");
+    let mut read = entry::decode(&again.clone().into(), start).expect("encoded entries can be decoded");
     assert_eq!(encode(&mut read, start), again);
     without_places(&mut read);
     without_places(&mut entries);
@@ -27,7 +27,7 @@ pub(crate) fn run(input: &[u8]) -> usize {
 
 fn encode(entries: &mut [Entry], start: Place) -> Vec<u8> {
     let mut body = Vec::new();
-    record::encode(entries, start, &mut body);
+    entry::encode(entries, start, &mut body);
     body
 }
 

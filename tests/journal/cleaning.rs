@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::io;
 
+use dht_node::entry::{Entry, Found, TopicRef, Wanted};
 use dht_node::journal::OpenError;
-use dht_node::record::{Entry, Found, TopicRef, Wanted};
 use dht_node::types::{Offset, TopicId};
 use fastrand::Rng;
 

@@ -1,7 +1,7 @@
 //! Indexes and checkpoints are derived from the segments: when they are lost or damaged, a start rebuilds them.
 
+use dht_node::entry::{Found, Wanted};
 use dht_node::journal::{Disk, OpenError};
-use dht_node::record::{Found, Wanted};
 use dht_node::types::Offset;
 use fastrand::Rng;
 
@@ -132,7 +132,7 @@ fn without_its_beginning() -> (FakeDisk, Seen) {
     let disk = FakeDisk::default();
     let mut live = long(&disk, 6, true);
     let topic = model::topic_id(&live.node, "topic/0").unwrap();
-    live.append(vec![dht_node::record::Entry::Trim { topic, first: Offset(30) }]).unwrap();
+    live.append(vec![dht_node::entry::Entry::Trim { topic, first: Offset(30) }]).unwrap();
     live.sync().unwrap();
     live.checkpoint().unwrap();
     for serial in 0..3 {
@@ -173,7 +173,7 @@ fn a_second_checkpoint_of_the_same_state_frees_space_and_each_of_the_two_is_enou
     let disk = FakeDisk::default();
     let mut live = long(&disk, 6, true);
     let topic = model::topic_id(&live.node, "topic/0").unwrap();
-    live.append(vec![dht_node::record::Entry::Trim { topic, first: Offset(30) }]).unwrap();
+    live.append(vec![dht_node::entry::Entry::Trim { topic, first: Offset(30) }]).unwrap();
     live.sync().unwrap();
     let segments = || names(&disk, ".log").len();
     let before = segments();

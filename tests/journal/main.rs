@@ -24,8 +24,8 @@ mod rescue;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use dht_node::entry::Entry;
 use dht_node::journal::OpenError;
-use dht_node::record::Entry;
 use fastrand::Rng;
 
 use disk::FakeDisk;

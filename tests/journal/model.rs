@@ -1,9 +1,9 @@
 //! A node's state with its journal on a [`FakeDisk`], and generators of random entries.
 
 use bytes::Bytes;
+use dht_node::entry::{Batch, Entry, Found, Jump, Place, Reclock, TopicRef, Wanted};
 use dht_node::journal::{Cleaning, Identity, Keeper, Look, Mark, NoRoom, OpenError, Victims, Writer};
 use dht_node::node::{Node, Settings, SourceLimits};
-use dht_node::record::{Batch, Entry, Found, Jump, Place, Reclock, TopicRef, Wanted};
 use dht_node::storage::start;
 use dht_node::topic::Topic;
 use dht_node::types::{

@@ -93,7 +93,7 @@ fn every_file_has_the_stamp_of_its_folder() {
     let (mut live, ..) = Live::start(&disk, false).unwrap();
     let topic = model::topic_id(&live.node, "topic/0").unwrap();
     // Half of the records are trimmed, so that a segment is cleaned and there are copies.
-    live.append(vec![dht_node::record::Entry::Trim { topic, first: dht_node::types::Offset(20) }]).unwrap();
+    live.append(vec![dht_node::entry::Entry::Trim { topic, first: dht_node::types::Offset(20) }]).unwrap();
     live.sync().unwrap();
     live.checkpoint().unwrap();
     let victims = live.clean(usize::MAX).unwrap();

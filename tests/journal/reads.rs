@@ -2,9 +2,9 @@
 //! get an index file, are removed and are recycled.
 
 use bytes::Bytes;
+use dht_node::entry::{Entry, Filed, Found, Jump, Reclock, TopicRef, Wanted};
 use dht_node::journal::OpenError;
 use dht_node::limits::{FETCH_RUNS_MAX, INDEX_BLOCK_BATCHES, READ_GAP_MAX};
-use dht_node::record::{Entry, Filed, Found, Jump, Reclock, TopicRef, Wanted};
 use dht_node::types::{Epoch, Offset, Retention, TopicId};
 use fastrand::Rng;
 

@@ -1,7 +1,7 @@
 //! Damage that no start can mend: what `inspect` reports about it, and what `repair` keeps.
 
+use dht_node::entry::{Found, Wanted};
 use dht_node::journal::{Disk, IndexState, Repaired, Report, inspect, repair};
-use dht_node::record::{Found, Wanted};
 use dht_node::storage::Scratch;
 use dht_node::types::{Epoch, Offset, TopicId};
 use fastrand::Rng;

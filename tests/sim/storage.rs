@@ -6,10 +6,10 @@
 use std::collections::VecDeque;
 use std::io;
 
+use dht_node::entry::{Body, BodyLen, Found, Note, Room, Unreadable};
 use dht_node::journal::{Cleaning, Identity, Keeper, Look, Mark, NoRoom, OpenError, Prepared, Writer};
 use dht_node::limits::SEGMENT_AGAIN_US;
 use dht_node::node::{Lookup, Node};
-use dht_node::record::{Body, BodyLen, Found, Note, Room, Unreadable};
 use dht_node::storage::{Checkpoints, start};
 use dht_node::turn::{MemoryStore, Store};
 use fastrand::Rng;

@@ -1,7 +1,7 @@
 //! Reads all records of a topic, from memory and the journal.
 
+use dht_node::entry::{Found, Wanted};
 use dht_node::journal::{Keeper, OpenError};
-use dht_node::record::{Found, Wanted};
 use dht_node::topic::{NotHeld, Topic};
 use dht_node::wire::records::prefix_len;
 

@@ -3,8 +3,8 @@
 use super::super::Step;
 use super::Group;
 use super::proposals::{Cost, Proposal};
+use crate::entry::{Entry, Reclock};
 use crate::limits::AGE_SCAN_PER_TICK;
-use crate::record::{Entry, Reclock};
 
 impl Group {
     /// Proposes the entry that records a jump of the wall clock.

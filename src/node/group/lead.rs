@@ -57,10 +57,10 @@ impl Group {
 mod tests {
     use super::super::Lookup;
     use super::*;
+    use crate::entry::{Entry, Unreadable};
     use crate::node::Action;
     use crate::node::tests::settings;
     use crate::node::{Node, Step};
-    use crate::record::{Entry, Unreadable};
     use crate::types::{Epoch, NodeId, Now, Offset, Retention, TopicId};
     use crate::wire::Origin;
     use crate::wire::response::Durability;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::super::call::ReplyTo;
 use super::runs::{Part, Runs, SmallBatch};
-use crate::record::{Batch, Body, Entry, TopicRef};
+use crate::entry::{Batch, Body, Entry, TopicRef};
 use crate::topic::{PRODUCER_COST_MAX, chunk_cost, topic_cost};
 use crate::types::{Retention, TopicId};
 

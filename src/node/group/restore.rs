@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use super::super::Step;
 use super::Group;
+use crate::entry::{DecodeError, Entry, Note};
 use crate::limits::EPOCHS_GIVEN_UP;
-use crate::record::{DecodeError, Entry, Note};
 use crate::topic::{Catalogue, Verdict};
 use crate::types::TopicId;
 

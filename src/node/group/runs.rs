@@ -11,8 +11,8 @@ use bytes::Bytes;
 
 use super::super::call::ReplyTo;
 use super::proposals::{Cost, Proposal};
+use crate::entry::{Batch, Entry, Place, TopicRef};
 use crate::limits::{RUN_BYTES_MAX, RUNS_MAX};
-use crate::record::{Batch, Entry, Place, TopicRef};
 use crate::topic::mark_bounds;
 use crate::types::{Retention, TopicId, crc32};
 

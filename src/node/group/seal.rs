@@ -16,10 +16,10 @@ use super::super::Step;
 use super::super::action::Action;
 use super::super::call::ReplyTo;
 use super::Group;
+use crate::entry::{BodyLen, Entry, Room};
 use crate::limits::{
     BODY_BYTES_MAX, SEGMENT_RESERVE, SEGMENT_RESERVE_CLOCK, SEGMENT_RESERVE_DELETES, SEGMENT_RESERVE_TRIMS,
 };
-use crate::record::{BodyLen, Entry, Room};
 use crate::wire::response::ErrorResponse;
 
 impl Group {

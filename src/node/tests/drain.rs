@@ -2,9 +2,9 @@
 
 use super::harness::{Harness, fetch, names, records, subscribe, subscribed};
 use super::sent::{Sent, only};
+use crate::entry::Unreadable;
 use crate::limits::{DRAIN_CLIENTS_US, DRAIN_LINKS_US, DRAIN_US};
 use crate::node::Event;
-use crate::record::Unreadable;
 use crate::types::{ConnId, Retention};
 use crate::wire::request::Publish;
 use crate::wire::{Opcode, Request, Response, Status};

@@ -10,9 +10,9 @@ use std::io::ErrorKind;
 
 use super::sent::Sent;
 use crate::cube;
+use crate::entry::{Body, Entry};
 use crate::limits::{FRAME_MAX, LINK_FRAME_EXTRA, LINK_SILENCE_US, TICK_US};
 use crate::node::{Action, Event, Lookup, Node, Settings, SourceLimits};
-use crate::record::{Body, Entry};
 use crate::types::{ConnId, Dimension, Epoch, NodeId, Now, Offset, RequestId, TopicId, TopicName};
 use crate::types::{Retention, Slots, Source, crc32};
 use crate::wire::Status;

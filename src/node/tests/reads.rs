@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use super::harness::{Harness, fetch, records, subscribe, topic};
 use super::sent::{Sent, only};
+use crate::entry::{Filed, Found, Place, Unreadable, Wanted};
 use crate::limits::{PULL_AGAIN_US, PULL_TIMEOUT_US, READ_BYTES_MAX, READS_MAX, READS_WAITING_MAX, TICK_US};
 use crate::node::{Event, Lookup};
-use crate::record::{Filed, Found, Place, Unreadable, Wanted};
 use crate::types::{ConnId, Offset, Retention, TopicId, crc32};
 use crate::wire::request::{Fetch, Start, Subscribe};
 use crate::wire::{Opcode, Push, Request, Status};

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::harness::{Harness, records, topic};
+use crate::entry::{Batch, Entry, Note, Place, TopicRef};
 use crate::limits::{CLOCK_JUMP_LASTS_US, TICK_US};
-use crate::record::{Batch, Entry, Note, Place, TopicRef};
 use crate::types::{
     Epoch, Offset, Opening, ProducerId, Retention, Sequenced, SettingsChange, TopicId, TopicName, crc32,
 };

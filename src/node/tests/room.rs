@@ -1,11 +1,11 @@
 //! What the log has no room for: it waits for the next segment, and is refused on a full disk.
 
 use super::harness::{Harness, records, topic};
+use crate::entry::{Body, BodyLen, Entry, Room};
 use crate::limits::{
     BODY_BYTES_MAX, PAYLOAD_MAX, SEGMENT_RESERVE, SEGMENT_RESERVE_CLOCK, SEGMENT_RESERVE_DELETES, SEGMENT_RESERVE_TRIMS,
 };
 use crate::node::Event;
-use crate::record::{Body, BodyLen, Entry, Room};
 use crate::types::{ConnId, Offset, Opening, ProducerId, Retention, SettingsChange, TopicName};
 use crate::wire::request::Publish;
 use crate::wire::{Request, Status};

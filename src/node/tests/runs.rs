@@ -2,9 +2,9 @@
 
 use super::harness::{Harness, fetch, records, topic};
 use super::sent::Sent;
+use crate::entry::{Entry, Room};
 use crate::limits::{RUN_BYTES_MAX, RUNS_MAX};
 use crate::node::Event;
-use crate::record::{Entry, Room};
 use crate::types::{ConnId, Offset, ProducerId, Retention, Sequenced};
 use crate::wire::request::{Fetch, Publish, Start};
 use crate::wire::{Request, Response, Status};

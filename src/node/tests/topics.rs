@@ -1,13 +1,13 @@
 //! LIST, producers, ages, and how many topics there may be.
 
 use super::harness::{Harness, fetch, records, topic};
+use crate::entry::{Entry, Room};
 use crate::limits::{
     AGE_SCAN_PER_TICK, FETCH_RUNS_MAX, LIST_NAMES_MAX, LIST_SCAN_MAX, ONE_SHOTS_MAX, PRODUCER_WINDOW, PRODUCERS_MAX,
     PROPOSALS_BYTES_MAX, TICK_US, TOPIC_NAME_MAX, TOPICS_MAX,
 };
 use crate::node::Event;
 use crate::node::ingress::Asked;
-use crate::record::{Entry, Room};
 use crate::types::{ConnId, Epoch, Offset, Opening, ProducerId, Retention, Sequenced, SettingsChange, TopicName};
 use crate::wire::request::{ANY_NODE, Fetch, List, Publish, Start};
 use crate::wire::response::{Detail, OFFSET_FORGOTTEN, Page};

@@ -25,8 +25,8 @@ use bytes::{Buf, BufMut};
 
 use super::places::Places;
 use super::{Catalogue, Topic, place_of};
+use crate::entry::{DecodeError, varint};
 use crate::limits::{LOSSES_MAX, TOPICS_MAX};
-use crate::record::{DecodeError, varint};
 use crate::topic::eras::{Era, Eras};
 use crate::topic::log::TopicLog;
 use crate::topic::producer::Producers;

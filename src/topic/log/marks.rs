@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 
+use crate::entry::varint;
 use crate::limits::{MARK_BYTES_MAX, MARKS_PER_BOUND};
-use crate::record::varint;
 use crate::types::{Offset, Retention};
 
 /// Consecutive records, from `base` up to the next mark.

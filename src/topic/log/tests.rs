@@ -1,8 +1,8 @@
 mod index;
 
 use super::*;
+use crate::entry::{Jump, Reclock};
 use crate::limits::{MARK_BYTES_MAX, MARKS_PER_BOUND, MERGE_BYTES_MAX};
-use crate::record::{Jump, Reclock};
 use crate::types::crc32;
 use crate::wire::records::{self, Record};
 

@@ -12,8 +12,8 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use super::Stored;
+use crate::entry::varint;
 use crate::limits::ONE_SHOTS_MAX;
-use crate::record::varint;
 use crate::types::{Offset, ProducerId};
 
 /// The latest one-shots of a topic.

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use bytes::{Buf, BufMut};
 
 use super::activity::{self, ActivityOrder};
+use crate::entry::varint;
 use crate::limits::OPENED_PRODUCERS_MAX;
-use crate::record::varint;
 use crate::types::ProducerId;
 
 /// The opened producers of one topic.

@@ -6,11 +6,11 @@
 //!   create      str8 name, u64 seed, u32 epoch, u64 records, u64 bytes, u64 age_ms, time, [parts]
 //!   delete      topic
 //!   publish     topic, [u64 producer, u32 epoch, u64 sequence], time, varint count, varint len, payload
-//!    trim        u64 topic, u64 first
-//!    raise       nothing
-//!    alter       topic, then for each setting: u8 number, varint value; then u8 0
-//!    open        topic, u64 producer, u64 token, u8 resume
-//!    reclock     time, then varint 0; or time, varint first era + 1, time without the jump
+//!   trim        u64 topic, u64 first
+//!   raise       nothing
+//!   alter       topic, then for each setting: u8 number, varint value; then u8 0
+//!   open        topic, u64 producer, u64 token, u8 resume
+//!   reclock     time, then varint 0; or time, varint first era + 1, time without the jump
 //!  topic    u64 id, or str8 name when the tag has the bit for names
 //!  time     varint: difference to base_us in microseconds, zigzag-encoded
 //!  parts    u8 tag, varint length, that many bytes; tags increase; then u8 0
