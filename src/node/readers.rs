@@ -34,7 +34,7 @@ use super::{Settings, Step};
 use crate::types::{ConnId, Offset, SlotId, Source, TopicId};
 use crate::wire::response::TopicState;
 use crate::wire::{Frame, Origin, Response};
-use clients::Clients;
+use clients::{Client, Clients};
 use deliver::Delivered;
 use pull::Pull;
 use table::{ReaderKey, Table};
@@ -112,7 +112,13 @@ impl Readers {
 
     /// Returns the next thing that another part has to do.
     pub(super) fn next_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        let effect = self.effects.pop_front()?;
+        if let Effect::Answer { asked, .. } = &effect
+            && let Some(client) = self.clients.get_mut(asked.conn)
+        {
+            client.end_answer();
+        }
+        Some(effect)
     }
 
     /// Records whether this node leads a slot, and so has the records of its topics and who reads them.
@@ -125,9 +131,9 @@ impl Readers {
         self.clients.open(id, source, frame_max, takes_notices);
     }
 
-    /// Returns true if the client has readers.
+    /// Returns true if the client has readers, or FETCHes that have stopped waiting and are not answered yet.
     pub(super) fn has_readers(&self, id: ConnId) -> bool {
-        self.clients.get(id).is_some_and(|client| !client.readers().is_empty())
+        self.clients.get(id).is_some_and(Client::waits)
     }
 
     /// Returns the number of readers.

@@ -22,6 +22,8 @@ pub(super) struct Client {
     readers: BTreeSet<ReaderKey>,
     /// Number of its pending readers.
     pending: usize,
+    /// Number of its FETCHes that have stopped waiting, but are not answered yet.
+    unanswered: usize,
     /// Bytes of records sent to it during one event, preceded by the number of the event.
     given: (u64, usize),
 }
@@ -44,6 +46,21 @@ impl Client {
     /// Returns its readers.
     pub(super) const fn readers(&self) -> &BTreeSet<ReaderKey> {
         &self.readers
+    }
+
+    /// Returns true if it has readers, or FETCHes that have stopped waiting and are not answered yet.
+    pub(super) fn waits(&self) -> bool {
+        !self.readers.is_empty() || self.unanswered > 0
+    }
+
+    /// Counts a FETCH that has stopped waiting.
+    pub(super) const fn begin_answer(&mut self) {
+        self.unanswered += 1;
+    }
+
+    /// Counts the answer to such a FETCH.
+    pub(super) const fn end_answer(&mut self) {
+        self.unanswered -= 1;
     }
 
     /// Returns the number of its readers, including pending ones.
@@ -69,7 +86,9 @@ impl Clients {
         }
         assert!(self.slots[slot].is_none(), "the client that had the slot before was removed");
         let (readers, given) = (BTreeSet::new(), (0, 0));
-        let client = Client { id, source, frame_max, takes_notices, has_ended: false, readers, pending: 0, given };
+        let (pending, unanswered) = (0, 0);
+        let client =
+            Client { id, source, frame_max, takes_notices, has_ended: false, readers, pending, unanswered, given };
         self.slots[slot] = Some(Box::new(client));
     }
 

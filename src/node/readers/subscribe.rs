@@ -254,6 +254,9 @@ impl Readers {
 
     /// Answers a FETCH that has waited.
     pub(super) fn finish_poll(&mut self, asked: Asked, response: Response) {
+        if let Some(client) = self.clients.get_mut(asked.conn) {
+            client.begin_answer();
+        }
         self.effects.push_back(Effect::Answer { asked, response });
     }
 

@@ -312,6 +312,34 @@ fn a_client_that_has_closed_its_sending_side_gets_its_answers_and_is_then_closed
 }
 
 #[test]
+fn a_client_that_has_closed_its_sending_side_gets_the_answers_to_fetches_that_stop_waiting_together() {
+    const WAIT_MS: u32 = 500;
+    let stops: [fn(&mut Harness, ConnId) -> Vec<Sent>; 4] = [
+        |node, _| node.pass(u64::from(WAIT_MS) * 1000 + TICK_US),
+        |node, publisher| node.ask(publisher, 9, &Request::Delete(topic("t"))),
+        |node, publisher| {
+            node.publish(publisher, "t", 1, 10);
+            node.settle()
+        },
+        |node, _| node.handle(Event::Drain),
+    ];
+    for (case, stop) in stops.into_iter().enumerate() {
+        let mut node = Harness::alone();
+        let (publisher, waiting) = (node.client(), node.client());
+        node.create(publisher, "t", Retention::default());
+        for id in [3, 4, 5] {
+            let request = Request::Fetch(Fetch { max_wait_ms: WAIT_MS, ..fetch("t") });
+            assert_eq!(node.ask(waiting, id, &request).len(), 0);
+        }
+        node.handle(Event::Ended { conn: waiting });
+        let sent = stop(&mut node, publisher);
+        let answered: Vec<u64> = only(&sent, Opcode::Fetch).into_iter().map(Sent::id).collect();
+        assert_eq!(answered, [3, 4, 5], "case {case}");
+        assert!(!node.is_open(waiting), "case {case}: it waits for nothing more");
+    }
+}
+
+#[test]
 fn a_client_that_has_closed_its_sending_side_is_not_expected_to_give_signs_of_life() {
     let mut node = Harness::alone();
     let (publisher, client) = (node.client(), node.client_with_keepalive(CLIENT_KEEPALIVE_LEAST_US));
