@@ -91,9 +91,10 @@ impl Session {
         matches!(self.state, State::Ready | State::Listening)
     }
 
-    /// Returns true if it waits for a response or for the end of the connection.
+    /// Returns true if it waits for a response or for the end of the connection. After GOAWAY it can only wait for the
+    /// end, which never comes if the node's machine has crashed.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.unanswered() > 0 || self.state == State::Listening
+        self.unanswered() > 0 || self.state == State::Listening || self.is_dismissed()
     }
 
     pub(crate) fn can_ask(&self) -> bool {
