@@ -30,7 +30,7 @@ Options:
   --dimension D    2^D nodes, D from 0 to 10 [default: 3]
   --base-port P    node i listens on port P+i of 127.0.0.1 [default: 5000]
   --data DIR       where the nodes' data, pid files and logs are kept [default: run/ in the project]
-  --sync WHEN      when records are made safe: always, interval=100ms, or memory (never: nothing is kept)
+  --sync WHEN      when records are fsynced: always, interval=100ms, or memory (never: nothing is kept)
                    [default: always]
   -h, --help       this text
 
@@ -499,7 +499,7 @@ stop() {
     take_lock
     read_last_start
     stop_all
-    # Clients know the ports, and rely on when records are made safe, so the next start uses both again.
+    # Clients know the ports, and rely on the durability, so the next start uses both again.
     [[ -z $last_base_port ]] ||
         printf '%s\n' "base_port=$last_base_port" ${last_sync:+"sync=$last_sync"} >"$data/cube"
 }

@@ -60,7 +60,7 @@ pub struct Arguments {
     pub base_port: Option<u16>,
 
     /// file with a line `ID HOST:PORT` for each node, instead of --base-port; a second HOST:PORT in a line is the
-    /// address that clients of that node see, if it is another one
+    /// address at which clients reach that node, if it differs
     #[argh(option, arg_name = "file")]
     pub peers: Option<PathBuf>,
 
@@ -68,7 +68,7 @@ pub struct Arguments {
     #[argh(option, arg_name = "ip")]
     pub listen: Option<Listen>,
 
-    /// address that clients of this node see, if it is not the one it listens on: behind NAT or in a container
+    /// address at which clients reach this node, if it differs from the one it listens on: behind NAT or in a container
     #[argh(option, arg_name = "host:port")]
     pub advertise: Option<HostPort>,
 
@@ -76,16 +76,16 @@ pub struct Arguments {
     #[argh(switch)]
     pub insecure_network: bool,
 
-    /// name of the cluster; others are refused [default: dht]
+    /// name of the cluster; nodes and clients of other clusters are refused [default: dht]
     #[argh(option, default = "String::from(\"dht\")", arg_name = "name")]
     pub cluster: String,
 
-    /// folder of what this node keeps [default: dht-data/ID]
+    /// folder for the data of this node [default: dht-data/ID]
     #[argh(option, arg_name = "folder")]
     pub data: Option<PathBuf>,
 
-    /// when records are made safe on disk: always (before the acknowledgement), or interval=100ms (at most so long
-    /// after it: what was acknowledged since may be lost when the machine stops) [default: always]
+    /// when records are fsynced: always (before they are acknowledged), or at an interval such as interval=100ms
+    /// (what was acknowledged since the last fsync may be lost when the machine stops) [default: always]
     #[argh(option, arg_name = "when")]
     pub sync: Option<Sync>,
 
@@ -190,7 +190,7 @@ impl FromStr for Age {
     }
 }
 
-/// When records are made safe.
+/// When records are fsynced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sync(pub storage::Sync);
 
@@ -309,7 +309,7 @@ impl Config {
         })
     }
 
-    /// Returns the address of each node that clients are told, by id, when this one listens on `listening`.
+    /// Returns the address at which clients are told to reach each node, by id. This node listens on `listening`.
     pub fn addresses_told(&self, listening: SocketAddr) -> Vec<String> {
         let told = |(node, address): (NodeId, &Option<HostPort>)| match address {
             None => listening.to_string(),
@@ -348,8 +348,8 @@ fn check_values(arguments: &Arguments) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Returns where a node listens that its neighbours dial at `own`. A name is looked up, which may take a while; there
-/// is no event loop yet that would have to wait.
+/// Returns the addresses on which a node listens whose neighbours dial `own`. A name is looked up, which may take a
+/// while; there is no event loop yet that would have to wait.
 fn listen_on(own: &HostPort, listen: Option<Listen>) -> Result<Vec<SocketAddr>, ConfigError> {
     match (listen, own) {
         (Some(Listen(ip)), _) => Ok(vec![SocketAddr::new(ip, own.port())]),

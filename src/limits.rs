@@ -9,16 +9,16 @@ use std::time::Duration;
 
 pub use dht_protocol::limits::*;
 
-/// Most bytes of a host name in the peers file: with a colon and its port it must fit [`LABEL_MAX`].
+/// Maximum number of bytes of a host name in the peers file: with a colon and its port it must fit [`LABEL_MAX`].
 pub const HOST_MAX: usize = LABEL_MAX - 6;
 
-/// Most addresses of a host name that are tried. Each may take `DIAL_TIMEOUT_US` to be given up.
+/// Maximum number of addresses of a host name that are tried. Each may take `DIAL_TIMEOUT_US` to be given up.
 pub const NAME_ADDRESSES_MAX: usize = 8;
 
 /// Frames of at least this many bytes get a buffer of their own that is passed on; smaller ones are copied once.
 pub const OWN_BUFFER_MIN: usize = 16 << 10;
 
-/// Most bytes read from one connection at once.
+/// Maximum number of bytes read from one connection at once.
 pub const READ_BUDGET: usize = 256 << 10;
 
 /// Bytes read at once from a connection whose frames take more than `VISIT_WORK`, so that few of them wait in memory.
@@ -84,13 +84,14 @@ pub const COMMIT_WORK: u64 = 500_000;
 /// Work of the answers of the journal that one turn handles, with the same unit. One answer may take 0.5 ms.
 pub const LOOKUP_WORK: u64 = 500_000;
 
-/// Most client connections of a node, at 1 KiB each when idle. A lower limit on open files lowers it.
+/// Maximum number of client connections of a node, at 1 KiB each when idle. A lower limit on open files lowers it.
 pub const CLIENTS_MAX: usize = 10_000;
 
 /// Connections beyond the client limit that may be in their handshake, since any of them may be a neighbour.
 pub const HANDSHAKES_EXTRA: usize = 64;
 
-/// Most closed connections that linger, so that their peer can read the reason, while no other descriptor is free.
+/// Maximum number of closed connections that linger, so that their peer can read the reason, while no other descriptor
+/// is free.
 pub const LINGERING_MAX: usize = 256;
 
 /// File descriptors of the process itself: standard streams, poll, listener, signals, waker, and a peers file while it
@@ -108,14 +109,15 @@ pub const LINK_DESCRIPTORS: usize = 3;
 /// spare.
 pub const LOOKUP_DESCRIPTORS: usize = 2;
 
-/// Fewest descriptors that must be left for clients, handshakes and lingering connections; with fewer a node does not
-/// start.
+/// Minimum number of descriptors that must be left for clients, handshakes and lingering connections; with fewer a node
+/// does not start.
 pub const SPARE_DESCRIPTORS_LEAST: usize = 8;
 
 /// Connections accepted in one turn: a flood of them must not stall the links. Each takes about 10 us.
 pub const ACCEPTS_PER_TURN: usize = 64;
 
-/// Most unanswered requests of one client; beyond it the client is not read (HELLO says it as `max_inflight`).
+/// Maximum number of unanswered requests of one client; beyond it the client is not read (HELLO says it as
+/// `max_inflight`).
 pub const INFLIGHT_MAX: u32 = 1024;
 
 /// Number of unanswered requests that the clients of a node share equally. Such requests wait in one queue for
@@ -174,10 +176,10 @@ pub const LINK_QUEUE_MAX: usize = 8 << 20;
 /// fetches them. Low, so that pushes leave room for requests.
 pub const PUSH_QUEUE_MAX: usize = 2 << 20;
 
-/// Most subscriptions of one client.
+/// Maximum number of subscriptions of one client.
 pub const SUBSCRIPTIONS_PER_CLIENT_MAX: usize = 4096;
 
-/// Most subscriptions of a node: about 300 bytes each.
+/// Maximum number of subscriptions of a node: about 300 bytes each.
 pub const SUBSCRIPTIONS_MAX: usize = 100_000;
 
 /// Bytes queued for a subscription that catches up, before the others have theirs.
@@ -199,8 +201,9 @@ pub const DELIVERED_BYTES: usize = 1 << 20;
 /// Subscriptions that are queued in one turn because there may be something for them.
 pub const WAKES_PER_TURN: usize = 1024;
 
-/// Most readers that one turn removes because their topic has ended, and most that it removes because their client has
-/// disconnected: all subscriptions of a busy topic, or of one client, would hold up the turn for milliseconds.
+/// Maximum number of readers that one turn removes because their topic has ended, and most that it removes because
+/// their client has disconnected: all subscriptions of a busy topic, or of one client, would hold up the turn for
+/// milliseconds.
 pub const ENDED_PER_TURN: usize = 256;
 
 /// Pushed records of one topic of another node that are kept for subscriptions that are a little behind.
@@ -209,16 +212,16 @@ pub const TAIL_BYTES_MAX: usize = 256 << 10;
 /// The same bound for all topics together.
 pub const TAILS_BYTES_MAX: usize = 16 << 20;
 
-/// Most bytes of records that one fetch for subscriptions brings.
+/// Maximum number of bytes of records that one fetch for subscriptions brings.
 pub const PULL_BYTES: u32 = 256 << 10;
 
 /// Fetches for subscriptions in flight.
 pub const PULLS_MAX: usize = 64;
 
-/// Most bytes that these fetches in flight may bring together.
+/// Maximum number of bytes that these fetches in flight may bring together.
 pub const PULLED_BYTES_MAX: u64 = 16 << 20;
 
-/// Most of these fetches in flight to one home, so that an unresponsive home leaves room for the others.
+/// Maximum number of these fetches in flight to one home, so that an unresponsive home leaves room for the others.
 pub const PULLS_PER_HOME_MAX: usize = 16;
 
 /// A fetch for subscriptions that is not answered within this time is sent again.
@@ -234,7 +237,7 @@ pub const HEADS_US: u64 = 1_000_000;
 /// A starting node announces itself to all others once every link is up, or after this time over those that are.
 pub const ANNOUNCE_US: u64 = 500_000;
 
-/// Most consecutive HEADS that may be missing or unanswered before the other side is assumed to have lost its state.
+/// Maximum number of consecutive HEADS that may be missing or unanswered before the other side counts as reset.
 pub const HEADS_MISSING_MAX: u64 = 3;
 
 /// A followed home that has sent nothing for this long is probed. A live one sends HEADS every `HEADS_US`.
@@ -253,7 +256,7 @@ pub const OUTAGE_SILENT_US: u64 = 4_000_000;
 /// A FEED that the home has not confirmed within this time is sent again.
 pub const FEED_AGAIN_US: u64 = 900_000;
 
-/// Most topics noted as pushed here without a local subscriber, until the report to their home is sent.
+/// Maximum number of topics noted as pushed here without a local subscriber, until the report to their home is sent.
 pub const STRAYS_MAX: usize = 1024;
 
 /// Requests without an answer in time that one turn answers, which takes about a millisecond. The others have the next
@@ -264,30 +267,30 @@ pub const EXPIRED_PER_TURN: usize = 1024;
 /// longer.
 pub const POLLS_ENDED_PER_TICK: usize = 4096;
 
-/// Most bytes of a body of the log, which holds at least one entry. Any single entry fits, and a body fits a frame
-/// between two nodes.
+/// Maximum number of bytes of a body of the log, which holds at least one entry. Any single entry fits, and a body fits
+/// a frame between two nodes.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// Places for the args of PUBLISH requests that are remembered, at about 80 bytes each: for a few hundred topics that
 /// this node's clients publish to at the same time.
 pub const REPEATS: usize = 1024;
 
-/// Most bytes of args that are remembered. Longer ones, with longer names, are decoded each time.
+/// Maximum number of bytes of args that are remembered. Longer ones, with longer names, are decoded each time.
 pub const REPEAT_ARGS_MAX: usize = 56;
 
-/// Most bytes of small batches that become one entry: as many as share a chunk.
+/// Maximum number of bytes of small batches that become one entry: as many as share a chunk.
 pub const RUN_BYTES_MAX: u64 = CHUNK_MERGED_MAX as u64;
 
-/// Most topics with batches that can become one entry with later ones. They are searched for each batch, and each has a
-/// buffer of `RUN_BYTES_MAX` bytes, which is kept for the next turns. Clients that publish to many topics in turn keep
-/// most of the gain.
+/// Maximum number of topics with batches that can become one entry with later ones. They are searched for each batch,
+/// and each has a buffer of `RUN_BYTES_MAX` bytes, which is kept for the next turns. Clients that publish to many
+/// topics in turn keep most of the gain.
 pub const RUNS_MAX: usize = 16;
 
-/// Most bytes of proposed entries that are not yet committed, with the memory that batches will take. Above it requests
-/// that change something are answered OVERLOADED, because the disk hangs.
+/// Maximum number of bytes of proposed entries that are not yet committed, with the memory that batches will take.
+/// Above it requests that change something are answered OVERLOADED, because the disk hangs.
 pub const PROPOSALS_BYTES_MAX: u64 = 64 << 20;
 
-/// Most turns whose entries share one fsync. `PROPOSALS_BYTES_MAX` bounds their memory.
+/// Maximum number of turns whose entries share one fsync. `PROPOSALS_BYTES_MAX` bounds their memory.
 pub const COMMIT_TURNS_MAX: usize = 1024;
 
 /// Size of the first segments of a journal, in bytes.
@@ -329,15 +332,15 @@ pub const SHORTAGE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// Batches of a topic per block of its index. Finding a batch reads one block, about a kilobyte.
 pub const INDEX_BLOCK_BATCHES: usize = 128;
 
-/// Most bytes of records that one journal read returns.
+/// Maximum number of bytes of records that one journal read returns.
 pub const READ_BYTES_MAX: u32 = 256 << 10;
 
-/// Most journal reads in flight, each of which may bring a record of 1 MiB. One thread does them all, so more would
-/// not be faster.
+/// Maximum number of journal reads in flight, each of which may bring a record of 1 MiB. One thread does them all, so
+/// more would not be faster.
 pub const READS_MAX: usize = 16;
 
-/// Most reads that wait for a free slot. Above it FETCH is answered OVERLOADED, because the disk hangs or is
-/// overloaded.
+/// Maximum number of reads that wait for a free slot. Above it FETCH is answered OVERLOADED, because the disk hangs or
+/// is overloaded.
 pub const READS_WAITING_MAX: usize = 4096;
 
 /// Delay in milliseconds before a FETCH is repeated whose journal read failed for lack of descriptors or memory.
@@ -354,8 +357,8 @@ pub const CLEAN_LOOK: Duration = Duration::from_secs(5);
 /// Delay before cleaning that failed, most likely for lack of space, is tried again.
 pub const CLEAN_AGAIN: Duration = Duration::from_secs(1);
 
-/// Most bytes per second that cleaning writes while space is not short; it reads about as many. This is a fraction of a
-/// disk's throughput, so commits and reads keep most of it.
+/// Maximum number of bytes per second that cleaning writes while space is not short; it reads about as many. This is a
+/// fraction of a disk's throughput, so commits and reads keep most of it.
 pub const CLEAN_BYTES_PER_SECOND: u32 = 32 << 20;
 
 /// A segment smaller than a full one divided by this counts as small and is merged with others.
@@ -385,8 +388,8 @@ pub const SEGMENT_RESERVE_DELETES: u32 = 128 << 10;
 /// The part of `SEGMENT_RESERVE` that is left to entries that record a jump of the clock, which cannot be refused.
 pub const SEGMENT_RESERVE_CLOCK: u32 = 8 << 10;
 
-/// Most topics of a node. At about 400 bytes each, and twice their names, they fit a node's memory limit beside its
-/// records.
+/// Maximum number of topics of a node. At about 400 bytes each, and twice their names, they fit a node's memory limit
+/// beside its records.
 pub const TOPICS_MAX: usize = 1 << 20;
 
 /// Topics that clients of one address may create per second in the long run, unless configured. Without a bound one
@@ -397,11 +400,11 @@ pub const CREATES_PER_SECOND_DEFAULT: u64 = 2_000;
 /// `dht-cli bench` is usually run with.
 pub const CREATES_BURST_DEFAULT: u64 = 200_000;
 
-/// Least delay in milliseconds before a CREATE is repeated that was refused because too many came from its address.
+/// Minimum delay in milliseconds before a CREATE is repeated that was refused because too many came from its address.
 pub const CREATE_AGAIN_MS: u32 = 20;
 
-/// Most addresses without connections that are remembered for the topics that they created, at about 100 bytes each.
-/// Beyond it those that created the fewest are forgotten, and get a new burst when they connect again.
+/// Maximum number of addresses without connections that are remembered for the topics that they created, at about 100
+/// bytes each. Beyond it those that created the fewest are forgotten, and get a new burst when they connect again.
 pub const SOURCES_IDLE_MAX: usize = 4_096;
 
 /// Largest batch in bytes that shares a chunk with others; a larger one keeps its own buffer.
@@ -414,14 +417,14 @@ pub const PAYLOADS_BYTES: usize = 64 << 10;
 /// decides how much of it returns to the system.
 pub const CHUNK_MERGED_MAX: usize = 16 << 10;
 
-/// Most distinct append times in a shared chunk.
+/// Maximum number of distinct append times in a shared chunk.
 pub const CHUNK_PARTS_MAX: usize = 256;
 
 /// Marks that a log keeps per retention bound of its topic. Retention by size and age removes whole marks, so this sets
 /// its precision.
 pub const MARKS_PER_BOUND: u64 = 64;
 
-/// Most bytes of records between two marks. At that size 16 GiB of records have 512 KiB of marks.
+/// Maximum number of bytes of records between two marks. At that size 16 GiB of records have 512 KiB of marks.
 pub const MARK_BYTES_MAX: u64 = 1 << 20;
 
 /// Attempts before a backup is given up because the node keeps removing what is being copied. Each attempt keeps what
@@ -435,27 +438,28 @@ pub const BACKUP_COMPARED_BYTES: usize = 64 << 10;
 /// this much, so no lost epoch is issued again.
 pub const EPOCHS_GIVEN_UP: u32 = 1 << 16;
 
-/// Most producers per topic that are remembered after storing more than sequence 0. The least recently active is
-/// forgotten.
+/// Maximum number of producers per topic that are remembered after storing more than sequence 0. The least recently
+/// active is forgotten.
 pub const PRODUCERS_MAX: usize = 1024;
 
-/// Most producers per topic that are remembered after storing only sequence 0, at up to 64 bytes each. The oldest is
-/// forgotten. Each message sent from the command line is one, so its retry is recognised until this many others have
-/// been stored.
+/// Maximum number of producers per topic that are remembered after storing only sequence 0, at up to 64 bytes each. The
+/// oldest is forgotten. Each message sent from the command line is one, so its retry is recognised until this many
+/// others have been stored.
 pub const ONE_SHOTS_MAX: usize = 16_384;
 
-/// Most opened producers per topic, whose records are counted, at about 120 bytes each. The least recently active is
-/// forgotten, and every later open reports how many were.
+/// Maximum number of opened producers per topic, whose records are counted, at about 120 bytes each. The least recently
+/// active is forgotten, and every later open reports how many were.
 pub const OPENED_PRODUCERS_MAX: usize = 16_384;
 
-/// Most losses that a topic records individually; older ones are merged.
+/// Maximum number of losses that a topic records individually; older ones are merged.
 pub const LOSSES_MAX: usize = 8;
 
-/// Most clock eras that a node keeps apart, at 40 bytes each, and 16 more in each topic that has records of several.
-/// Only a clock jump or a start begins one. Records of older eras count as appended when the oldest kept era began.
+/// Maximum number of clock eras that a node keeps apart, at 40 bytes each, and 16 more in each topic that has records
+/// of several. Only a clock jump or a start begins one. Records of older eras count as appended when the oldest kept
+/// era began.
 pub const ERAS_MAX: usize = 64;
 
-/// Most topics that one LIST request examines, so that a prefix without matches does not stall the node.
+/// Maximum number of topics that one LIST request examines, so that a prefix without matches does not stall the node.
 pub const LIST_SCAN_MAX: usize = 4096;
 
 /// Topics that one tick examines for expired records: a hundred thousand topics take ten seconds.
@@ -514,14 +518,14 @@ pub const UNREACHABLE_HOLD_US: u64 = 100_000;
 /// Period in which the lines of each log statement are counted: clients and strangers can cause any number of them.
 pub const LOG_PERIOD_US: u64 = 10_000_000;
 
-/// Most warnings, or errors, that one log statement writes in a period.
+/// Maximum number of warnings, or errors, that one log statement writes in a period.
 pub const LOG_WARNINGS_MAX: u32 = 5;
 
-/// Most lines at level info that one log statement writes in a period: a node has up to ten links, and a restart of the
-/// cube takes each down and up.
+/// Maximum number of lines at level info that one log statement writes in a period: a node has up to ten links, and a
+/// restart of the cube takes each down and up.
 pub const LOG_LINES_MAX: u32 = 20;
 
-/// Most characters of the text of a log line: the reason in a peer's GOAWAY can be as long as a frame.
+/// Maximum number of characters of the text of a log line: the reason in a peer's GOAWAY can be as long as a frame.
 pub const LOG_TEXT_MAX: usize = 2000;
 
 /// A node that no request has found unreachable for this long may be back: requests wait for it again.

@@ -104,7 +104,7 @@ pub struct Settings {
     pub retention: Retention,
     /// What an acknowledgement guarantees.
     pub durability: Durability,
-    /// Most client connections, at most [`CLIENTS_MAX`]; above it HELLO is answered TOO_MANY_CLIENTS.
+    /// Maximum number of client connections, at most [`CLIENTS_MAX`]; above it HELLO is answered TOO_MANY_CLIENTS.
     ///
     /// [`CLIENTS_MAX`]: crate::limits::CLIENTS_MAX
     pub clients_max: usize,
@@ -123,7 +123,7 @@ pub struct Node {
     events: u64,
     stats: Stats,
     wall: Wall,
-    /// Work since it was last taken.
+    /// Work done since the last call of [`Node::take_work`].
     work: Work,
     turns: Turns,
     parts: Parts,
@@ -145,7 +145,7 @@ struct Parts {
     empty_folder: Option<String>,
 }
 
-/// What the handlers of all parts use: the time, the settings, where to count, and where to append actions.
+/// What the handlers of all parts use: the time, the settings, the counters, and the list to which they append actions.
 struct Step<'a> {
     now: Now,
     /// Number of the current event.
@@ -226,7 +226,7 @@ impl Node {
         input_bytes(self.settings.memory_bytes)
     }
 
-    /// Records how many do.
+    /// Records how many bytes received from clients wait in their connections.
     pub const fn note_input(&mut self, bytes: u64) {
         self.turns.input_bytes = bytes;
     }
@@ -340,7 +340,7 @@ impl Parts {
                 Some(Usage::Dialed) => self.on_hello_response(step, id, bit, frame),
                 Some(Usage::Link) => self.on_link_frame(step, id, bit, frame),
                 Some(Usage::Replacement) => {
-                    self.refuse(step, id, Status::ProtocolError, "a frame before the answer to HELLO");
+                    self.refuse(step, id, Status::ProtocolError, "no frame may be sent before the answer to HELLO");
                 }
                 None => unreachable!("{id:?} is open"),
             },

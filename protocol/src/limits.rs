@@ -3,17 +3,18 @@
 //! Limits that a node may choose are in the node; a client learns them from HELLO or from a status. protocol.md
 //! (chapter 15) lists both, and a test compares that list with the code.
 
-/// Most bits of a node id: 1024 nodes. A set of links (5120 bits) still fits into a route section of under 1 KiB.
+/// Maximum number of bits of a node id: 1024 nodes. A set of links (5120 bits) still fits into a route section of under
+/// 1 KiB.
 pub const DIMENSION_MAX: u8 = 10;
 
-/// Most bytes of a topic name: with its length byte it fits 250 bytes of args.
+/// Maximum number of bytes of a topic name: with its length byte it fits 250 bytes of args.
 pub const TOPIC_NAME_MAX: usize = 249;
 
-/// Most bytes of a cluster name, of a software name and of an address in args: they share a 1 KiB HELLO.
+/// Maximum number of bytes of a cluster name, of a software name and of an address in args: they share a 1 KiB HELLO.
 pub const LABEL_MAX: usize = 200;
 
-/// Most bytes of a whole frame between a client and a node; a client may choose a lower limit in HELLO. It is large
-/// enough for any sensible message, and small enough that a single frame cannot delay a link's PING by 100 ms.
+/// Maximum number of bytes of a whole frame between a client and a node; a client may choose a lower limit in HELLO. It
+/// is large enough for any sensible message, and small enough that a single frame cannot delay a link's PING by 100 ms.
 pub const FRAME_MAX: u32 = 1 << 20;
 
 /// The lowest `max_frame` that a client may ask for: every response without a payload fits it.
@@ -23,40 +24,40 @@ pub const FRAME_MAX_LEAST: u32 = 64 << 10;
 /// break a link.
 pub const LINK_FRAME_EXTRA: u32 = 4 << 10;
 
-/// Most bytes of the first frame of a connection: HELLO fits, and a peer that has not sent HELLO cannot make the
-/// receiver buffer more.
+/// Maximum number of bytes of the first frame of a connection: HELLO fits, and a peer that has not sent HELLO cannot
+/// make the receiver buffer more.
 pub const FRAME_BEFORE_HELLO_MAX: u32 = 1 << 10;
 
-/// Most bytes of records in one PUBLISH: records that were published in one frame must fit one FETCH response, whose
-/// args are longer.
+/// Maximum number of bytes of records in one PUBLISH: records that were published in one frame must fit one FETCH
+/// response, whose args are longer.
 pub const PAYLOAD_MAX: u32 = FRAME_MAX - RESPONSE_ARGS_MAX;
 
 /// Bytes reserved for the header and args of any response with a payload.
 pub const RESPONSE_ARGS_MAX: u32 = 4 << 10;
 
-/// Most runs of equal append time in one FETCH response: 12 bytes each, within `RESPONSE_ARGS_MAX`.
+/// Maximum number of runs of equal append time in one FETCH response: 12 bytes each, within `RESPONSE_ARGS_MAX`.
 pub const FETCH_RUNS_MAX: usize = 256;
 
 /// Longest time that a FETCH may wait for a record.
 pub const FETCH_WAIT_MAX_MS: u32 = 30_000;
 
-/// Most names in one LIST response, at up to 282 bytes each, which fits one frame of `FRAME_MAX_LEAST`.
+/// Maximum number of names in one LIST response, at up to 282 bytes each, which fits one frame of `FRAME_MAX_LEAST`.
 pub const LIST_NAMES_MAX: usize = 200;
 
 /// Bytes that a topic takes in a LIST response in addition to its name.
 pub const LISTED_BYTES: usize = 33;
 
-/// Most payload bytes of a LIST response.
+/// Maximum size in bytes of the payload of a LIST response.
 pub const LIST_BYTES_MAX: u32 = FRAME_MAX_LEAST - RESPONSE_ARGS_MAX;
 
-/// Most nodes in one NODES response, at up to 204 bytes each, which fits one frame of `FRAME_MAX_LEAST`. A cube of up
-/// to eight dimensions fits one page.
+/// Maximum number of nodes in one NODES response, at up to 204 bytes each, which fits one frame of `FRAME_MAX_LEAST`. A
+/// cube of up to eight dimensions fits one page.
 pub const NODES_PAGE_MAX: u16 = 256;
 
-/// Most payload bytes of a NODES response: id, link and address of each node.
+/// Maximum size in bytes of the payload of a NODES response: id, link and address of each node.
 pub const NODES_BYTES_MAX: u32 = NODES_PAGE_MAX as u32 * 204;
 
-/// Most unacknowledged batches of a producer in one topic, and the number of answers remembered for it.
+/// Maximum number of unacknowledged batches of a producer in one topic, and the number of answers remembered for it.
 pub const PRODUCER_WINDOW: usize = 64;
 
 /// The initial TTL of a frame is this number times `2^d` hops. For d = 3 and d = 4 an enumeration of all sets of dead
@@ -73,10 +74,10 @@ pub const PARTIAL_FRAME_TIMEOUT_US: u64 = 10_000_000;
 /// The shortest keepalive that a client may ask for.
 pub const CLIENT_KEEPALIVE_LEAST_US: u64 = 1_000_000;
 
-/// Most items of one FEED, at up to 275 bytes each.
+/// Maximum number of items of one FEED, at up to 275 bytes each.
 pub const FEED_ITEMS_MAX: usize = 200;
 
-/// Most items of one HEADS, at 20 bytes each.
+/// Maximum number of items of one HEADS, at 20 bytes each.
 pub const HEADS_ITEMS_MAX: usize = 2048;
 
 /// Relations between the limits, checked by the compiler.

@@ -1,4 +1,4 @@
-//! Why a command line describes no node.
+//! Why a command line is refused.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,10 +7,10 @@ use crate::limits::{DIMENSION_MAX, DISK_BYTES_LEAST, LABEL_MAX, NODE_BYTES_LEAST
 use crate::net::{HostPort, PeersError};
 use crate::types::{Dimension, NodeId, Size};
 
-/// Why a command line describes no node.
+/// Why a command line is refused.
 #[derive(Debug)]
 pub enum ConfigError {
-    /// More dimensions than there are.
+    /// More dimensions than a cube may have.
     Dimension(u8),
     /// No `--id`.
     NoId,
@@ -27,7 +27,7 @@ pub enum ConfigError {
     TwoWays,
     /// The addresses of the others.
     Peers(PeersError),
-    /// `--in-memory` and where, when or how much to store.
+    /// `--in-memory` together with an option about the disk.
     InMemory,
     /// Too little for a journal.
     Disk,
@@ -50,7 +50,7 @@ pub enum ConfigError {
         /// The reason.
         cause: String,
     },
-    /// An address that others can reach.
+    /// An address that other machines can reach, without `--insecure-network`.
     Exposed(SocketAddr),
 }
 

@@ -38,7 +38,7 @@ pub(super) struct Conn {
     pub unsent: usize,
     /// True for a link, or a connection that this node has dialled to make one.
     pub is_link: bool,
-    /// Most bytes that the next read takes.
+    /// Maximum number of bytes that the next read takes.
     pub read_max: usize,
     /// The error of the socket of a client. Of the requests that it has sent, those that change something are still
     /// executed before the connection is removed.

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice, Write};
 
 use bytes::{Buf, Bytes};
 
-/// Most parts in one vectored write. The kernel accepts at most 1024.
+/// Maximum number of parts in one vectored write. The kernel accepts at most 1024.
 const PARTS_MAX: usize = 64;
 
 /// A queue of bytes. Small frames are copied one after the other; large ones are kept by reference.

@@ -71,7 +71,7 @@ pub enum Action {
     Admit {
         /// The connection.
         conn: ConnId,
-        /// Most bytes of a whole frame.
+        /// Maximum size of a whole frame, in bytes.
         frame_max: u32,
         /// High-water mark of the send queue in bytes, above which [`super::Event::Filled`] comes.
         queue_mark: usize,

@@ -42,7 +42,7 @@ impl fmt::Display for End<'_> {
                 write!(f, "HELLO was refused with {}", status.map_or("an unknown status", Status::name))
             }
             Self::Unanswered => f.write_str("no answer to HELLO"),
-            Self::Stale => f.write_str("opened while this node stood still"),
+            Self::Stale => f.write_str("opened while this node was stalled"),
             Self::Replaced => f.write_str("replaced by a newer connection from the same node"),
             Self::ShuttingDown => f.write_str("this node is shutting down"),
         }

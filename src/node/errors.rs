@@ -35,7 +35,11 @@ impl Settings {
 
     /// Returns the error for a full write queue.
     pub(super) fn waits_for_disk(&self) -> ErrorResponse {
-        self.overloaded(format!("node {} waits for its disk", self.name(self.id))).retry_after(20)
+        self.overloaded(format!(
+            "the write queue of node {} is full because its disk is slow; retry",
+            self.name(self.id)
+        ))
+        .retry_after(20)
     }
 
     /// Returns the error for a full disk.

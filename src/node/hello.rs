@@ -43,7 +43,7 @@ impl Parts {
         let is_request = !header.flags.has(Flags::RESPONSE);
         if frame.route.is_some() {
             step.stats.protocol_errors += 1;
-            return self.refuse(step, id, Status::ProtocolError, "the first frame has no route");
+            return self.refuse(step, id, Status::ProtocolError, "the first frame must not have a route section");
         }
         if opcode == Some(Opcode::Goaway) && is_request {
             // The peer has sent no requests, so no response is outstanding.
@@ -51,7 +51,7 @@ impl Parts {
         }
         if opcode != Some(Opcode::Hello) || !is_request {
             step.stats.protocol_errors += 1;
-            return self.refuse(step, id, Status::HelloRequired, "the first frame is HELLO");
+            return self.refuse(step, id, Status::HelloRequired, "the first frame must be HELLO");
         }
         let hello = match read_hello(frame) {
             Ok(hello) => hello,
@@ -82,7 +82,7 @@ impl Parts {
             return self.close(step, id, end);
         }
         if header.opcode != Opcode::Hello.number() || !header.flags.has(Flags::RESPONSE) {
-            return self.refuse(step, id, Status::HelloRequired, "the first frame is the answer to HELLO");
+            return self.refuse(step, id, Status::HelloRequired, "the first frame must be the answer to HELLO");
         }
         if header.status != Status::Ok.number() {
             let status = Status::from_number(header.status);
@@ -124,7 +124,10 @@ impl Parts {
         }
         let clients_max = step.settings.clients_max;
         if self.conns.clients() > clients_max {
-            return Err(Refusal(Status::TooManyClients, format!("this node takes {clients_max} clients")));
+            return Err(Refusal(
+                Status::TooManyClients,
+                format!("this node has {clients_max} clients, as many as it takes; use another node"),
+            ));
         }
         let source = self.conns.get_mut(id).map_or(Source::Own, |conn| conn.source);
         // The connection itself is counted already.
@@ -134,7 +137,7 @@ impl Parts {
             return Err(Refusal(Status::TooManyClients, message));
         }
         if hello.max_frame < FRAME_MAX_LEAST {
-            let message = format!("max_frame is {}, the least is {FRAME_MAX_LEAST}", hello.max_frame);
+            let message = format!("max_frame is {}, but must be at least {FRAME_MAX_LEAST}", hello.max_frame);
             return Err(Refusal(Status::ProtocolError, message));
         }
         Ok(())
@@ -148,7 +151,10 @@ impl Parts {
         }
         let dimension = step.settings.dimension;
         if hello.role != Role::Node {
-            return Err(Refusal(Status::ProtocolError, "a node was expected here".to_owned()));
+            return Err(Refusal(
+                Status::ProtocolError,
+                "a node was expected at this address, but a client answers".to_owned(),
+            ));
         }
         if hello.dimension != dimension.bits() {
             let message = format!("this cube has dimension {}, not {}", dimension.bits(), hello.dimension);
@@ -163,11 +169,17 @@ impl Parts {
 
     fn check_common(&self, step: &Step<'_>, hello: &Hello) -> Result<(), Refusal> {
         if hello.version_min > VERSION || hello.version_max < VERSION {
-            return Err(Refusal(Status::UnsupportedVersion, format!("this node speaks version {VERSION}")));
+            return Err(Refusal(
+                Status::UnsupportedVersion,
+                format!("this node speaks version {VERSION} of the protocol only"),
+            ));
         }
         let any = hello.cluster.is_empty() && hello.role == Role::Client;
         if !any && hello.cluster != step.settings.cluster {
-            return Err(Refusal(Status::ClusterMismatch, format!("this is cluster {:?}", step.settings.cluster)));
+            return Err(Refusal(
+                Status::ClusterMismatch,
+                format!("this is cluster {:?}, not {:?}", step.settings.cluster, hello.cluster),
+            ));
         }
         Ok(())
     }
@@ -197,7 +209,7 @@ impl Parts {
 
     fn welcome_node(&mut self, step: &mut Step<'_>, id: ConnId, request_id: RequestId, hello: &Hello, bit: u8) {
         if self.router.dials(bit) {
-            let message = "the larger id dials; this node dials you";
+            let message = "of two neighbours the one with the larger id dials; this node dials you";
             return self.refuse_hello(step, id, request_id, Status::NotANeighbour, message);
         }
         // The neighbour dialled many times during the stall and has given up each attempt. Accepting these one after
@@ -291,14 +303,14 @@ impl Parts {
 fn read_hello(frame: &Frame<'_>) -> Result<Hello, Refusal> {
     let broken = |message: &str| Err(Refusal(Status::ProtocolError, message.to_owned()));
     if frame.header.flags.has(Flags::ONEWAY) {
-        return broken("HELLO is answered: it has no ONEWAY flag");
+        return broken("HELLO must not have the flag ONEWAY, because it is answered");
     }
     let Ok(args) = frame.args() else { return broken("HELLO was damaged on the way") };
     if frame.header.flags.any(Flags::CRITICAL) {
         return Err(Refusal(Status::Unsupported, "a critical flag that this version does not know".to_owned()));
     }
     if !frame.payload().is_empty() {
-        return broken("HELLO takes no payload");
+        return broken("HELLO must not have a payload");
     }
     Hello::decode(args).map_err(|error| {
         let is_unknown = error.status() == Status::Unsupported;

@@ -124,7 +124,7 @@ pub(super) enum Effect {
         /// The answer.
         response: Response,
     },
-    /// Counts the silence of a client anew: reads from it were suspended, so no sign of life could be read.
+    /// Restarts the silence timeout of a client: reads from it were suspended, so no sign of life could be read.
     Resumed {
         /// The client's connection.
         conn: ConnId,

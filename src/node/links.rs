@@ -18,7 +18,12 @@ impl Parts {
         if let Some(route) = &frame.route {
             if !step.settings.id.within(route.dimension) {
                 step.stats.protocol_errors += 1;
-                return self.refuse(step, id, Status::ProtocolError, "a frame of a cube without this node");
+                return self.refuse(
+                    step,
+                    id,
+                    Status::ProtocolError,
+                    "the dimension of the route is too small for this node's id",
+                );
             }
             return self.on_routed(step, frame);
         }
@@ -29,7 +34,12 @@ impl Parts {
             Some(Opcode::Goaway) => self.on_link_goaway(step, id, bit, frame),
             _ => {
                 step.stats.protocol_errors += 1;
-                self.refuse(step, id, Status::ProtocolError, "only PING and GOAWAY travel without a route here");
+                self.refuse(
+                    step,
+                    id,
+                    Status::ProtocolError,
+                    "between nodes, only PING and GOAWAY have no route section",
+                );
             }
         }
     }
@@ -47,7 +57,7 @@ impl Parts {
         let goaway = frame.args().ok().and_then(|args| Goaway::decode(frame.header.status, args).ok());
         let end = goaway.as_ref().map_or(End::ClosedByPeer, |goaway| End::Goaway(goaway.status, &goaway.message));
         if is_orderly {
-            self.send_goaway(step, id, Status::Closing, "routed around from now on");
+            self.send_goaway(step, id, Status::Closing, "confirmed: nothing more is routed through you");
             self.conns.set_peer(id, Peer::Leaving { bit, deadline_us: step.now.after_us(DRAIN_US) });
             if let Some(down) = self.router.on_end(step, bit, id, end) {
                 self.on_link_down(step, bit, down);

@@ -82,7 +82,7 @@ pub(super) enum Effect {
         topic: TopicId,
         /// The first offset.
         from: Offset,
-        /// Most bytes of records.
+        /// Maximum number of bytes of records.
         max_bytes: u32,
         /// Names the fetch.
         origin: Origin,

@@ -82,11 +82,11 @@ impl Parts {
             return Err(ErrorResponse::new(Status::UnknownOpcode, "no such operation in this version"));
         };
         if opcode.is_between_nodes() || opcode.is_push() {
-            return Err(ErrorResponse::new(Status::BadRequest, "only nodes send this"));
+            return Err(ErrorResponse::new(Status::BadRequest, "only nodes may send this request"));
         }
         let Ok(args) = frame.args() else {
             step.stats.corrupt += 1;
-            return Err(ErrorResponse::new(Status::CorruptFrame, "args were damaged on the way"));
+            return Err(ErrorResponse::new(Status::CorruptFrame, "the args section was damaged on the way"));
         };
         let mut request = decode(opcode, args, frame).map_err(malformed)?;
         if self.drain.has_begun() {

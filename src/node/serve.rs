@@ -22,12 +22,13 @@ impl Parts {
             _ if frame.header.flags.any(Flags::CRITICAL) => {
                 Err(ErrorResponse::new(Status::Unsupported, "a critical flag that this version does not know"))
             }
-            (None, _) => {
-                Err(ErrorResponse::new(Status::UnknownOpcode, "the node that owns this does not know the operation"))
-            }
+            (None, _) => Err(ErrorResponse::new(
+                Status::UnknownOpcode,
+                "the node that executes this request does not know the operation",
+            )),
             (Some(_), Err(_)) => {
                 step.stats.corrupt += 1;
-                Err(ErrorResponse::new(Status::CorruptFrame, "args were damaged on the way"))
+                Err(ErrorResponse::new(Status::CorruptFrame, "the args section was damaged on the way"))
             }
             (Some(opcode), Ok(args)) => decode(opcode, args, frame).map_err(malformed),
         };
@@ -69,9 +70,10 @@ impl Parts {
             Request::Cluster { .. } => Ok(self.view(step)),
             Request::Stats { .. } => Ok(self.counters(step)),
             Request::Nodes { from, .. } => Ok(self.nodes(step, *from)),
-            Request::Unsubscribe { .. } | Request::Credit { .. } => {
-                Err(ErrorResponse::new(Status::BadRequest, "the node of the subscription does this"))
-            }
+            Request::Unsubscribe { .. } | Request::Credit { .. } => Err(ErrorResponse::new(
+                Status::BadRequest,
+                "only the node that the subscriber is connected to executes this request",
+            )),
             Request::Create { .. }
             | Request::Delete(_)
             | Request::Alter { .. }

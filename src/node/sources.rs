@@ -13,9 +13,10 @@ use crate::types::Source;
 /// together apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceLimits {
-    /// Most connections. Above it HELLO is answered TOO_MANY_CLIENTS.
+    /// Maximum number of connections. Above it HELLO is answered TOO_MANY_CLIENTS.
     pub clients: u64,
-    /// Most subscriptions and waiting FETCHes of all its connections. Above it SUBSCRIBE is answered QUOTA.
+    /// Maximum number of subscriptions and waiting FETCHes of all its connections. Above it SUBSCRIBE is answered
+    /// QUOTA.
     pub subscriptions: u64,
     /// Topics that it may create per second in the long run. Above it CREATE is answered OVERLOADED.
     pub creates_per_second: u64,

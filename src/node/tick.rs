@@ -95,7 +95,7 @@ impl Parts {
     /// Detects that this process has stalled: its tick is overdue. This is called before each event, so that no frame
     /// that waited in a socket during the stall is taken for a new sign of life.
     ///
-    /// The silence of every peer is counted anew from now, because what it sent during the stall has not been read yet.
+    /// The silence timeout of every peer restarts, because what it sent during the stall has not been read yet.
     /// Handshaking connections are marked as stale: their peers may have given up meanwhile.
     pub(super) fn notice_stall(&mut self, now: Now) {
         let is_noticed = self.clock.is_just_after_stall(now);

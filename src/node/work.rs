@@ -27,7 +27,7 @@ const PART_UNITS: u64 = 50;
 /// A record whose size is read to find the next one.
 const RECORD_UNITS: u64 = 2;
 
-/// Least size of an encoded record in bytes.
+/// Minimum size of an encoded record in bytes.
 const RECORD_BYTES_LEAST: usize = 5;
 
 /// Bytes that are received, hashed, copied and sent in the time of one unit.

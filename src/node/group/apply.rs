@@ -296,7 +296,9 @@ fn cannot_open(reason: NotOpened) -> ErrorResponse {
             let message = "the producer has published without being opened, so that its records are not counted";
             ErrorResponse::new(Status::ProducerExists, message)
         }
-        NotOpened::Worn => ErrorResponse::new(Status::ProducerExists, "the producer has had all epochs that there are"),
+        NotOpened::Worn => {
+            ErrorResponse::new(Status::ProducerExists, "the producer has used up all epochs; use another producer id")
+        }
         NotOpened::Forgotten { forgotten } => {
             let message = format!(
                 "the topic does not remember this producer; {forgotten} were forgotten, and if it is one of them, how \

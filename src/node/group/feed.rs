@@ -47,7 +47,7 @@ impl Group {
         let payload = sound_payload(frame)?;
         let items = FeedItem::decode_all(&payload, count).map_err(malformed)?;
         if source == step.settings.id {
-            return Err(ErrorResponse::new(Status::BadRequest, "a node feeds itself"));
+            return Err(ErrorResponse::new(Status::BadRequest, "FEED must not come from the home itself"));
         }
         let Some(lead) = &mut self.lead else { return Err(step.settings.not_leader(self.slot)) };
         let version = frame.header.request_id.0;

@@ -49,7 +49,7 @@ pub(super) struct Run {
     first_crc: u32,
     append_us: u64,
     count: u32,
-    /// Most bytes and records: more would make retention coarser than single batches do.
+    /// Maximum numbers of bytes and records: more would make retention coarser than single batches do.
     bounds: (u64, u64),
     parts: Vec<Part>,
     cost: Cost,

@@ -61,7 +61,7 @@ impl Group {
         path: Vec<u16>,
     ) -> Result<Response, ErrorResponse> {
         if topic.retention != wanted {
-            let message = "the topic is there with another retention";
+            let message = "the topic exists with another retention";
             return Err(ErrorResponse::new(Status::TopicExists, message).with(Detail::TopicId(topic.id)));
         }
         let description = Box::new(self.describe(settings, Some(topic), path));

@@ -12,11 +12,12 @@ use crate::types::ConnId;
 use crate::wire::Request;
 use crate::wire::request::Fetch;
 
-/// Most waiting clients that are checked when a request is finished, so that its cost does not grow with their number.
+/// Maximum number of waiting clients that are checked when a request is finished, so that its cost does not grow with
+/// their number.
 const RESUMED_PER_REQUEST: usize = 2;
 
-/// Most waiting clients that are checked in one tick. Requests that finish check only a few clients, so some may still
-/// wait although budget is free and no more requests finish.
+/// Maximum number of waiting clients that are checked in one tick. Requests that finish check only a few clients, so
+/// some may still wait although budget is free and no more requests finish.
 const RESUMED_PER_TICK: usize = 256;
 
 impl Ingress {

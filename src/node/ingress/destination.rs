@@ -38,7 +38,10 @@ impl Destination {
                 })?;
                 Ok(Self { target, kind: Kind::Node, ttl })
             }
-            Subject::Peer => Err(ErrorResponse::new(Status::BadRequest, "this is not sent on")),
+            Subject::Peer => Err(ErrorResponse::new(
+                Status::BadRequest,
+                "this request concerns only the node that you are connected to",
+            )),
         }
     }
 }

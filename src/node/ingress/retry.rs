@@ -32,7 +32,7 @@ use crate::limits::{RETRY_AFTER_LOSS_US, RETRY_FOR_US, RETRY_LOST_US, RETRY_SILE
 use crate::types::{ConnId, NodeId, NodeSet};
 use crate::wire::{Opcode, Origin, Request, Response, Status};
 
-/// Number of waiting requests that are sent when their target has answered one.
+/// Number of waiting requests that are sent each time their target answers one.
 const LET_GO: usize = 2;
 
 /// What has to be done about a request.

@@ -27,7 +27,7 @@ pub(super) struct Pull {
     topic: TopicId,
     slot: SlotId,
     from: Offset,
-    /// Most bytes of records that it brings.
+    /// Maximum number of bytes of records that it brings.
     max_bytes: u32,
 }
 

@@ -226,7 +226,7 @@ pub(super) struct Table {
     pub strays: BTreeMap<TopicId, (SlotId, u64)>,
     /// The request id of the last FEED to any home.
     pub feed_version: u64,
-    /// Most bytes of records that the fetches in flight bring together.
+    /// Maximum number of bytes of records that the fetches in flight bring together.
     pub pulled_bytes: u64,
     polls: BTreeSet<(u64, ReaderKey)>,
     tails_bytes: usize,

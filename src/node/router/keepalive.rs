@@ -69,7 +69,7 @@ impl Router {
         }
     }
 
-    /// Counts the silence of all neighbours anew from now.
+    /// Restarts the silence timeout of all links.
     pub(in crate::node) fn forgive_silence(&mut self, now: Now) {
         for up in self.neighbours.iter_mut().filter_map(|neighbour| neighbour.link.up_mut()) {
             up.times.heard_us = now.monotonic_us;

@@ -59,7 +59,7 @@ impl Grain {
 /// The number of marks for which memory is allocated when one more is needed.
 const MARKS_GROWTH: usize = 2;
 
-/// Most memory that a batch adds to the marks of its log, in bytes.
+/// Maximum number of bytes that a batch adds to the marks of its log.
 pub(super) const GROWTH_COST: usize = MARKS_GROWTH * size_of::<Mark>();
 
 /// The marks of a log, oldest first.
