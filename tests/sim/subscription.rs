@@ -173,7 +173,7 @@ impl Subscription {
         ctx.model.read(life, base, &payload, &records.runs);
         ctx.model.check_old_extent(life, Extent { first, next, bytes: None }, ctx.now_us);
         let end = base.plus(u64::from(count));
-        assert!(end <= next, "records after the end of the log");
+        assert!(end <= next, "records {base} to {end} of {life:?}, whose log is said to end at {next}");
         if let Some(caught_up_us) = self.caught_up_us
             && is_reading
             && matches!(self.appetite, Appetite::Ample(_))

@@ -281,7 +281,8 @@ impl Group {
         let Wanted::Records { from, max_bytes, max_records } = *wanted else { unreachable!("records were asked for") };
         let batches = match found {
             Found::Batches(batches) => batches,
-            Found::Gap(base) => {
+            Found::Gap(end) => {
+                let base = end.min(next);
                 let (epoch, runs, payload) = (topic.epoch, Vec::new(), Payload::default());
                 return Ok(Fetched { topic_id: id, epoch, from, base, count: 0, first, next, runs, payload });
             }
@@ -306,7 +307,9 @@ impl Group {
         let before = u32::try_from(from.0.saturating_sub(base.0)).expect("it lies in the first batch");
         let fetched = if before == 0 { Some(fetched) } else { skip(fetched, before) };
         let fetched = fetched.expect("the first batch has the record");
-        Ok(shorten(fetched, max_bytes as usize, max_records))
+        // While the query waited, the journal may have stored records after the end of the log as it was then.
+        let left = u32::try_from(next.0.saturating_sub(fetched.base.0)).unwrap_or(u32::MAX);
+        Ok(shorten(fetched, max_bytes as usize, max_records.min(left)))
     }
 }
 

@@ -103,6 +103,31 @@ fn a_read_is_of_the_log_as_it_was_when_it_was_asked_for() {
 }
 
 #[test]
+fn a_read_has_no_records_that_were_appended_after_it_was_asked_for() {
+    let (mut node, client) = node(10, KEEPS_ALL);
+    node.ask(client, 9, &Request::Fetch(Fetch { start: Start::Offset(Offset(28)), ..fetch("t") }));
+    node.ask(client, 10, &Request::Fetch(Fetch { start: Start::Offset(Offset(28)), ..fetch("t") }));
+    let subscribe = Subscribe { topic: topic("t"), epoch: None, start: Start::Offset(Offset(28)), limit: u64::MAX };
+    node.ask(client, 20, &Request::Subscribe(subscribe));
+    node.settle();
+    (0..2).for_each(|_| drop(node.publish(client, "t", 3, 1000)));
+    let [fetch, gap, pull] = <[Lookup; 3]>::try_from(std::mem::take(&mut node.asked)).unwrap();
+    // The journal has all records up to 36 by now.
+    let found = batches(fetch.topic, 28, 3);
+    let fetched = only(&node.found(fetch, found.clone()), Opcode::Fetch)[0].fetched();
+    assert_eq!((fetched.base, fetched.end(), fetched.next), (Offset(28), Offset(30), Offset(30)));
+    // A repair has given records up.
+    let fetched = only(&node.found(gap, Found::Gap(Offset(36))), Opcode::Fetch)[0].fetched();
+    assert_eq!((fetched.base, fetched.count, fetched.next), (Offset(30), 0, Offset(30)));
+    let sent = node.found(pull, found);
+    let delivered = only(&sent, Opcode::Deliver)[0].delivered();
+    assert_eq!((delivered.base, delivered.end(), delivered.next), (Offset(28), Offset(30), Offset(30)));
+    // The subscription goes on with the others.
+    node.settle();
+    assert_eq!(wanted(&node.asked_once()).0, 30);
+}
+
+#[test]
 fn what_cannot_be_read_is_told_and_so_is_a_topic_that_is_gone() {
     let (mut node, client) = node(10, KEEPS_ALL);
     let from_time = Request::Fetch(Fetch { start: Start::Time(7), ..fetch("t") });
