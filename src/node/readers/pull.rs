@@ -162,7 +162,11 @@ impl Readers {
     fn hand_out(&mut self, step: &mut Step<'_>, admission: &Admission, pulled: Option<Pulled>) {
         let Some(Pulled { readers, fetched }) = pulled else { return };
         for key in readers {
-            self.send_records(step, admission, key, fetched.clone());
+            // The answer may be the first sign of life of its home.
+            self.notify(step, admission, key);
+            if self.table.get(key).is_some_and(|reader| !reader.is_notified_waiting) {
+                self.send_records(step, admission, key, fetched.clone());
+            }
         }
     }
 

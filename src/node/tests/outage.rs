@@ -2,10 +2,13 @@
 
 use super::harness::{Harness, fetched, names, refusal, subscribe, subscribed};
 use super::sent::{Sent, only};
-use crate::limits::{HEADS_US, OUTAGE_ASK_US, OUTAGE_NOTIFIED_US, OUTAGE_PROBE_US, OUTAGE_SILENT_US, TICK_US};
+use crate::limits::{
+    HEADS_US, OUTAGE_ASK_US, OUTAGE_NOTIFIED_US, OUTAGE_PROBE_US, OUTAGE_SILENT_US, PULL_AGAIN_US, TICK_US,
+};
 use crate::node::Event;
 use crate::types::{ConnId, Epoch, Offset, Retention};
 use crate::wire::feed::{Fed, FedList, Heads};
+use crate::wire::response::Fetched;
 use crate::wire::{Hello, Opcode, Push, Response, Status};
 
 const HOME: u16 = 1;
@@ -169,6 +172,45 @@ fn who_does_not_read_is_told_what_holds_when_it_does() {
     confirm(&mut node, &sent, Status::Ok);
     node.handle(Event::Drained { conn: client });
     assert_eq!(notices(&node.settle(), client), [""; 0]);
+}
+
+#[test]
+fn records_that_a_fetch_brings_after_an_outage_come_after_its_notice() {
+    for is_read in [true, false] {
+        let (mut node, name) = (Harness::linked(1), names(HOME, 1).next().unwrap());
+        let client = node.client_with(Hello::NOTICES);
+        node.follow(client, 1, &name, subscribed(TOPIC, 1, 5));
+        node.settle();
+        node.link_down();
+        assert_eq!(notices(&node.pass(LONG_US), client), ["1 waits: UNREACHABLE"]);
+        node.link_up();
+        let sent = node.pass(PULL_AGAIN_US + TICK_US);
+        let [asked] = only(&sent, Opcode::Fetch)[..] else { panic!("one fetch: {sent:?}") };
+        let after_gap = Response::Fetched(Box::new(Fetched { from: Offset(0), ..fetched(TOPIC, 1, 2, 3) }));
+        if !is_read {
+            node.handle(Event::Filled { conn: client });
+        }
+        let mut sent = node.answer(asked, &after_gap);
+        if !is_read {
+            sent.extend(node.settle());
+            assert!(sent.iter().all(|sent| sent.conn != client), "{sent:?}");
+            sent = node.handle(Event::Drained { conn: client });
+            sent.extend(node.settle());
+            let again = only(&sent, Opcode::Fetch).into_iter().next().expect("the records are fetched again");
+            let answered = node.answer(again, &after_gap);
+            sent.extend(answered);
+        }
+        let pushes = sent.iter().filter(|sent| sent.conn == client).map(Sent::push);
+        let order: Vec<&str> = pushes
+            .map(|push| match push {
+                Push::Flowing { .. } => "flows",
+                Push::Gap { .. } => "gap",
+                Push::Deliver(_) => "records",
+                Push::Waiting { .. } | Push::Ended(_) => panic!("{push:?}"),
+            })
+            .collect();
+        assert_eq!(order, ["flows", "gap", "records"], "the client reads: {is_read}");
+    }
 }
 
 #[test]
