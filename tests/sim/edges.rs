@@ -70,9 +70,14 @@ impl Sieve {
         Self { rng, loses: 0, holds: 0, held: Vec::new(), lost: 0, kept: 0 }
     }
 
+    /// Returns true while it loses or delays frames.
+    pub(crate) const fn is_active(&self) -> bool {
+        self.loses > 0 || self.holds > 0
+    }
+
     /// Returns whether this frame is lost or delayed.
     pub(crate) fn takes(&mut self, link: ConnId, bytes: &[u8], now_us: u64) -> bool {
-        if self.loses == 0 && self.holds == 0 {
+        if !self.is_active() {
             return false;
         }
         let roll = self.rng.u8(..100);

@@ -20,6 +20,10 @@ pub(crate) struct Truth {
     pub is_up: bool,
     pub is_draining: bool,
     pub is_stalled: bool,
+    /// True while it loses or delays frames that pushes depend on.
+    pub is_sieved: bool,
+    /// When it last did.
+    pub sieved_us: Option<u64>,
     /// When it may have lost something that it had acknowledged.
     pub losses: Vec<Loss>,
     /// Everything acknowledged before this time is durable; otherwise nothing is.
@@ -161,6 +165,13 @@ impl Ground {
         let settles_us = |edge: &Edge| if edge.works { UP_SETTLES_US } else { DOWN_SETTLES_US };
         let is_settled = self.edges.iter().all(|edge| edge.since_us + settles_us(edge) <= asked_us);
         !is_settled || self.may_be_unreachable(source, target, asked_us)
+    }
+
+    /// Returns true if a node that runs and can be reached may seem silent to its subscribers: since that time, FEED or
+    /// HEADS may have been lost or delayed at any node on the way.
+    pub(crate) fn may_seem_silent(&self, since_us: u64) -> bool {
+        let was_sieved = |truth: &Truth| truth.sieved_us.is_some_and(|sieved_us| sieved_us >= since_us);
+        self.nodes.iter().any(|truth| truth.is_sieved || was_sieved(truth))
     }
 
     /// Returns true if a node must still have data that a client learned of at `learned_us` and that still existed at

@@ -222,6 +222,10 @@ impl World {
     pub(crate) fn refresh_ground(&mut self) {
         for (node, truth) in self.ground.nodes.iter_mut().enumerate() {
             truth.is_stalled = self.stalled_until_us[node] > self.now_us;
+            let is_sieved = self.hosts[node].as_ref().is_some_and(|host| host.turn.conns.sieve.is_active());
+            if std::mem::replace(&mut truth.is_sieved, is_sieved) {
+                truth.sieved_us = Some(self.now_us);
+            }
         }
         self.ground.refresh(self.now_us, |from, to| self.network.is_cut_between(from, to));
     }

@@ -1,6 +1,6 @@
 //! A subscription as its client knows it: its cursor, its credit, and what may arrive next.
 
-use dht_node::limits::FRAME_MAX;
+use dht_node::limits::{FRAME_MAX, OUTAGE_SILENT_US};
 use dht_node::types::Offset;
 use dht_node::wire::response::{Detail, ErrorResponse, Fetched, Subscribed};
 use dht_node::wire::{HEADER_BYTES, Status};
@@ -141,7 +141,9 @@ impl Subscription {
         assert!(!std::mem::replace(&mut self.waits, true), "two notices of the same outage");
         assert!([Status::Unreachable.number(), Status::OutcomeUnknown.number()].contains(&reason), "{reason:#x}");
         assert!(!ctx.profile.is_calm(), "node {home} was reported as unreachable without any fault");
-        let may_be = ctx.ground.may_be_lost(ingress, home, ctx.now_us.saturating_sub(PROBED_US));
+        let probed_us = ctx.now_us.saturating_sub(PROBED_US);
+        let may_be = ctx.ground.may_be_lost(ingress, home, probed_us)
+            || ctx.ground.may_seem_silent(probed_us.saturating_sub(OUTAGE_SILENT_US));
         assert!(may_be || !is_reading, "node {home} was reported as unreachable from {ingress}, but is reachable");
         ctx.trace.totals.waited += 1;
     }
