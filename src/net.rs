@@ -33,4 +33,5 @@ pub use clock::Clock;
 pub use descriptors::{Descriptors, TooFewDescriptors};
 pub use dial::{Peer, Peers, PeersError, parse_id};
 pub use host::{HostPort, HostPortError};
+pub use outbox::{Order, Outbox, Spares};
 pub use server::{Server, StartError};

@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use slab::Slab;
+use socket2::SockRef;
 
 use super::conn::{Conn, State};
 use super::dirty::Dirty;
 use super::fair::Fair;
 use super::intake::Intake;
-use super::outbox::Spares;
-use crate::limits::{FRAME_MAX, LITTLE_UNSENT, OWN_BUFFER_MIN, WRITE_WORK, WRITTEN_PER_UNIT};
+use super::outbox::{Order, Spares};
+use crate::limits::{FRAME_MAX, LINK_SEND_BUFFER, LITTLE_UNSENT, WRITE_WORK, WRITTEN_PER_UNIT};
 use crate::node::Packet;
 use crate::turn::Connections;
 use crate::types::{ConnId, NodeId, RequestId, Source};
@@ -191,23 +192,15 @@ impl Table {
         std::mem::replace(&mut self.queued_work, 0)
     }
 
-    /// Appends a head and the parts after it to a connection's queue. Returns true if the queue has risen above its
-    /// high-water mark.
-    fn queue<'p>(&mut self, id: ConnId, head: impl FnOnce(&mut Vec<u8>) -> &'p [Bytes]) -> bool {
+    /// Appends a frame, as a head and the parts after it, to a connection's queue. Returns true if the queue has risen
+    /// above its high-water mark.
+    fn queue<'p>(&mut self, id: ConnId, order: Order, head: impl FnOnce(&mut Vec<u8>) -> &'p [Bytes]) -> bool {
         let Some(conn) = self.conns.get_mut(id.slot as usize).filter(|conn| conn.id == id) else { return false };
         if conn.state != State::Open || conn.failure.is_some() {
             return false;
         }
-        let mut parts: &[Bytes] = &[];
         let before = conn.outbox.len();
-        conn.outbox.append(&mut self.spares, |tail| parts = head(tail));
-        for part in parts {
-            if part.len() >= OWN_BUFFER_MIN {
-                conn.outbox.append_shared(part.clone());
-            } else {
-                conn.outbox.append(&mut self.spares, |tail| tail.extend_from_slice(part));
-            }
-        }
+        conn.outbox.append_frame(&mut self.spares, order, head);
         let passed = !conn.filled && conn.outbox.len() > conn.queue_mark;
         conn.filled |= passed;
         self.queued_work += (conn.outbox.len() - before) as u64 / WRITTEN_PER_UNIT;
@@ -222,12 +215,13 @@ impl Table {
 
 impl Connections for Table {
     fn send(&mut self, conn: ConnId, request_id: RequestId, route: Option<&Route>, packet: &Packet) -> bool {
-        self.queue(conn, |tail| packet.encode(request_id, route, tail).map_or(&[], |payload| &payload.parts))
+        let order = Order::of_packet(packet, route);
+        self.queue(conn, order, |tail| packet.encode(request_id, route, tail).map_or(&[], |payload| &payload.parts))
     }
 
     fn forward(&mut self, conn: ConnId, request_id: RequestId, route: Option<&Route>, frame: &Frame<'_>) -> bool {
         let shared = frame.shared_body();
-        self.queue(conn, |tail| {
+        self.queue(conn, Order::of_frame(frame.header.flags, route), |tail| {
             frame.encode_head(request_id, route, tail);
             match &shared {
                 Some(body) => std::slice::from_ref(body),
@@ -253,6 +247,11 @@ impl Connections for Table {
             // Only frames on links have a route section.
             conn.is_link = frame_max > FRAME_MAX;
             conn.queue_mark = queue_mark;
+            if conn.is_link
+                && let Err(error) = SockRef::from(&conn.socket).set_send_buffer_size(LINK_SEND_BUFFER)
+            {
+                log::debug!("the send buffer of connection {} keeps its size: {error}", conn.id.slot);
+            }
         }
     }
 
@@ -289,17 +288,36 @@ mod tests {
     use mio::net::TcpStream;
 
     use super::*;
+    use crate::limits::{CLIENT_QUEUE_MAX, LINK_FRAME_EXTRA, LINK_QUEUE_MAX};
     use crate::wire::{Opcode, Response};
+
+    /// Returns a table with two connections.
+    fn table() -> (Table, [ConnId; 2]) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut table = Table::new(1 << 20);
+        let ids = [(); 2].map(|()| {
+            let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            table.insert(None, |id| Conn::new(id, socket, State::Open))
+        });
+        (table, ids)
+    }
+
+    #[test]
+    fn the_kernel_keeps_little_of_what_is_sent_on_a_link() {
+        let (mut table, [client, link]) = table();
+        let size =
+            |table: &mut Table, id| SockRef::from(&table.get_mut(id).unwrap().socket).send_buffer_size().unwrap();
+        let before = size(&mut table, client);
+        table.admit(client, FRAME_MAX, CLIENT_QUEUE_MAX);
+        table.admit(link, FRAME_MAX + LINK_FRAME_EXTRA, LINK_QUEUE_MAX);
+        assert_eq!(size(&mut table, client), before);
+        // Linux reports twice the size that was asked for, and allows no more than `net.core.wmem_max`.
+        assert!(size(&mut table, link) <= 2 * LINK_SEND_BUFFER && size(&mut table, link) != before);
+    }
 
     #[test]
     fn what_is_queued_is_work_by_its_bytes_and_once_for_each_write() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let mut table = Table::new(1 << 20);
-        let mut ids = Vec::new();
-        for _ in 0..2 {
-            let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            ids.push(table.insert(None, |id| Conn::new(id, socket, State::Open)));
-        }
+        let (mut table, ids) = table();
         let text = "x".repeat(30_000);
         let packet = Packet::Response(Opcode::Stats.number(), Response::Stats { node: 0, text });
         let mut work = |conn: usize| {

@@ -4,11 +4,11 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use dht_node::limits::{
     CLIENT_CHARGE_MAX, CLIENT_KEEPALIVE_US, CLIENT_QUEUE_MAX, DRAIN_LINGER_US, FETCH_WAIT_MAX_MS,
     FRAME_BEFORE_HELLO_MAX, FRAME_MAX, LINGER_US, LINK_QUEUE_MAX, PUSH_QUEUE_MAX, REQUEST_TIMEOUT_US, TICK_US,
 };
+use dht_node::net::{Order, Outbox, Spares};
 use dht_node::node::Packet;
 use dht_node::turn::Connections;
 use dht_node::types::{ConnId, Dimension, NodeId, RequestId};
@@ -30,10 +30,8 @@ pub(crate) struct Conn {
     pub end: End,
     /// Received data that has not been handled yet.
     pub inbox: Vec<u8>,
-    pub outbox: VecDeque<Bytes>,
-    /// Size of `outbox` in bytes.
-    pub queued: usize,
-    /// The same as the node knows it.
+    pub outbox: Outbox,
+    /// The length of `outbox` in bytes, as the node knows it.
     pub unsent: usize,
     pub frame_max: u32,
     pub queue_mark: usize,
@@ -68,6 +66,7 @@ struct Owed {
 /// The kind of a frame, as far as its queue is concerned.
 struct Entry {
     bytes: Vec<u8>,
+    order: Order,
     opcode: Option<Opcode>,
     /// A request that is forwarded over a link: the only kind that a full queue refuses.
     is_request: bool,
@@ -78,9 +77,9 @@ struct Entry {
 impl Conn {
     /// How long it may linger without reading once the node has closed it.
     pub(crate) const fn linger_us(&self, is_draining: bool) -> u64 {
-        match (self.queued, is_draining) {
-            (1.., _) if self.ended => 2 * CLIENT_KEEPALIVE_US,
-            (0, true) => DRAIN_LINGER_US,
+        match (self.outbox.is_empty(), is_draining) {
+            (false, _) if self.ended => 2 * CLIENT_KEEPALIVE_US,
+            (true, true) => DRAIN_LINGER_US,
             (_, _) => LINGER_US,
         }
     }
@@ -104,6 +103,7 @@ pub(crate) struct SimConns {
     pace: Pace,
     /// Numbers of links that came up, links that went down, and queues that exceeded their high-water mark.
     pub counts: [u64; 3],
+    pub spares: Spares,
     /// The pushes that were sent, and on which links.
     pub edges: Edges,
     /// The loss and delay of pushes at this end of the links.
@@ -111,10 +111,11 @@ pub(crate) struct SimConns {
 }
 
 impl SimConns {
-    pub(crate) const fn new(dimension: Dimension, pace: Pace, is_calm: bool, rng: Rng) -> Self {
+    pub(crate) fn new(dimension: Dimension, pace: Pace, is_calm: bool, rng: Rng) -> Self {
         Self {
             edges: Edges::new(is_calm),
             sieve: Sieve::new(rng),
+            spares: Spares::default(),
             conns: Vec::new(),
             generation: 0,
             now_us: 0,
@@ -140,8 +141,7 @@ impl SimConns {
             id,
             end,
             inbox: Vec::new(),
-            outbox: VecDeque::new(),
-            queued: 0,
+            outbox: Outbox::default(),
             unsent: 0,
             frame_max: FRAME_BEFORE_HELLO_MAX,
             queue_mark: usize::MAX,
@@ -210,18 +210,28 @@ impl SimConns {
             }
             let mark = if conn.is_link { LINK_QUEUE_MAX } else { CLIENT_QUEUE_MAX } as u64;
             let most = mark + CLIENT_BURST * if conn.is_link { CLIENTS_A_LINK } else { 1 };
-            assert!(conn.queued as u64 <= most, "{} bytes are queued on {:?}", conn.queued, conn.end);
+            let queued = conn.outbox.len() as u64;
+            assert!(queued <= most, "{queued} bytes are queued on {:?}", conn.end);
         }
     }
 
     /// Queues the frames that the sieve has delayed for long enough.
     pub(crate) fn release(&mut self) {
         for (id, bytes) in self.sieve.release(self.now_us) {
-            if let Some(conn) = self.get_mut(id).filter(|conn| conn.state == State::Open) {
-                conn.queued += bytes.len();
-                conn.outbox.push_back(bytes);
-            }
+            self.append(id, Order::Kept, &bytes);
         }
+    }
+
+    /// Appends a frame to the queue of a connection that is open.
+    fn append(&mut self, id: ConnId, order: Order, bytes: &[u8]) {
+        let mut spares = std::mem::take(&mut self.spares);
+        if let Some(conn) = self.get_mut(id).filter(|conn| conn.state == State::Open) {
+            conn.outbox.append_frame(&mut spares, order, |tail| {
+                tail.extend_from_slice(bytes);
+                &[]
+            });
+        }
+        self.spares = spares;
     }
 
     /// Queues acknowledgements, each as a frame of its own.
@@ -230,7 +240,8 @@ impl SimConns {
         for (frame, (request_id, _)) in bytes.chunks(bytes.len() / acks.batches.len()).zip(&acks.batches) {
             let answers = Some((*request_id, Opcode::Publish.number()));
             let opcode = Some(Opcode::Publish);
-            is_filled |= self.queue(conn, Entry { bytes: frame.to_vec(), opcode, is_request: false, answers });
+            is_filled |= self
+                .queue(conn, Entry { bytes: frame.to_vec(), order: Order::Kept, opcode, is_request: false, answers });
         }
         is_filled
     }
@@ -246,7 +257,10 @@ impl SimConns {
         }
         let length = entry.bytes.len();
         if entry.opcode == Some(Opcode::Deliver) {
-            assert!(!conn.is_link || conn.queued <= push_mark, "records are pushed into a queue that is too long");
+            assert!(
+                !conn.is_link || conn.outbox.len() <= push_mark,
+                "records are pushed into a queue that is too long"
+            );
             let was_reported = !conn.is_link && conn.filled && conn.filled_step < step;
             assert!(!was_reported, "records are pushed to a client that does not read");
         }
@@ -264,9 +278,9 @@ impl SimConns {
             let place = place.unwrap_or_else(|| panic!("{:?} never sent {opcode:#04x} {request_id:?}", conn.end));
             conn.owed.remove(place);
         }
-        conn.queued += length;
-        conn.outbox.push_back(entry.bytes.into());
-        let passed = !conn.filled && conn.queued > conn.queue_mark;
+        self.append(id, entry.order, &entry.bytes);
+        let conn = self.get_mut(id).expect("it is open");
+        let passed = !conn.filled && conn.outbox.len() > conn.queue_mark;
         if passed {
             (conn.filled, conn.filled_step) = (true, step);
         }
@@ -318,12 +332,12 @@ impl Connections for SimConns {
         };
         let opcode = Opcode::from_number(bytes[OPCODE_AT]);
         let answers = answered.filter(|_| route.is_none()).map(|opcode| (request_id, opcode));
-        self.queue(conn, Entry { bytes, opcode, is_request: false, answers })
+        self.queue(conn, Entry { bytes, order: Order::of_packet(packet, route), opcode, is_request: false, answers })
     }
 
     /// Returns what a real queue would report if it is too long for pushes.
     fn queued(&self, conn: ConnId) -> usize {
-        let queued = self.conns.get(conn.slot as usize).and_then(Option::as_ref).map_or(0, |conn| conn.queued);
+        let queued = self.conns.get(conn.slot as usize).and_then(Option::as_ref).map_or(0, |conn| conn.outbox.len());
         if queued > self.pace.push_mark { queued.max(PUSH_QUEUE_MAX + 1) } else { queued }
     }
 
@@ -337,7 +351,8 @@ impl Connections for SimConns {
         let is_asked = !is_response && !opcode.is_some_and(Opcode::is_push);
         let is_request = is_asked && route.is_some_and(|route| route.class == TrafficClass::Bulk);
         let answers = (is_response && route.is_none()).then_some((request_id, frame.header.opcode));
-        self.queue(conn, Entry { bytes, opcode, is_request, answers })
+        let order = Order::of_frame(frame.header.flags, route);
+        self.queue(conn, Entry { bytes, order, opcode, is_request, answers })
     }
 
     fn dial(&mut self, node: NodeId) {

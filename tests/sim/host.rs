@@ -1,8 +1,9 @@
 //! A simulated process: a production [`Turn`] and the loop around it, in the order of `net/server.rs`.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, Write};
 
 use dht_node::limits::{DRAIN_US, PARTIAL_FRAME_TIMEOUT_US};
+use dht_node::net::{Outbox, Spares};
 use dht_node::node::{Event, Node};
 use dht_node::turn::Turn;
 use dht_node::types::{ConnId, Dimension, Now, Source};
@@ -24,6 +25,36 @@ pub(crate) struct Around<'a> {
     pub now_us: u64,
     pub network: &'a mut Network,
     pub trace: &'a mut Trace,
+}
+
+/// One end of a connection, as a socket.
+struct Socket<'a> {
+    now_us: u64,
+    network: &'a mut Network,
+    end: End,
+}
+
+impl Write for Socket<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.network.send(self.now_us, self.end, bytes) {
+            0 => Err(ErrorKind::WouldBlock.into()),
+            sent => Ok(sent),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Around<'_> {
+    /// Sends as much as there is room for, and returns the number of bytes.
+    fn send(&mut self, end: End, outbox: &mut Outbox, spares: &mut Spares) -> usize {
+        let before = outbox.len();
+        let socket = &mut Socket { now_us: self.now_us, network: self.network, end };
+        while !outbox.is_empty() && outbox.write_to(socket, spares).is_ok() {}
+        before - outbox.len()
+    }
 }
 
 /// The result of a pass of the loop.
@@ -256,6 +287,7 @@ impl Host {
     /// Writes as much as there is room for.
     fn write_all(&mut self, now: Now, around: &mut Around<'_>) {
         let ids: Vec<ConnId> = self.turn.conns.iter().map(|conn| conn.id).collect();
+        let mut spares = std::mem::take(&mut self.turn.conns.spares);
         for id in ids {
             let Some(conn) = self.turn.conns.get_mut(id) else { continue };
             if !conn.outbox.is_empty() && around.network.is_broken(conn.end) {
@@ -264,8 +296,7 @@ impl Host {
                 continue;
             }
             if !conn.outbox.is_empty() && around.network.is_open(conn.end) {
-                let written = around.network.write(around.now_us, conn.end, &mut conn.outbox);
-                conn.queued -= written;
+                let written = around.send(conn.end, &mut conn.outbox, &mut spares);
                 let linger_us = conn.linger_us(self.drain_until_us.is_some());
                 if let State::Closing { deadline_us, .. } = &mut conn.state
                     && written > 0
@@ -284,7 +315,7 @@ impl Host {
                 }
                 continue;
             }
-            let bytes = conn.queued;
+            let bytes = conn.outbox.len();
             let is_drained = conn.filled && bytes <= conn.queue_mark / 2;
             conn.filled &= !is_drained;
             if std::mem::replace(&mut conn.unsent, bytes) != bytes {
@@ -294,6 +325,7 @@ impl Host {
                 self.handle(now, Event::Drained { conn: id });
             }
         }
+        self.turn.conns.spares = spares;
     }
 
     /// Handles a connection that was reset or could not be established. The node gets an event unless it has closed the
@@ -311,7 +343,11 @@ impl Host {
     fn remove(&mut self, id: ConnId, around: &mut Around<'_>) {
         if let Some(conn) = self.turn.conns.remove(id) {
             self.note(around, conn.end, "closed");
-            around.network.leave(around.now_us, conn.end, if conn.queued > 0 { Leave::Reset } else { Leave::Done });
+            around.network.leave(
+                around.now_us,
+                conn.end,
+                if !conn.outbox.is_empty() { Leave::Reset } else { Leave::Done },
+            );
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use fastrand::Rng;
 
 use crate::profile::{Wires, within};
@@ -105,33 +105,41 @@ impl Network {
         self.state(end) == State::Broken
     }
 
+    /// Sends as much of a queue as there is room for.
+    pub(crate) fn write(&mut self, now_us: u64, end: End, queue: &mut VecDeque<Bytes>) {
+        while let Some(part) = queue.front_mut() {
+            let sent = self.send(now_us, end, part);
+            part.advance(sent);
+            if !part.is_empty() {
+                break;
+            }
+            queue.pop_front();
+        }
+    }
+
     /// Sends as much as there is room for, and returns the number of bytes.
-    pub(crate) fn write(&mut self, now_us: u64, end: End, queue: &mut VecDeque<Bytes>) -> usize {
+    pub(crate) fn send(&mut self, now_us: u64, end: End, bytes: &[u8]) -> usize {
         let Self { settings, wires, rng, .. } = self;
         let wire = &mut wires[end.wire];
         let pipe = &mut wire.inbound[end.other().side];
-        let mut written = 0;
-        while let Some(mut part) = queue.pop_front() {
-            let room = settings.room.saturating_sub(pipe.load);
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let (room, left) = (settings.room.saturating_sub(pipe.load), &bytes[sent..]);
             if room == 0 {
-                queue.push_front(part);
                 pipe.is_blocked = true;
                 break;
             }
-            let cut = if rng.u8(..100) < settings.split { rng.usize(1..=part.len()) } else { PART };
-            let length = cut.min(room).min(part.len());
-            if length < part.len() {
-                queue.push_front(part.split_off(length));
-            }
-            written += length;
-            pipe.load += length;
+            let cut = if rng.u8(..100) < settings.split { rng.usize(1..=left.len()) } else { PART };
+            let part = Bytes::copy_from_slice(&left[..cut.min(room).min(left.len())]);
+            sent += part.len();
+            pipe.load += part.len();
             let jitter_us = rng.u64(0..=wire.latency_us / 4);
             let flight_us = part.len() as u64 * 1_000_000 / settings.bytes_per_second;
             pipe.last_us = pipe.last_us.max(now_us + wire.latency_us + jitter_us) + flight_us;
             pipe.flying.push_back((pipe.last_us, part));
         }
         self.schedule(end.other());
-        written
+        sent
     }
 
     /// Closes the sending direction.
