@@ -32,6 +32,7 @@
 //! | `producer` | many batches in flight, each stored once and in order |
 //! | `subscriber`, `subscriptions` | new records of topics as they are published, each once and in order |
 //! | `item`, `notice` | what readers and subscribers get |
+//! | `json` | the same as JSON, with the feature `json` |
 //! | `connection` | the layer below: requests out, responses and pushes in, without retries |
 //! | `session` | connecting, failover, retries, subscriptions: decisions, without sockets and without a clock |
 //! | `stream` | the socket |
@@ -51,6 +52,8 @@ mod error;
 mod fake;
 mod fetch;
 mod item;
+#[cfg(feature = "json")]
+pub mod json;
 mod nodes;
 mod notice;
 mod producer;

@@ -1,12 +1,12 @@
 //! Converts the pieces of `publish`'s input into records.
 
 use dht_client::Error;
+use dht_client::json::{self, Content, Line};
 use dht_console::errors::Failure;
 use dht_protocol::wire::records::encode_headers;
 
 use crate::args;
 use crate::format::unescape;
-use crate::json_record::{self, Content, Line};
 use crate::stream::Parsed;
 
 /// How a piece becomes a record.
@@ -84,7 +84,7 @@ impl Form {
                 let key = Some(piece[..at].to_vec());
                 Ok(Parsed::Record(Content { timestamp_us: None, key, headers: headers.clone(), value }))
             }
-            Self::Json => match json_record::decode(&piece) {
+            Self::Json => match json::decode(&piece) {
                 Ok(Line::Record(_, content)) => Ok(Parsed::Record(content)),
                 Ok(Line::Notice | Line::Blank) => Ok(Parsed::Skip),
                 Err(what) => Err(no_record(&what)),

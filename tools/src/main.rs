@@ -6,7 +6,7 @@
 //! | `topics`, `publish`, `subscribe`, `fetch`, `transfer` | the commands about topics and records |
 //! | `cluster`, `trace`, `nodes`, `rolling`, `nc`, `decode` | the other commands |
 //! | `completions` | shell completion |
-//! | `records`, `format`, `json_record` | printing and parsing records |
+//! | `records`, `format` | printing and parsing records |
 //! | `stream`, `forms`, `outgoing`, `progress` | publishing an input of many records |
 //! | `places`, `ends` | `--from`, `--to`, `--last` |
 //! | `live` | subscriptions in `nc` |
@@ -27,7 +27,6 @@ mod fields;
 mod format;
 mod forms;
 mod input;
-mod json_record;
 mod live;
 mod nc;
 mod nodes;

@@ -2,14 +2,13 @@
 
 use std::io;
 
-use dht_client::{Item, Message, NodeId, Notice, Offset};
+use dht_client::{Item, Message, NodeId, Notice, Offset, json};
 use dht_console::errors::{Failure, note};
 use dht_console::output::{BAD, DIM, Out};
 use dht_console::text;
 use serde_json::json;
 
 use crate::format::Format;
-use crate::json_record;
 
 /// How records are printed.
 #[derive(Clone, Debug)]
@@ -107,12 +106,7 @@ impl Printer {
         out: &mut Out,
     ) -> io::Result<()> {
         if self.style == Style::Json {
-            return out.json(&match notice {
-                Notice::Waiting { node, reason } => {
-                    json!({"waiting": {"node": name(node), "reason": reason.to_string()}, "topic": topic})
-                }
-                Notice::Flowing { node } => json!({"flowing": {"node": name(node)}, "topic": topic}),
-            });
+            return out.json(&json::encode_item(topic, &Item::Notice(notice), name));
         }
         out.flush()?; // in its place between the records, where both go to one terminal
         let of = if self.names_topic { format!("{topic}: ") } else { String::new() };
@@ -125,7 +119,7 @@ impl Printer {
 
     fn record(&self, topic: &str, message: &Message, out: &mut Out) -> io::Result<()> {
         match &self.style {
-            Style::Json => out.json(&json_record::encode(topic, message)),
+            Style::Json => out.json(&json::encode(topic, message)),
             Style::Payload(behind) => {
                 out.bytes(&message.value)?;
                 out.bytes(behind)

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use dht_client::json::Content;
 use dht_client::{Client, Error};
 use dht_console::errors::{Failure, Partial};
 use dht_console::interrupt;
 use dht_console::session::Session;
 
 use crate::input::{Input, InputError, Next, PIECE_BYTES_MAX, Piece, Pieces, Separator};
-use crate::json_record::Content;
 use crate::outgoing::{Halt, Outgoing};
 use crate::progress::Progress;
 

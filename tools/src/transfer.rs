@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dht_client::json::{self, Content, Line};
 use dht_client::{Item, Retention, Start, TopicName};
 use dht_console::errors::{Exit, Failure, Partial};
 use dht_console::interrupt;
@@ -24,7 +25,6 @@ use serde_json::json;
 use crate::args;
 use crate::forms::no_record;
 use crate::input::{Input, Piece, Separator};
-use crate::json_record::{self, Content, Line};
 use crate::outgoing::Outgoing;
 use crate::progress::Progress;
 use crate::stream::{Parsed, Source, conclude, push};
@@ -91,7 +91,7 @@ fn export_topic(topic: &str, progress: &mut Progress, session: &mut Session) -> 
             Item::Record(message) => {
                 count += 1;
                 progress.add(message.value.len());
-                out.json(&json_record::encode(topic, &message))?;
+                out.json(&json::encode(topic, &message))?;
             }
             Item::Notice(_) => {} // only subscriptions have them
             Item::Gap { from, to } => {
@@ -272,7 +272,7 @@ impl Import {
 
 /// Decodes a line; `None` if it has no content.
 fn parse(line: &[u8]) -> Result<Option<Entry>, Failure> {
-    match json_record::decode(line) {
+    match json::decode(line) {
         Ok(Line::Record(Some(topic), content)) => {
             TopicName::new(&topic).map_err(|error| Failure::from(dht_client::Error::from(error)))?;
             Ok(Some(Entry::Record(topic, content)))

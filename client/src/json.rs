@@ -1,4 +1,4 @@
-//! Records as lines of JSON: what `fetch --json` prints is what `publish --input json` reads.
+//! Records as lines of JSON: `dht-cli` and the gateway print and read them.
 //!
 //! ```text
 //! {"topic":"t","offset":7,"payload":"text","key":null,"timestamp_us":null,"append_us":1763805600000000,
@@ -8,27 +8,46 @@
 //! Bytes that are not UTF-8 are in base64 under `payload_b64`, `key_b64` and `value_b64` instead. `timestamp_us` is the
 //! publisher's timestamp or null; `headers` is absent if there are none. On input, `offset` and `append_us` are
 //! ignored: the topic assigns them.
+//!
+//! What else a reader or a subscriber gets is an object with another first member, which says what it is:
+//!
+//! ```text
+//! {"gap":[5,8],"topic":"t"}    the records 5 to 7 were removed before they were read
+//! {"lost":[5,8],"topic":"t"}   they exist, but their node cannot read them from its disk
+//! {"waiting":{"node":"110","reason":"…"},"topic":"t"}   no records can arrive at the moment
+//! {"flowing":{"node":"110"},"topic":"t"}                they can again
+//! ```
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use dht_client::{Error, Message, Record};
-use dht_protocol::wire::records::encode_headers;
+use dht_protocol::types::NodeId;
+use dht_protocol::wire::records::{Record, encode_headers};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use crate::error::Error;
+use crate::item::{Item, Message};
+use crate::notice::Notice;
+
 /// The content of a record that was read, or is to be published.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Content {
-    pub(crate) timestamp_us: Option<u64>,
-    pub(crate) key: Option<Vec<u8>>,
+pub struct Content {
+    /// The publisher's timestamp, in microseconds since 1970.
+    pub timestamp_us: Option<u64>,
+    /// The key.
+    pub key: Option<Vec<u8>>,
     /// The encoded headers.
-    pub(crate) headers: Vec<u8>,
-    pub(crate) value: Vec<u8>,
+    pub headers: Vec<u8>,
+    /// The payload.
+    pub value: Vec<u8>,
 }
 
 impl Content {
-    /// Returns the record as the client library takes it.
-    pub(crate) fn record(&self) -> Result<Record<'_>, Error> {
+    /// Returns the record, for [`Batch::push`](crate::Batch::push).
+    ///
+    /// # Errors
+    /// Returns [`Error::Record`] if a part is too large.
+    pub fn record(&self) -> Result<Record<'_>, Error> {
         let record = Record {
             timestamp_us: self.timestamp_us,
             key: self.key.as_deref(),
@@ -40,7 +59,7 @@ impl Content {
 }
 
 /// Returns a record as a JSON object.
-pub(crate) fn encode(topic: &str, message: &Message) -> Value {
+pub fn encode(topic: &str, message: &Message) -> Value {
     let mut value = Map::new();
     value.insert("topic".to_owned(), json!(topic));
     value.insert("offset".to_owned(), json!(message.offset.0));
@@ -65,6 +84,19 @@ pub(crate) fn encode(topic: &str, message: &Message) -> Value {
     Value::Object(value)
 }
 
+/// Returns an item as a JSON object. `name` formats the id of a node.
+pub fn encode_item(topic: &str, item: &Item, name: impl Fn(NodeId) -> String) -> Value {
+    match item {
+        Item::Record(message) => encode(topic, message),
+        Item::Gap { from, to } => json!({"gap": [from.0, to.0], "topic": topic}),
+        Item::Lost { from, to } => json!({"lost": [from.0, to.0], "topic": topic}),
+        Item::Notice(Notice::Waiting { node, reason }) => {
+            json!({"waiting": {"node": name(*node), "reason": reason.to_string()}, "topic": topic})
+        }
+        Item::Notice(Notice::Flowing { node }) => json!({"flowing": {"node": name(*node)}, "topic": topic}),
+    }
+}
+
 /// Adds text as a string, and other bytes in base64 under a name that says so.
 fn insert_bytes(object: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
     match std::str::from_utf8(bytes) {
@@ -75,7 +107,7 @@ fn insert_bytes(object: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
 
 /// The content of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Line {
+pub enum Line {
     /// A record, with the topic that it came from if the line has one.
     Record(Option<String>, Content),
     /// A notice between records: a gap, or a home that was unreachable for a while.
@@ -110,13 +142,13 @@ struct RawHeader {
 }
 
 /// Members that mark an object as a notice rather than a record.
-const NOTICES: [&str; 3] = ["gap", "waiting", "flowing"];
+const NOTICES: [&str; 4] = ["gap", "lost", "waiting", "flowing"];
 
 /// Decodes a line.
 ///
 /// # Errors
 /// Returns what is wrong with it, in a few words.
-pub(crate) fn decode(line: &[u8]) -> Result<Line, String> {
+pub fn decode(line: &[u8]) -> Result<Line, String> {
     match line.trim_ascii_start().first() {
         None => return Ok(Line::Blank),
         Some(b'{') => {}
@@ -173,7 +205,7 @@ fn bytes(name: &str, text: Option<String>, base64: Option<String>) -> Result<Opt
 
 #[cfg(test)]
 mod tests {
-    use dht_client::Offset;
+    use dht_protocol::types::Offset;
     use proptest::prelude::*;
 
     use super::*;
@@ -192,6 +224,7 @@ mod tests {
             (r#"{"payload":"x"}"#, "record"),
             (r#"{"payload_b64":"/w==","offset":1,"append_us":2,"topic":"t","key":null,"timestamp_us":null}"#, "record"),
             (r#"{"gap":[5,8],"topic":"t"}"#, "notice"),
+            (r#"{"lost":[5,8],"topic":"t"}"#, "notice"),
             (r#"{"waiting":"t","node":"110"}"#, "notice"),
             (r#"{"topic":"t"}"#, "no \"payload\" or \"payload_b64\""),
             (r#"{"payload":"x","payload_b64":"eA=="}"#, "both \"payload\" and \"payload_b64\""),
