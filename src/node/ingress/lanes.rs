@@ -62,6 +62,12 @@ impl Lanes {
         self.count
     }
 
+    /// Returns the requests that wait for a target.
+    pub(super) fn waiting_for(&self, target: NodeId) -> impl Iterator<Item = Origin> {
+        let first = usize::from(target.index()) * 2;
+        self.lanes[first..first + 2].iter().flat_map(|lane| lane.waiting.values().copied())
+    }
+
     /// Returns true when requests wait in a lane, behind which others have to wait too.
     pub(super) fn holds(&self, lane: LaneId) -> bool {
         !self.lanes[lane.0].waiting.is_empty()

@@ -155,6 +155,7 @@ impl Ingress {
     /// Reviews the requests that have been unanswered for some time: gives up those whose time is over, keeps lost ones
     /// for another attempt, and sends the oldest one to each silent target again.
     pub(super) fn review_pending(&mut self, step: &mut Step<'_>) {
+        self.give_up_unreachable(step);
         let now_us = step.now.monotonic_us;
         let late_us = now_us.saturating_sub(RETRY_SILENCE_US);
         let mut tested = NodeSet::new();
@@ -174,13 +175,23 @@ impl Ingress {
         }
     }
 
+    /// Gives up the requests that wait for a target that has been unreachable for long, however new they are: reads
+    /// from their clients may have been suspended while older ones waited for the same target.
+    fn give_up_unreachable(&mut self, step: &mut Step<'_>) {
+        let is_lost = |target: &NodeId| self.reach.unreachable_for_us(*target, step.now.monotonic_us) >= RETRY_FOR_US;
+        let lost = step.settings.dimension.all().filter(is_lost);
+        let waiting: Vec<Origin> = lost.flat_map(|target| self.lanes.waiting_for(target)).collect();
+        for origin in waiting {
+            self.give_up(step, origin);
+        }
+    }
+
     /// Returns what is due about a request at `now_us`, when older ones have tested the targets in `tested`.
     fn due(&self, pending: &Pending, now_us: u64, tested: &mut NodeSet) -> Option<Due> {
         let target = pending.target;
         let State::Sent { give_up_us } = pending.state else {
             let unreachable_us = self.reach.unreachable_for_us(target, now_us);
-            let is_over = pending.is_over(now_us, unreachable_us > 0) || unreachable_us >= RETRY_FOR_US;
-            return is_over.then_some(Due::GiveUp);
+            return pending.is_over(now_us, unreachable_us > 0).then_some(Due::GiveUp);
         };
         if give_up_us <= now_us {
             return Some(Due::GiveUp);

@@ -472,6 +472,26 @@ fn new_requests_do_not_wait_for_a_target_that_has_been_unreachable_for_long() {
 }
 
 #[test]
+fn a_request_that_is_read_late_does_not_wait_again_for_a_target_that_has_been_unreachable_for_long() {
+    let (mut node, client, mut sent) = publishing(1);
+    let (other, name) = (node.client(), names(1, 1).next().unwrap());
+    let mut answers = Vec::new();
+    for tick in 1..=RETRY_FOR_US / TICK_US {
+        for attempt in attempts(&sent) {
+            answers.extend(client_answers(&node.answer(attempt, &refusal(Status::Unreachable)), client));
+        }
+        if tick == RETRY_FOR_US / TICK_US {
+            assert_eq!(answers, []);
+            // It waits behind the first one, which is about to be given up.
+            assert_eq!(ids(&node.ask_with(other, 7, &publish(&name, Some(1)), &records(1, 10))), [0; 0]);
+        }
+        sent = node.pass(TICK_US);
+    }
+    assert_eq!(client_answers(&sent, client), [(2, Status::Unreachable)]);
+    assert_eq!(client_answers(&sent, other), [(7, Status::Unreachable)]);
+}
+
+#[test]
 fn a_request_that_cannot_be_retried_is_given_up_if_its_target_becomes_unreachable() {
     let name = names(3, 2).next().unwrap();
     let mut node = Harness::linked(2);
