@@ -40,11 +40,11 @@ impl Repeats {
     }
 
     /// Returns what the args of a frame mean, if they are remembered.
-    fn find(&self, frame: &Frame<'_>) -> Option<Repeat> {
+    fn find(&self, frame: &Frame<'_>) -> Option<&Repeat> {
         let crc = frame.args_crc();
         let (known, repeat) = self.places.get(place_of(crc))?.as_ref()?;
         // The remembered args have this checksum, so equal ones were not damaged on the way.
-        (*known == crc && frame.unchecked_args() == &repeat.args[..repeat.len.into()]).then_some(*repeat)
+        (*known == crc && frame.unchecked_args() == &repeat.args[..repeat.len.into()]).then_some(repeat)
     }
 
     /// Remembers args that were verified.
@@ -73,7 +73,7 @@ impl Parts {
         if header.opcode != Opcode::Publish.number() || header.flags != Flags::default() || self.drain.has_begun() {
             return false;
         }
-        let Some(Repeat { slot, topic, count, .. }) = self.repeats.find(frame) else { return false };
+        let Some(&Repeat { slot, topic, count, .. }) = self.repeats.find(frame) else { return false };
         let Some(group) = self.groups.of_mut(slot).filter(|group| group.can_publish_to(topic)) else { return false };
         let Some(client) = self.conns.client_mut(id) else { return true };
         client.last_request_id = client.last_request_id.max(header.request_id.0);

@@ -46,11 +46,12 @@ impl Group {
     ) -> Result<(), ErrorResponse> {
         let cost = Cost::of_batch(batch.payload.len());
         self.check_batch(step.settings, cost)?;
-        let retention = &self.catalogue.get(id).ok_or_else(|| step.settings.deleted_before())?.retention;
-        if self.proposals.push_batch((id, retention), batch, cost) {
+        if self.proposals.join(id, batch, cost) {
             step.work.add_parts(1);
             step.work.add_bytes(batch.payload.len());
         } else {
+            let retention = &self.catalogue.get(id).ok_or_else(|| step.settings.deleted_before())?.retention;
+            self.proposals.begin_run((id, retention), batch, cost);
             step.work.add_applied(batch.payload.len());
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! The entries of a group that are not committed yet, whom to answer for each, and what they will cost.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use super::super::call::ReplyTo;
 use super::runs::{Part, Runs, SmallBatch};
@@ -188,40 +189,37 @@ impl Proposals {
         self.open.push_back((entry, proposal, totals));
     }
 
-    /// Adds a small batch. Returns true if it is in a run with others.
-    pub(super) fn push_batch(
-        &mut self,
-        (topic, retention): (TopicId, &Retention),
-        batch: &SmallBatch<'_>,
-        cost: Cost,
-    ) -> bool {
-        self.totals = self.totals.plus(Totals::of_batches(1, cost));
-        if self.runs.join(topic, batch, cost) {
-            return true;
+    /// Adds a small batch to the run of its topic. Returns false if there is no run that it fits.
+    pub(super) fn join(&mut self, topic: TopicId, batch: &SmallBatch<'_>, cost: Cost) -> bool {
+        let is_joined = self.runs.join(topic, batch, cost);
+        if is_joined {
+            self.totals = self.totals.plus(Totals::of_batches(1, cost));
         }
-        let closed = self.runs.begin((topic, retention), batch, cost);
-        self.open_entries(closed);
-        false
+        is_joined
+    }
+
+    /// Begins a run with a small batch that [`Self::join`] has no run for.
+    pub(super) fn begin_run(&mut self, of: (TopicId, &Retention), batch: &SmallBatch<'_>, cost: Cost) {
+        self.close_some(self.runs.before(of.0));
+        self.runs.begin(of, batch, cost);
+        self.totals = self.totals.plus(Totals::of_batches(1, cost));
     }
 
     /// Ends all runs.
     pub(super) fn close_runs(&mut self) {
-        if !self.runs.is_empty() {
-            let closed = self.runs.close();
-            self.open_entries(closed);
-        }
+        self.close_some(0..self.runs.len());
     }
 
-    fn open_entries(&mut self, closed: Vec<(Entry, Proposal, Cost)>) {
-        self.open.extend(closed.into_iter().map(|(entry, proposal, cost)| {
+    fn close_some(&mut self, places: Range<usize>) {
+        for (entry, proposal, cost) in self.runs.close(places) {
             let totals = Totals::of_batches(proposal.parts.len(), cost);
-            (entry, proposal, totals)
-        }));
+            self.open.push_back((entry, proposal, totals));
+        }
     }
 
     /// Returns true if something was proposed that is not in the log yet.
     pub(super) fn has_open(&self) -> bool {
-        !self.open.is_empty() || !self.runs.is_empty()
+        !self.open.is_empty() || self.runs.len() > 0
     }
 
     /// Returns the entries that are not in the log yet and can no longer grow, oldest first.
@@ -234,7 +232,7 @@ impl Proposals {
         self.index += 1;
         let (mut entries, mut proposals) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut totals = Totals::default();
-        for (entry, proposal, of_it) in self.open.drain(..count) {
+        for (entry, proposal, of_it) in (0..count).map_while(|_| self.open.pop_front()) {
             totals = totals.plus(of_it);
             entries.push(entry);
             proposals.push(proposal);

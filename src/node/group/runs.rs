@@ -7,6 +7,8 @@
 //! A run ends with the turn, when something else is proposed, and when another batch would make it too long. Batches of
 //! producers that number them are in no run, because each is remembered by itself.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use super::super::call::ReplyTo;
@@ -44,6 +46,7 @@ pub(super) struct SmallBatch<'b> {
 /// Batches of one topic.
 #[derive(Debug)]
 pub(super) struct Run {
+    topic: TopicId,
     payload: Vec<u8>,
     /// The checksum of the first batch.
     first_crc: u32,
@@ -58,16 +61,15 @@ pub(super) struct Run {
 /// The runs that can grow, in the order of their first batches.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
-    /// The topic of each run.
-    topics: Vec<TopicId>,
     runs: Vec<Run>,
     /// Buffers of former runs, at most one for each run, each with room for the longest one.
     spares: Vec<Vec<u8>>,
 }
 
 impl Run {
-    fn new((bytes, records): (u64, u64), payload: Vec<u8>) -> Self {
+    fn new(topic: TopicId, (bytes, records): (u64, u64), payload: Vec<u8>) -> Self {
         Self {
+            topic,
             payload,
             first_crc: 0,
             append_us: 0,
@@ -98,11 +100,11 @@ impl Run {
     }
 
     /// Returns its entry, and whom to answer.
-    fn close(self, topic: TopicId, spares: &mut Vec<Vec<u8>>) -> (Entry, Proposal, Cost) {
+    fn close(self, spares: &mut Vec<Vec<u8>>) -> (Entry, Proposal, Cost) {
         let is_single = self.parts.len() == 1;
         let payload_crc = if is_single { self.first_crc } else { crc32(&self.payload) };
         let batch = Batch {
-            topic: TopicRef::Id(topic),
+            topic: TopicRef::Id(self.topic),
             producer: None,
             count: self.count,
             payload_crc,
@@ -118,46 +120,42 @@ impl Run {
 }
 
 impl Runs {
-    /// Returns true when there are none.
-    pub(super) const fn is_empty(&self) -> bool {
-        self.runs.is_empty()
+    /// Returns the number of runs.
+    pub(super) const fn len(&self) -> usize {
+        self.runs.len()
     }
 
     /// Adds a batch to the run of its topic. Returns false if there is no run that it fits.
     pub(super) fn join(&mut self, topic: TopicId, batch: &SmallBatch<'_>, cost: Cost) -> bool {
-        let place = self.topics.iter().position(|of| *of == topic);
-        let Some(run) = place.map(|place| &mut self.runs[place]).filter(|run| run.fits(batch)) else { return false };
+        let Some(run) = self.runs.iter_mut().find(|run| run.topic == topic).filter(|run| run.fits(batch)) else {
+            return false;
+        };
         run.add(batch, cost);
         true
     }
 
-    /// Begins a run with a batch that [`Self::join`] has no run for. Returns the runs that end because of it.
-    pub(super) fn begin(
-        &mut self,
-        (topic, retention): (TopicId, &Retention),
-        batch: &SmallBatch<'_>,
-        cost: Cost,
-    ) -> Vec<(Entry, Proposal, Cost)> {
-        let place = self.topics.iter().position(|of| *of == topic);
-        let closed = match place {
-            Some(place) => vec![self.runs.remove(place).close(self.topics.remove(place), &mut self.spares)],
-            None if self.runs.len() == RUNS_MAX => self.close(),
-            None => Vec::new(),
-        };
+    /// Returns the places of the runs that have to end before a run of this topic can begin.
+    pub(super) fn before(&self, topic: TopicId) -> Range<usize> {
+        match self.runs.iter().position(|run| run.topic == topic) {
+            Some(place) => place..place + 1,
+            None if self.runs.len() == RUNS_MAX => 0..RUNS_MAX,
+            None => 0..0,
+        }
+    }
+
+    /// Begins a run with a batch that [`Self::join`] has no run for. Those of [`Self::before`] must have ended.
+    pub(super) fn begin(&mut self, (topic, retention): (TopicId, &Retention), batch: &SmallBatch<'_>, cost: Cost) {
         let mut payload = self.spares.pop().unwrap_or_default();
         payload.clear();
         payload.reserve(BUFFER_BYTES);
-        let mut run = Run::new(mark_bounds(retention), payload);
+        let mut run = Run::new(topic, mark_bounds(retention), payload);
         run.add(batch, cost);
-        self.topics.push(topic);
         self.runs.push(run);
-        closed
     }
 
-    /// Ends all runs.
-    pub(super) fn close(&mut self) -> Vec<(Entry, Proposal, Cost)> {
-        let Self { topics, runs, spares } = self;
-        topics.drain(..).zip(runs.drain(..)).map(|(topic, run)| run.close(topic, spares)).collect()
+    /// Ends the runs at these places.
+    pub(super) fn close(&mut self, places: Range<usize>) -> impl Iterator<Item = (Entry, Proposal, Cost)> {
+        self.runs.drain(places).map(|run| run.close(&mut self.spares))
     }
 
     /// Returns the number of batches in all runs, and what they cost.

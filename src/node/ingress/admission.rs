@@ -325,13 +325,13 @@ impl Admission {
 
     /// Suspends a client that has reached its limits or its share. Returns true if it was not suspended before.
     pub(super) fn suspend(&mut self, id: ConnId) -> bool {
-        let Some(source) = self.account(id).map(|account| account.source) else { return false };
-        let (share, inflight_max) = (self.share(source), self.inflight_max(source));
-        let Some(account) = self.account_mut(id).filter(|account| !account.is_suspended) else { return false };
+        let Some(account) = self.account(id).filter(|account| !account.is_suspended) else { return false };
+        let (share, inflight_max) = (self.share(account.source), self.inflight_max(account.source));
         let is_short = account.used() >= share;
         if !is_short && !account.is_at_its_limit(inflight_max) {
             return false;
         }
+        let Some(account) = self.account_mut(id) else { return false };
         account.is_suspended = true;
         if is_short && !account.is_throttled {
             account.is_throttled = true;
@@ -353,11 +353,12 @@ impl Admission {
     /// Resumes a client once at least half of its own limits and of its share is free again. Returns true if it was
     /// suspended before.
     pub(super) fn resume(&mut self, id: ConnId) -> bool {
-        let Some(source) = self.account(id).map(|account| account.source) else { return false };
-        let (share, inflight_max) = (self.share(source), self.inflight_max(source));
-        let Some(account) = self.account_mut(id) else { return false };
-        let may_resume = account.is_suspended && account.has_room(inflight_max) && account.used() <= share / 2;
-        account.is_suspended &= !may_resume;
+        let Some(account) = self.account(id).filter(|account| account.is_suspended) else { return false };
+        let (share, inflight_max) = (self.share(account.source), self.inflight_max(account.source));
+        let may_resume = account.has_room(inflight_max) && account.used() <= share / 2;
+        if let Some(account) = self.account_mut(id) {
+            account.is_suspended = !may_resume;
+        }
         may_resume
     }
 
