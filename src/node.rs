@@ -323,7 +323,9 @@ impl Parts {
             Event::Drain => self.on_drain(step),
         }
         planted!("stall noticed after its event", (), self.notice_stall(step.now));
-        self.carry_out(step);
+        if self.readers.has_effects() || self.ingress.has_effects() {
+            self.carry_out(step);
+        }
         if self.drain.has_begun() {
             self.advance_drain(step);
             self.carry_out(step);

@@ -138,6 +138,10 @@ impl<C: Connections, S: Store> Turn<C, S> {
     pub fn handle(&mut self, now: Now, event: Event<'_>) {
         let frame = if let Event::Frame { frame, .. } = &event { Some(*frame) } else { None };
         self.node.handle(now, event, &mut self.actions);
+        if self.actions.is_empty() {
+            // As after most frames that publish.
+            return;
+        }
         let mut actions = std::mem::take(&mut self.actions);
         for action in actions.drain(..) {
             if let Some(event) = self.perform(action, frame) {

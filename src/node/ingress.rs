@@ -167,6 +167,11 @@ impl Ingress {
         &self.admission
     }
 
+    /// Returns true when others may have something to do.
+    pub(super) fn has_effects(&self) -> bool {
+        !self.effects.is_empty() || !self.releasable.is_empty()
+    }
+
     /// Returns the next thing that others have to do. Held FETCHes are sent when nothing else is left to do, because
     /// answers release memory.
     pub(super) fn next_effect(&mut self, step: &Step<'_>) -> Option<Effect> {

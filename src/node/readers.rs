@@ -110,6 +110,11 @@ impl Readers {
         }
     }
 
+    /// Returns true when others have something to do.
+    pub(super) fn has_effects(&self) -> bool {
+        !self.effects.is_empty()
+    }
+
     /// Returns the next thing that another part has to do.
     pub(super) fn next_effect(&mut self) -> Option<Effect> {
         let effect = self.effects.pop_front()?;

@@ -47,19 +47,18 @@ impl Group {
     }
 
     fn check_cap(&self, settings: &Settings, used: u64, bytes: u64) -> Result<(), ErrorResponse> {
-        let cap = settings.memory_bytes;
-        if used + bytes <= cap {
-            return Ok(());
-        }
-        let message = format!(
-            "node {} holds {used} of {cap} bytes; delete topics or lower retention",
-            settings.name(settings.id)
-        );
-        Err(ErrorResponse::new(Status::Quota, message).with(Detail::Limit(cap)))
+        if used + bytes <= settings.memory_bytes { Ok(()) } else { Err(out_of_memory(settings, used)) }
     }
 
     /// Returns how much of the node's memory limit topics take, in bytes.
     pub(in crate::node) fn memory_used(&self) -> u64 {
         self.catalogue.cost().total()
     }
+}
+
+/// Returns the answer to a request for which there is no memory.
+fn out_of_memory(settings: &Settings, used: u64) -> ErrorResponse {
+    let (cap, name) = (settings.memory_bytes, settings.name(settings.id));
+    let message = format!("node {name} holds {used} of {cap} bytes; delete topics or lower retention");
+    ErrorResponse::new(Status::Quota, message).with(Detail::Limit(cap))
 }
