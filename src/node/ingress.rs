@@ -50,7 +50,7 @@ use held::Held;
 use lanes::Lanes;
 use reach::Reach;
 use request::{Pending, State};
-use retry::{is_not_applied, is_of_one_attempt, is_repeatable};
+use retry::{is_not_applied, is_of_one_attempt};
 
 /// A client's request, as needed to respond to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,15 +207,14 @@ impl Ingress {
         asked: Asked,
         destination: &Destination,
         frame: &Frame<'_>,
-        request: &Request<'_>,
     ) -> Result<Option<Origin>, ErrorResponse> {
-        let &Destination { target, kind, ttl } = destination;
+        let &Destination { target, kind, ttl, is_repeatable } = destination;
         if self.hold_if_short(step, asked, (target, kind), frame) {
             return Ok(None);
         }
         let is_repeated = ttl.is_none();
         let kept = is_repeated.then(|| frame.keep());
-        let pending = self.new_pending(step, asked, (target, kind), kept, is_repeatable(request));
+        let pending = self.new_pending(step, asked, (target, kind), kept, is_repeatable);
         let charge = asked.charge + pending.frame_charge();
         if !self.admission.admits(asked.conn, charge.into()) {
             return Err(out_of_memory(step.settings));

@@ -149,7 +149,11 @@ impl Parts {
             Subject::Peer => false,
         };
         if !is_here {
-            return self.send_on(step, asked, (arrived, limited), request, subject);
+            let destination = Destination::of(step.settings, request, subject)?;
+            if let (Request::Publish(publish), Some(slot)) = (request, subject.slot()) {
+                self.note_repeat(arrived, slot, publish);
+            }
+            return self.send_on(step, asked, (arrived, limited), &destination);
         }
         let frame = limited.as_ref().unwrap_or(arrived);
         let route = step.settings.new_route(step.settings.id, Kind::Node, TrafficClass::Bulk, NO_ORIGIN);
@@ -160,27 +164,22 @@ impl Parts {
             ReplyTo::Client(asked)
         };
         self.serve(step, request, &Call { frame, route: &route, reply, slot: subject.slot() });
-        if let (Request::Publish(publish), Some(slot)) = (request, subject.slot()) {
-            self.note_repeat(frame, slot, publish);
-        }
         Ok(())
     }
 
     /// Sends a request to the node that executes it, or lets it wait.
-    fn send_on(
+    pub(super) fn send_on(
         &mut self,
         step: &mut Step<'_>,
         asked: Asked,
         (arrived, limited): (&Frame<'_>, Option<Frame<'static>>),
-        request: &Request<'_>,
-        subject: Subject,
+        destination: &Destination,
     ) -> Result<(), ErrorResponse> {
         let frame = limited.as_ref().unwrap_or(arrived);
-        let destination = Destination::of(step.settings, request, subject)?;
-        let Destination { target, kind, ttl } = destination;
+        let &Destination { target, kind, ttl, .. } = destination;
         let is_oneway = frame.header.flags.has(Flags::ONEWAY);
         let origin = if !is_oneway {
-            let Some(origin) = self.ingress.admit(step, asked, &destination, frame, request)? else { return Ok(()) };
+            let Some(origin) = self.ingress.admit(step, asked, destination, frame)? else { return Ok(()) };
             origin
         } else if ttl.is_none() && self.ingress.is_unreachable(target, step.now.monotonic_us) {
             step.stats.oneways_dropped += 1;
@@ -345,7 +344,7 @@ impl Parts {
     }
 
     /// Answers a request that was neither executed nor forwarded.
-    fn refuse_request(&self, step: &mut Step<'_>, id: ConnId, frame: &Frame<'_>, error: ErrorResponse) {
+    pub(super) fn refuse_request(&self, step: &mut Step<'_>, id: ConnId, frame: &Frame<'_>, error: ErrorResponse) {
         step.stats.errors += 1;
         if frame.header.flags.has(Flags::ONEWAY) {
             step.stats.oneways_dropped += 1;

@@ -18,6 +18,9 @@ impl Parts {
     /// Executes a request that arrived on a link with this node as its target.
     pub(super) fn on_request(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, route: &Route) {
         let reply = ReplyTo::new(&frame.header, route);
+        if self.publish_again_for(step, frame, reply) {
+            return;
+        }
         let request = match (Opcode::from_number(frame.header.opcode), frame.args()) {
             _ if frame.header.flags.any(Flags::CRITICAL) => {
                 Err(ErrorResponse::new(Status::Unsupported, "a critical flag that this version does not know"))
@@ -54,6 +57,9 @@ impl Parts {
         let answer = answer.unwrap_or_else(|| self.serve_here(step, request, call));
         let reply = if let Request::Subscribe(_) = request { call.reply.in_order_with_pushes() } else { call.reply };
         self.answer(step, reply, answer);
+        if let (Request::Publish(publish), Some(slot)) = (request, call.slot) {
+            self.note_repeat(call.frame, slot, publish);
+        }
     }
 
     /// Executes a request that concerns no topic of this node.

@@ -2,7 +2,8 @@
 
 use super::super::Settings;
 use super::super::subject::Subject;
-use crate::types::NodeId;
+use super::retry::is_repeatable;
+use crate::types::{NodeId, SlotId};
 use crate::wire::response::ErrorResponse;
 use crate::wire::{Kind, Request, Status};
 
@@ -16,9 +17,16 @@ pub(in crate::node) struct Destination {
     /// The TTL of a TRACE, which is sent once, even if the target is known to be unreachable; `None` for other
     /// requests.
     pub ttl: Option<u16>,
+    /// True if the request may be sent again although an earlier attempt may have been applied.
+    pub is_repeatable: bool,
 }
 
 impl Destination {
+    /// Returns the target of a PUBLISH without a producer to a topic of this slot.
+    pub(in crate::node) const fn of_publish(settings: &Settings, slot: SlotId) -> Self {
+        Self { target: settings.leader_of(slot), kind: Kind::Group, ttl: None, is_repeatable: false }
+    }
+
     /// Returns the target of a request that is about `subject`.
     ///
     /// # Errors
@@ -29,14 +37,15 @@ impl Destination {
         subject: Subject,
     ) -> Result<Self, ErrorResponse> {
         let ttl = if let Request::Trace { ttl, .. } = request { Some(*ttl) } else { None };
+        let is_repeatable = is_repeatable(request);
         match subject {
-            Subject::Slot(slot) => Ok(Self { target: settings.leader_of(slot), kind: Kind::Group, ttl }),
+            Subject::Slot(slot) => Ok(Self { target: settings.leader_of(slot), kind: Kind::Group, ttl, is_repeatable }),
             Subject::Node(node) => {
                 let target = NodeId::new(node, settings.dimension).ok_or_else(|| {
                     let last = settings.dimension.nodes() - 1;
                     ErrorResponse::new(Status::UnknownNode, format!("this cube has the nodes 0 to {last}, not {node}"))
                 })?;
-                Ok(Self { target, kind: Kind::Node, ttl })
+                Ok(Self { target, kind: Kind::Node, ttl, is_repeatable })
             }
             Subject::Peer => Err(ErrorResponse::new(
                 Status::BadRequest,

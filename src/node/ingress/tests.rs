@@ -48,7 +48,7 @@ fn admit(node: &mut Node, id: u64, request: &Request<'_>) -> Option<Origin> {
     at(node, 0, |ingress, step| {
         let frame = request_frame(request, &[], RequestId(id), Flags::default());
         let asked = Asked::new(CLIENT, &frame, request);
-        ingress.admit(step, asked, &destination(step.settings, request), &frame, request).unwrap()
+        ingress.admit(step, asked, &destination(step.settings, request), &frame).unwrap()
     })
 }
 

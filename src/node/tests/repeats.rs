@@ -1,12 +1,13 @@
 //! PUBLISH requests whose args are remembered: whatever has changed since, they are answered as if they were not.
 
-use super::harness::{Harness, Section, records, topic};
+use super::harness::{Harness, Section, names, records, topic};
+use super::sent::Sent;
 use crate::limits::REPEATS;
 use crate::node::Event;
 use crate::types::{ConnId, Retention, TopicId};
 use crate::wire::request::{Publish, Topic};
 use crate::wire::response::Published;
-use crate::wire::{Request, Response, Status};
+use crate::wire::{Kind, Request, Response, Status};
 
 fn node_with_topic() -> (Harness, ConnId, TopicId) {
     let mut node = Harness::alone();
@@ -102,4 +103,37 @@ fn a_node_that_ends_refuses_them() {
     publish(&mut node, client, topic("topic")).unwrap();
     node.handle(Event::Drain);
     assert_eq!(publish(&mut node, client, topic("topic")), Err(Status::ShuttingDown));
+}
+
+#[test]
+fn they_are_remembered_over_links_at_the_ingress_and_at_the_home() {
+    let mut node = Harness::linked(1);
+    let client = node.client();
+    let name = names(1, 1).next().unwrap();
+    let request = Request::Publish(Publish { topic: topic(&name), producer: None, count: 1 });
+    for id in 2..5 {
+        let sent = node.ask_with(client, id, &request, &records(1, 10));
+        let [onward] = &sent[..] else { panic!("{sent:?} is not one frame") };
+        assert_eq!((onward.conn, onward.route().target.index()), (node.link(), 1));
+        assert_eq!((onward.route().kind, onward.request()), (Kind::Group, request));
+        assert_eq!(node.node.parts.repeats.len(), 1);
+    }
+    assert_eq!(node.node.parts.ingress.admission().inflight(), 3);
+
+    let name = names(0, 1).next().unwrap();
+    let request = Request::Publish(Publish { topic: topic(&name), producer: None, count: 1 });
+    let publish = |node: &mut Harness| {
+        let sent = node.node_asks(1, 7, &request, &records(1, 10));
+        sent.iter().map(Sent::status).collect::<Vec<_>>()
+    };
+    node.create(client, &name, Retention::default());
+    for _ in 0..3 {
+        assert_eq!(publish(&mut node), [Status::Ok]);
+        assert_eq!(node.node.parts.repeats.len(), 2);
+    }
+    for section in [Section::Args, Section::Payload] {
+        assert_eq!(node.damaged(section, publish), [Status::CorruptFrame], "{section:?}");
+    }
+    node.ask(client, 8, &Request::Delete(topic(&name)));
+    assert_eq!(publish(&mut node), [Status::UnknownTopic]);
 }
