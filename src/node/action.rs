@@ -106,13 +106,27 @@ pub enum Packet {
     Ping,
     /// The response to a request with this opcode.
     Response(u8, Response),
-    /// The responses to several PUBLISH requests, each a frame of its own. Their request ids are in it.
+    /// The responses to several PUBLISH requests, each a frame of its own. Their request ids and the origins of their
+    /// routes are in it.
     Published(Box<Acks>),
     /// A frame that a subscriber gets without a request.
     Push(Push),
 }
 
 impl Packet {
+    /// Returns the number of frames.
+    pub(super) const fn frames(&self) -> u64 {
+        match self {
+            Self::Published(acks) => acks.batches.len() as u64,
+            Self::Hello(_)
+            | Self::HelloResponse(..)
+            | Self::Goaway(_)
+            | Self::Ping
+            | Self::Response(..)
+            | Self::Push(_) => 1,
+        }
+    }
+
     /// Appends the encoded frame, or the frames, to `out` except for the parts of its payload, which it returns.
     pub fn encode(
         &self,
@@ -138,7 +152,7 @@ impl Packet {
                 let ping = crate::wire::Request::Ping { node: crate::wire::request::ANY_NODE, token: request_id.0 };
                 head(Opcode::Ping, Flags::default(), 0).seal(route, (0, 0), out, |args| ping.encode(args));
             }
-            Self::Published(acks) => acks.encode(out),
+            Self::Published(acks) => acks.encode(route, out),
             Self::Push(push) => return push.encode(request_id, route, out),
             Self::Response(opcode, response) => return response.encode(*opcode, request_id, route, out),
         }

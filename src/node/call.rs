@@ -1,7 +1,8 @@
 //! Requests at the node that executes them: whom to answer, and how.
 
 use super::ingress::Asked;
-use crate::types::{ConnId, Dimension, NodeId, RequestId, SlotId};
+use crate::types::{Dimension, NodeId, RequestId, SlotId};
+use crate::wire::response::Ack;
 use crate::wire::{Flags, Frame, Header, Origin, Response, Route, TrafficClass};
 
 /// A request at the node that executes it.
@@ -67,11 +68,24 @@ impl ReplyTo {
 }
 
 impl ReplyTo {
-    /// Returns the connection of a client of this node.
-    pub(super) const fn client(&self) -> Option<ConnId> {
-        match self {
-            Self::Client(asked) => Some(asked.conn),
-            Self::Ingress { .. } | Self::Nobody => None,
+    /// Returns true if both responses go the same way: to one client of the node `here`, or back to one other ingress.
+    pub(super) fn goes_with(&self, other: &Self, here: NodeId) -> bool {
+        match (self, other) {
+            (Self::Client(asked), Self::Client(other)) => asked.conn == other.conn,
+            (
+                Self::Ingress { source, class, dimension, .. },
+                Self::Ingress { source: other_source, class: other_class, dimension: other_dimension, .. },
+            ) => *source != here && (source, class, dimension) == (other_source, other_class, other_dimension),
+            (Self::Client(_) | Self::Ingress { .. } | Self::Nobody, _) => false,
+        }
+    }
+
+    /// Returns the acknowledgement of a batch of `count` records, which somebody must get.
+    pub(super) fn ack(&self, count: u32) -> Ack {
+        match *self {
+            Self::Client(Asked { request_id, .. }) => Ack { request_id, origin: Origin::from_number(0), count },
+            Self::Ingress { request_id, origin, .. } => Ack { request_id, origin, count },
+            Self::Nobody => unreachable!("responses to nobody do not go together"),
         }
     }
 

@@ -7,7 +7,6 @@ use super::conns::Client;
 use super::cut::{fit, fit_frame};
 use super::end::End;
 use super::frames::{changed_frame, decode, malformed};
-use super::group::Part;
 use super::ingress::{Asked, Attempt, Destination, Effect, out_of_memory};
 use super::sources::SourceLimits;
 use super::subject::Subject;
@@ -15,7 +14,7 @@ use super::{Parts, Step};
 use crate::limits::CREATE_AGAIN_MS;
 use crate::types::{ConnId, RequestId};
 use crate::wire::request::ANY_NODE;
-use crate::wire::response::{Acks, ErrorResponse, Published};
+use crate::wire::response::ErrorResponse;
 use crate::wire::{Class, Flags, Frame, Kind, Opcode, Origin, Request, Response, Status, TrafficClass};
 
 /// The origin of a request that the ingress does not wait for: this node executes it, or it is one-way.
@@ -251,18 +250,16 @@ impl Parts {
         self.settle(step, asked.conn);
     }
 
-    /// Acknowledges batches of one client that were appended one after the other. `first` is the answer to the first.
-    pub(super) fn complete_run(&mut self, step: &mut Step<'_>, conn: ConnId, first: Published, parts: &[Part]) {
-        let (mut batches, mut charge) = (Vec::with_capacity(parts.len()), 0);
-        for part in parts {
-            if let ReplyTo::Client(asked) = part.reply {
-                charge += asked.charge;
-                batches.push((asked.request_id, part.count));
-            }
-        }
-        self.ingress.discharge_many(step, conn, batches.len(), charge);
+    /// Gives a client the answers to `count` requests of a run, which have reserved `charge` bytes together.
+    pub(super) fn complete_run(
+        &mut self,
+        step: &mut Step<'_>,
+        conn: ConnId,
+        (request_id, packet): (RequestId, Packet),
+        (count, charge): (usize, u32),
+    ) {
+        self.ingress.discharge_many(step, conn, count, charge);
         if self.conns.client_mut(conn).is_some() {
-            let (request_id, packet) = (batches[0].0, Packet::Published(Box::new(Acks { first, batches })));
             step.out.push(Action::Send { conn, request_id, route: None, packet });
         }
         self.settle(step, conn);

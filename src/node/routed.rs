@@ -2,12 +2,15 @@
 
 use super::action::Packet;
 use super::call::ReplyTo;
+use super::group::Part;
+use super::ingress::Asked;
 use super::news::News;
 use super::requests::Reply;
 use super::router::Stuck;
-use super::{Parts, Step};
+use super::{Parts, Settings, Step};
 use crate::cube;
-use crate::types::NodeId;
+use crate::types::{Dimension, NodeId};
+use crate::wire::response::{Ack, Acks, Published};
 use crate::wire::{Flags, Frame, Kind, Opcode, Origin, Response, Route, Status, TrafficClass};
 
 impl Parts {
@@ -22,7 +25,7 @@ impl Parts {
             }
         } else if route.target != step.settings.id {
             step.stats.forwarded += 1;
-            self.forward(step, frame, route.clone());
+            self.forward(step, frame, route);
         } else if frame.header.flags.has(Flags::RESPONSE) {
             match opcode {
                 Some(Opcode::Feed) => self.readers.on_fed(step, frame, step.settings.slot_of(route.source)),
@@ -42,12 +45,14 @@ impl Parts {
 
     /// Forwards the frame of this event along its route. If that fails, the source of a request gets an error; a
     /// response is dropped and counted.
-    fn forward(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, route: Route) {
-        let reply = ReplyTo::new(&frame.header, &route);
-        match self.router.forward(step, frame, route) {
+    fn forward(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, route: &Route) {
+        match self.router.forward(step, frame, route.clone()) {
             Ok(_) => {}
             Err(_) if frame.header.flags.has(Flags::RESPONSE) => step.stats.responses_lost += 1,
-            Err(stuck) => self.reply(step, reply, stuck.response(step.settings)),
+            Err(stuck) => {
+                let reply = ReplyTo::new(&frame.header, route);
+                self.reply(step, reply, stuck.response(step.settings));
+            }
         }
     }
 
@@ -59,8 +64,7 @@ impl Parts {
                 self.ingress.on_refused(step, origin, response);
             }
             ReplyTo::Ingress { source, origin, request_id, opcode, class, dimension } => {
-                let mut route = step.settings.new_route(source, Kind::Node, class, origin);
-                (route.dimension, route.ttl) = (dimension, cube::hops_limit(dimension));
+                let route = route_back(step.settings, source, (class, dimension, origin));
                 let packet = Packet::Response(opcode, response);
                 if self.router.respond(step, request_id, packet, route).is_err() {
                     step.stats.responses_lost += 1;
@@ -69,6 +73,27 @@ impl Parts {
             ReplyTo::Nobody => {
                 step.stats.oneways_dropped += u64::from(matches!(response, Response::Error(_)));
             }
+        }
+    }
+
+    /// Sends the responses to the requests of a run whose responses go the same way. `first` is the first response.
+    pub(super) fn reply_to_run(&mut self, step: &mut Step<'_>, parts: &[Part], first: Published) {
+        let batches: Vec<Ack> = parts.iter().map(|part| part.reply.ack(part.count)).collect();
+        let (request_id, count) = (batches[0].request_id, batches.len());
+        let packet = Packet::Published(Box::new(Acks { first, batches }));
+        match parts[0].reply {
+            ReplyTo::Client(Asked { conn, .. }) => {
+                let charge = |part: &Part| if let ReplyTo::Client(asked) = part.reply { asked.charge } else { 0 };
+                let charge = parts.iter().map(charge).sum();
+                self.complete_run(step, conn, (request_id, packet), (count, charge));
+            }
+            ReplyTo::Ingress { source, class, dimension, origin, .. } => {
+                let route = route_back(step.settings, source, (class, dimension, origin));
+                if self.router.respond(step, request_id, packet, route).is_err() {
+                    step.stats.responses_lost += count as u64;
+                }
+            }
+            ReplyTo::Nobody => unreachable!("responses to nobody do not go together"),
         }
     }
 
@@ -88,4 +113,13 @@ impl Parts {
         let route = step.settings.new_route(target, kind, class, origin);
         self.router.send(step, frame, route).map(drop)
     }
+}
+
+/// Returns the route of a response to an ingress.
+fn route_back(
+    settings: &Settings,
+    source: NodeId,
+    (class, dimension, origin): (TrafficClass, Dimension, Origin),
+) -> Route {
+    Route { dimension, ttl: cube::hops_limit(dimension), ..settings.new_route(source, Kind::Node, class, origin) }
 }

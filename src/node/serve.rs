@@ -170,13 +170,13 @@ impl Parts {
                 return parts.iter().for_each(|part| self.reply(step, part.reply, error.clone().into()));
             }
         };
-        let is_same =
-            |before: &Part, after: &Part| before.reply.client().is_some_and(|conn| after.reply.client() == Some(conn));
-        for parts in parts.chunk_by(is_same) {
+        let here = step.settings.id;
+        for parts in parts.chunk_by(|before, after| before.reply.goes_with(&after.reply, here)) {
             published.count = parts[0].count;
-            match parts[0].reply.client() {
-                Some(conn) if parts.len() > 1 => self.complete_run(step, conn, published, parts),
-                _ => self.reply(step, parts[0].reply, Response::Published(published)),
+            if parts.len() > 1 {
+                self.reply_to_run(step, parts, published);
+            } else {
+                self.reply(step, parts[0].reply, Response::Published(published));
             }
             published.base = published.base.plus(parts.iter().map(|part| u64::from(part.count)).sum());
         }

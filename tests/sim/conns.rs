@@ -235,10 +235,11 @@ impl SimConns {
     }
 
     /// Queues acknowledgements, each as a frame of its own.
-    fn send_acks(&mut self, conn: ConnId, acks: &Acks, bytes: &[u8]) -> bool {
+    fn send_acks(&mut self, conn: ConnId, acks: &Acks, route: Option<&Route>, bytes: &[u8]) -> bool {
+        route.inspect(|route| self.check_route(route));
         let mut is_filled = false;
-        for (frame, (request_id, _)) in bytes.chunks(bytes.len() / acks.batches.len()).zip(&acks.batches) {
-            let answers = Some((*request_id, Opcode::Publish.number()));
+        for (frame, ack) in bytes.chunks(bytes.len() / acks.batches.len()).zip(&acks.batches) {
+            let answers = route.is_none().then_some((ack.request_id, Opcode::Publish.number()));
             let opcode = Some(Opcode::Publish);
             is_filled |= self
                 .queue(conn, Entry { bytes: frame.to_vec(), order: Order::Kept, opcode, is_request: false, answers });
@@ -322,7 +323,7 @@ impl Connections for SimConns {
             payload.parts.iter().for_each(|part| bytes.extend_from_slice(part));
         }
         if let Packet::Published(acks) = packet {
-            return self.send_acks(conn, acks, &bytes);
+            return self.send_acks(conn, acks, route, &bytes);
         }
         route.inspect(|route| self.check_route(route));
         let answered = match packet {

@@ -259,14 +259,13 @@ impl Header {
     }
 }
 
-/// Sets the request id of an encoded frame and recomputes its checksums, after its args were changed in place. The
-/// frame must have neither a route nor a payload. With it, a response can be reused for another request.
-pub(super) fn reseal(frame: &mut [u8], request_id: RequestId) {
-    let args_crc = crc32(&frame[HEADER_BYTES..]);
-    BigEndian::write_u64(&mut frame[at::REQUEST_ID], request_id.0);
-    BigEndian::write_u32(&mut frame[at::ARGS_CRC], args_crc);
-    let header_crc = crc32(&frame[..at::HEADER_CRC.start]);
-    BigEndian::write_u32(&mut frame[at::HEADER_CRC], header_crc);
+/// Sets the request id in an encoded header and recomputes the checksums, after the frame's args were changed in place.
+/// With it, a response can be reused for another request.
+pub(super) fn reseal(header: &mut [u8; HEADER_BYTES], args: &[u8], request_id: RequestId) {
+    BigEndian::write_u64(&mut header[at::REQUEST_ID], request_id.0);
+    BigEndian::write_u32(&mut header[at::ARGS_CRC], crc32(args));
+    let header_crc = crc32(&header[..at::HEADER_CRC.start]);
+    BigEndian::write_u32(&mut header[at::HEADER_CRC], header_crc);
 }
 
 /// The bytes of a frame: a small frame is in the reader's buffer, a large one in a buffer of its own.

@@ -8,7 +8,7 @@ mod topic;
 
 use bytes::Bytes;
 
-pub use acks::Acks;
+pub use acks::{Ack, Acks};
 pub use error::{Detail, ErrorResponse, Tag};
 pub use log::{Fetched, OFFSET_FORGOTTEN, OpenedProducer, Payload, Published, Run, Subscribed};
 pub use node::{LinkState, LinkView, NodeAddress, NodePage, Probe, View};

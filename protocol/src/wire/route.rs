@@ -161,6 +161,13 @@ impl Route {
         out.extend_from_slice(&crc.to_be_bytes());
     }
 
+    /// Changes the origin in an encoded section.
+    pub(super) fn set_origin(section: &mut [u8], origin: Origin) {
+        let (body, crc) = section.split_last_chunk_mut::<CRC_BYTES>().expect("a section ends with its checksum");
+        BigEndian::write_u64(&mut body[at::ORIGIN], origin.number());
+        BigEndian::write_u32(crc, crc32(body));
+    }
+
     /// Decodes a route section of at least [`ROUTE_BYTES_MIN`] bytes, at a node of a cube of dimension `own`.
     ///
     /// # Errors

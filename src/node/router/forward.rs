@@ -29,12 +29,6 @@ enum Reason {
     Overloaded,
 }
 
-/// One hop of a frame: the link's connection, and the route as the next node gets it.
-struct Hop {
-    conn: ConnId,
-    route: Route,
-}
-
 impl Stuck {
     /// Describes a request for a target that was recently found to be unreachable.
     pub(in crate::node) fn unreachable(settings: &Settings, target: NodeId) -> Self {
@@ -104,9 +98,9 @@ impl Router {
         &mut self,
         step: &mut Step<'_>,
         frame: &Frame<'_>,
-        route: Route,
+        mut route: Route,
     ) -> Result<ConnId, Stuck> {
-        let Hop { conn, route } = self.advance(step, route, frame.header.flags.has(Flags::RESPONSE))?;
+        let conn = self.advance(step, &mut route, frame.header.flags.has(Flags::RESPONSE), 1)?;
         let request_id = frame.header.request_id;
         // `multicast` sends a push as single frames around a dead link. They stay droppable.
         let droppable = frame.header.opcode == Opcode::Deliver.number();
@@ -122,26 +116,26 @@ impl Router {
         &mut self,
         step: &mut Step<'_>,
         frame: Frame<'static>,
-        route: Route,
+        mut route: Route,
     ) -> Result<ConnId, Stuck> {
-        let Hop { conn, route } = self.advance(step, route, false)?;
+        let conn = self.advance(step, &mut route, false, 1)?;
         let (request_id, frame) = (frame.header.request_id, frame.keep());
         step.out.push(Action::SendFrame { conn, request_id, route: Some(route), frame, droppable: false });
         Ok(conn)
     }
 
-    /// Sends a response of this node back to the ingress of its request.
+    /// Sends a response of this node, or several, back to the ingress of the request.
     ///
     /// # Errors
-    /// The reason why it cannot be sent, which is counted.
+    /// The reason why they cannot be sent, which is counted.
     pub(in crate::node) fn respond(
         &mut self,
         step: &mut Step<'_>,
         request_id: RequestId,
         packet: Packet,
-        route: Route,
+        mut route: Route,
     ) -> Result<ConnId, Stuck> {
-        let Hop { conn, route } = self.advance(step, route, true)?;
+        let conn = self.advance(step, &mut route, true, packet.frames())?;
         step.out.push(Action::Send { conn, request_id, route: Some(route), packet });
         Ok(conn)
     }
@@ -150,46 +144,57 @@ impl Router {
     /// each get a frame of their own, which is routed around it. What cannot be sent is counted.
     pub(in crate::node) fn multicast(&mut self, step: &mut Step<'_>, route: &Route, news: News<'_, '_>) {
         let droppable = route.class == TrafficClass::Bulk;
-        let push = |step: &mut Step<'_>, Hop { conn, route }| {
+        let push = |step: &mut Step<'_>, conn, route| {
             step.stats.pushes += 1;
             step.out.push(news.action(conn, news.request_id(), Some(route), droppable));
         };
         let split = cube::split(self.here, &route.targets, route.dimension);
         for (bit, targets) in split.onward {
             if let Some(conn) = self.conn(bit) {
-                if let Ok(onward) = alive(step, Route { targets, ..route.clone() }) {
-                    let hop = self.cross(step, bit, conn, onward);
-                    push(step, hop);
+                let mut onward = Route { targets, ..route.clone() };
+                if check_ttl(step, &onward, 1).is_ok() {
+                    self.cross(step, bit, &mut onward);
+                    push(step, conn, onward);
                 }
                 continue;
             }
             for target in targets.iter() {
-                let alone = Route { kind: Kind::Node, target, targets: NodeSet::new(), ..route.clone() };
-                if let Ok(hop) = self.advance(step, alone, false) {
-                    push(step, hop);
+                let mut alone = Route { kind: Kind::Node, target, targets: NodeSet::new(), ..route.clone() };
+                if let Ok(conn) = self.advance(step, &mut alone, false, 1) {
+                    push(step, conn, alone);
                 }
             }
         }
     }
 
-    /// Chooses the link for the next hop of a frame that is then sent, and updates its route: the hop counts, and the
-    /// dead links met here.
+    /// Chooses the link for the next hop of `frames` frames that are then sent, and updates their route: the hop
+    /// counts, and the dead links met here. Returns its connection.
     ///
     /// # Errors
     /// The reason why there is none, which is counted.
-    fn advance(&mut self, step: &mut Step<'_>, route: Route, is_response: bool) -> Result<Hop, Stuck> {
-        let mut route = alive(step, route)?;
-        match self.choose_link(step, &mut route, is_response) {
-            Ok((bit, conn)) => Ok(self.cross(step, bit, conn, route)),
-            Err(reason) => Err(stuck(step, reason, route)),
+    fn advance(
+        &mut self,
+        step: &mut Step<'_>,
+        route: &mut Route,
+        is_response: bool,
+        frames: u64,
+    ) -> Result<ConnId, Stuck> {
+        check_ttl(step, route, frames)?;
+        let met_before = !route.down.is_empty();
+        match self.choose_link(route, is_response) {
+            Ok((bit, conn)) => {
+                step.stats.detours += if !met_before && !route.down.is_empty() { frames } else { 0 };
+                self.cross(step, bit, route);
+                Ok(conn)
+            }
+            Err(reason) => Err(stuck(step, reason, route, frames)),
         }
     }
 
     /// Returns the dimension and the connection of the link for the next hop. A bulk response takes the request's path
     /// in reverse; a control response takes the path of a request, which is that of pushes, so that it stays in order
     /// with them.
-    fn choose_link(&self, step: &mut Step<'_>, route: &mut Route, is_response: bool) -> Result<(u8, ConnId), Reason> {
-        let met_before = !route.down.is_empty();
+    fn choose_link(&self, route: &mut Route, is_response: bool) -> Result<(u8, ConnId), Reason> {
         let NextHop::Across(bit) = self.next_hop(route, is_response && route.class == TrafficClass::Bulk) else {
             return Err(Reason::Unreachable);
         };
@@ -197,7 +202,6 @@ impl Router {
         if link.is_full && !is_response && route.class == TrafficClass::Bulk {
             return Err(Reason::Overloaded);
         }
-        step.stats.detours += u64::from(!met_before && !route.down.is_empty());
         Ok((bit, link.conn))
     }
 
@@ -213,29 +217,28 @@ impl Router {
     }
 
     /// Counts the hop of a frame that is sent on a link.
-    fn cross(&mut self, step: &Step<'_>, bit: u8, conn: ConnId, mut route: Route) -> Hop {
+    fn cross(&mut self, step: &Step<'_>, bit: u8, route: &mut Route) {
         route.ttl -= 1;
         route.hops = route.hops.saturating_add(1);
         if let Some(link) = self.link_mut(bit).up_mut() {
             link.times.sent_us = step.now.monotonic_us;
         }
-        Hop { conn, route }
     }
 }
 
-/// Returns the route of a frame that has hops left.
-fn alive(step: &mut Step<'_>, route: Route) -> Result<Route, Stuck> {
-    if route.ttl == 0 { Err(stuck(step, Reason::Expired, route)) } else { Ok(route) }
+/// Returns an error if `frames` frames with this route have no hops left.
+fn check_ttl(step: &mut Step<'_>, route: &Route, frames: u64) -> Result<(), Stuck> {
+    if route.ttl == 0 { Err(stuck(step, Reason::Expired, route, frames)) } else { Ok(()) }
 }
 
-/// Counts a frame that cannot be forwarded.
-fn stuck(step: &mut Step<'_>, reason: Reason, route: Route) -> Stuck {
+/// Counts `frames` frames that cannot be forwarded.
+fn stuck(step: &mut Step<'_>, reason: Reason, route: &Route, frames: u64) -> Stuck {
     match reason {
-        Reason::Expired => step.stats.ttl_expired += 1,
-        Reason::Unreachable => step.stats.unreachable += 1,
-        Reason::Overloaded => step.stats.overloaded += 1,
+        Reason::Expired => step.stats.ttl_expired += frames,
+        Reason::Unreachable => step.stats.unreachable += frames,
+        Reason::Overloaded => step.stats.overloaded += frames,
     }
-    Stuck { reason, route: Box::new(route) }
+    Stuck { reason, route: Box::new(route.clone()) }
 }
 
 /// Returns each link as the ids of the two nodes that it connects.

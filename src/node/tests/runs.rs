@@ -1,13 +1,13 @@
 //! Small batches of one turn that become one entry, and are answered as if each had been appended alone.
 
-use super::harness::{Harness, fetch, records, topic};
+use super::harness::{Harness, fetch, names, records, topic};
 use super::sent::Sent;
 use crate::entry::{Entry, Room};
 use crate::limits::{RUN_BYTES_MAX, RUNS_MAX};
 use crate::node::Event;
 use crate::types::{ConnId, Offset, ProducerId, Retention, Sequenced};
 use crate::wire::request::{Fetch, Publish, Start};
-use crate::wire::{Request, Response, Status};
+use crate::wire::{Origin, Request, Response, Status, TrafficClass};
 
 const KEEPS_ALL: Retention = Retention { records: 0, bytes: 1 << 30, age_ms: 0 };
 
@@ -60,6 +60,43 @@ fn the_batches_of_a_turn_are_one_entry_and_each_is_answered_as_if_it_were_alone(
     assert_eq!((fetched.base, fetched.count), (Offset(4), 10));
     let read: Vec<u8> = fetched.payload.parts.iter().flatten().copied().collect();
     assert_eq!(read, records(10, 10));
+}
+
+/// Publishes a batch of one record at the client of another node, whose answer comes when the turn is over.
+fn publish_from(node: &mut Harness, source: u16, id: u64, name: &str) {
+    let origin = Origin { instance: 1, generation: 2, slot: u32::try_from(id).unwrap() };
+    let route = node.route_from(source, TrafficClass::Bulk, origin);
+    let request = Request::Publish(Publish { topic: topic(name), producer: None, count: 1 });
+    assert_eq!(node.node_sends(&route, id, &request, &records(1, 10)).len(), 0);
+}
+
+#[test]
+fn the_answers_of_a_run_go_back_to_each_ingress_in_their_order() {
+    let name = names(0, 2).next().unwrap();
+    let mut node = Harness::linked(2);
+    let client = node.client();
+    node.create(client, &name, KEEPS_ALL);
+    let sent = node.turn(|node| {
+        (2..6).for_each(|id| publish_from(node, 1, id, &name));
+        publish(node, client, 6, &name, 1);
+        publish(node, client, 7, &name, 1);
+        for (id, source) in [(8, 1), (9, 3), (10, 3), (11, 1)] {
+            publish_from(node, source, id, &name);
+        }
+    });
+    let expected: Vec<(u64, u64, u32)> = (2..12).map(|id| (id, id - 2, 1)).collect();
+    assert_eq!(acks(&sent), expected);
+    for (sent, source) in sent.iter().zip([1, 1, 1, 1, 0, 0, 1, 3, 3, 1]) {
+        assert_eq!(sent.conn == client, source == 0);
+        if source > 0 {
+            assert_eq!((sent.route().target.index(), u64::from(sent.route().origin.slot)), (source, sent.id()));
+        }
+    }
+    node.hold();
+    node.turn(|node| (2..6).for_each(|id| publish_from(node, 1, id, &name)));
+    node.link_down();
+    assert_eq!(node.commit().len(), 0);
+    assert_eq!(node.node.stats.responses_lost, 4);
 }
 
 #[test]
