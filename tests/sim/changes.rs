@@ -28,6 +28,8 @@ pub(crate) struct Kept {
     pub inexact: u64,
     /// The requested log start offset.
     pub trim_to: u64,
+    /// When the clock of its home last jumped without being noticed.
+    pub redated_us: Option<u64>,
 }
 
 /// Returns the settings that set all bounds to these.
@@ -49,6 +51,13 @@ fn narrower(one: u64, other: u64) -> u64 {
 }
 
 impl Model {
+    /// Records that the clock of a home has jumped while no process ran that could record it.
+    pub(crate) fn note_redated(&mut self, home: usize, now_us: u64) {
+        for name in self.names.iter_mut().filter(|name| name.plan.home == home) {
+            name.redated_us = Some(now_us);
+        }
+    }
+
     /// Returns the bounds that a topic may have for a request of that time.
     pub(crate) fn bounds(&self, id: TopicId, asked_us: u64) -> Vec<Retention> {
         let (topic, name) = (&self.topics[&id], &self.names[self.topics[&id].name]);
@@ -80,7 +89,7 @@ impl Model {
         if least.bytes > 0 {
             least.bytes = least.bytes.saturating_sub(2 * mark).max(1);
         }
-        Kept { most, least, inexact: mark, trim_to: topic.changes.trim_to }
+        Kept { most, least, inexact: mark, trim_to: topic.changes.trim_to, redated_us: name.redated_us }
     }
 
     /// Records that ALTER to the other bounds was sent.

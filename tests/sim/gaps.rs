@@ -5,7 +5,7 @@ use dht_node::types::Offset;
 
 use crate::changes::Kept;
 use crate::model::{Extent, Model, Span};
-use crate::truth::{Gap, Life, Log, Placed, kept_from};
+use crate::truth::{Gap, Life, Log, kept_from};
 
 impl Model {
     /// Records that a subscription was notified that the records before `to` are gone.
@@ -46,8 +46,8 @@ impl Model {
         };
         let kept = kept_from(next, least, length)?.max(trim_to);
         let is_old = |offset: &u64| {
-            let batch = |placed: &Placed| &self.batches[placed.batch];
-            log.records.get(offset).is_none_or(|placed| batch(placed).may_be_aged(gap.now_us, least))
+            let placed = log.records.get(offset);
+            placed.is_none_or(|placed| self.batches[placed.batch].may_be_aged(placed, gap.now_us, &bounds))
         };
         let aged = if least.age_ms > 0 { (kept..next).take_while(is_old).count() as u64 } else { 0 };
         Some(kept + aged)

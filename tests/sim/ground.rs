@@ -39,6 +39,8 @@ pub(crate) struct Truth {
     pub is_misdated: bool,
     /// When it last started, or its wall clock last jumped.
     pub clock_us: u64,
+    /// When its wall clock last jumped by days, whether a process ran or not.
+    pub jumped_us: Option<u64>,
 }
 
 /// A node may have lost acknowledged data.

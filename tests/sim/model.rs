@@ -47,6 +47,9 @@ pub(crate) struct Name {
     pub other: Retention,
     /// True if its home may lose changes that it has acknowledged.
     pub may_lose: bool,
+    /// When the clock of its home last jumped by days without any process recording that. The append times of older
+    /// records are then taken for what they say.
+    pub redated_us: Option<u64>,
     /// Deletions that were requested and may be executed at any time, of a given topic or of whichever has the name.
     pub deletes: BTreeMap<usize, Option<TopicId>>,
     pub deletes_asked: usize,
@@ -95,6 +98,7 @@ impl Model {
             retention: filled(plan.retention),
             other: filled(plan.other),
             may_lose: profile.has_interval_sync(),
+            redated_us: None,
             deletes: BTreeMap::new(),
             deletes_asked: 0,
             found: None,
@@ -288,7 +292,8 @@ impl Model {
 
     /// Checks the extent of a topic against earlier reports and its retention.
     pub(crate) fn check_extent(&mut self, life: Life, extent: Extent, span: Span) {
-        let Kept { most, least, inexact, trim_to } = self.kept(life.id);
+        let kept = self.kept(life.id);
+        let Kept { most, least, inexact, trim_to, .. } = kept;
         let log = self.logs.get_mut(&life).expect("the topic is known to the model");
         let (first, next) = (extent.first.0, extent.next.0);
         assert!(first <= next);
@@ -305,8 +310,8 @@ impl Model {
         // Retention by bytes is only as precise as the marks of the log.
         if let Some((lowest, highest)) = kept_from(next, most, length).zip(kept_from(next, least, length)) {
             let is_old = |offset: u64| {
-                let batch = |placed: &Placed| &self.batches[placed.batch];
-                log.records.get(&offset).is_none_or(|placed| batch(placed).may_be_aged(span.now_us, least))
+                let placed = log.records.get(&offset);
+                placed.is_none_or(|placed| self.batches[placed.batch].may_be_aged(placed, span.now_us, &kept))
             };
             assert!(first >= lowest, "{first} is retained, but {most:?} allows only {lowest} to {next}");
             let is_asked = first <= trim_to;

@@ -1,7 +1,7 @@
 //! Turns, connects, starts and stops of nodes.
 
 use dht_node::journal::{Identity, OpenError};
-use dht_node::limits::{CLIENTS_MAX, HANDSHAKES_EXTRA};
+use dht_node::limits::{CLIENTS_MAX, CLOCK_JUMP_LASTS_US, HANDSHAKES_EXTRA};
 use dht_node::node::{Node, Settings, SourceLimits};
 use dht_node::turn::MemoryStore;
 use dht_node::types::{NodeId, Now, Slots};
@@ -17,6 +17,10 @@ use crate::world::{Wake, World};
 
 /// The name of every simulated cube.
 const CLUSTER: &str = "sim";
+
+/// Time after which a running node has recorded a jump of its clock: it must last for some time, and the entry must be
+/// committed.
+const JUMP_RECORDED_US: u64 = CLOCK_JUMP_LASTS_US + 2_000_000;
 
 impl World {
     pub(crate) fn turn(&mut self, node: usize) {
@@ -201,6 +205,9 @@ impl World {
         let truth = &mut self.ground.nodes[node];
         (truth.is_up, truth.ended_us) = (false, Some(self.now_us));
         truth.ending = ending;
+        if truth.jumped_us.is_some_and(|jumped_us| self.now_us < jumped_us + JUMP_RECORDED_US) {
+            self.model.note_redated(node, self.now_us);
+        }
         if self.profile.disks.is_none() {
             truth.losses.push(Loss { at_us: self.now_us, durable_us: None });
         }
@@ -210,13 +217,19 @@ impl World {
     }
 
     pub(crate) fn set_wall(&mut self, node: usize, offset_us: u64) {
-        self.walls_us[node] = offset_us;
+        let before_us = std::mem::replace(&mut self.walls_us[node], offset_us);
         if let Some(host) = &mut self.hosts[node] {
             host.set_wall(offset_us);
         }
         let truth = &mut self.ground.nodes[node];
         truth.clock_us = self.now_us;
         truth.is_misdated |= offset_us.abs_diff(WALL_US) >= DAY_US;
+        if before_us.abs_diff(offset_us) >= DAY_US {
+            truth.jumped_us = Some(self.now_us);
+            if self.hosts[node].is_none() {
+                self.model.note_redated(node, self.now_us);
+            }
+        }
     }
 
     pub(crate) fn refresh_ground(&mut self) {

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use dht_node::limits::{MARK_BYTES_MAX, MARKS_PER_BOUND};
 use dht_node::types::{Epoch, Retention, TopicId};
 
-use crate::changes::Changes;
+use crate::changes::{Changes, Kept};
+use crate::faults::WALL_US;
 use crate::model::Span;
 
 /// A topic, from its creation to its deletion.
@@ -126,9 +127,14 @@ impl Log {
 impl Batch {
     /// Returns true if a record of it may have expired by then. This uses the true time: a node's clock may have
     /// jumped, but its ages are accurate to a hundredth, which is the rate at which a small difference is corrected.
-    pub(crate) fn may_be_aged(&self, now_us: u64, retention: Retention) -> bool {
-        let age_us = self.sent_us.map_or(u64::MAX, |sent_us| now_us.saturating_sub(sent_us));
-        retention.age_ms > 0 && age_us + age_us / 50 + CLOCKS_US >= retention.age_ms * 1000
+    /// If the clock jumped while no process ran, a node cannot know, and a clock that was behind when the record was
+    /// appended makes it older than it is. No record expires before the clocks of two nodes agree: both are right then.
+    pub(crate) fn may_be_aged(&self, placed: &Placed, now_us: u64, kept: &Kept) -> bool {
+        let (age_ms, sent_us) = (kept.least.age_ms, self.sent_us.unwrap_or(0));
+        let is_redated = kept.redated_us.is_some_and(|redated_us| sent_us <= redated_us);
+        let apparent_us = if is_redated { (now_us + WALL_US).saturating_sub(placed.append_us) } else { 0 };
+        let age_us = now_us.saturating_sub(sent_us).max(apparent_us);
+        age_ms > 0 && age_us + age_us / 50 + CLOCKS_US >= age_ms * 1000
     }
 
     pub(crate) fn count(&self) -> usize {
