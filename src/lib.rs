@@ -24,6 +24,8 @@ pub mod journal;
 
 pub mod turn;
 
+pub mod driver;
+
 pub mod storage;
 
 pub mod net;

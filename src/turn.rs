@@ -262,4 +262,4 @@ impl<C: Connections, S: Store> Turn<C, S> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -82,9 +82,9 @@ impl Store for Hanging {
     fn close(&mut self, _: Vec<u8>) {}
 }
 
-fn turn() -> Turn<Sink, Hanging> {
-    let dimension = Dimension::new(0).unwrap();
-    let settings = Settings {
+/// Returns the settings of a node of a cube of this dimension.
+pub(crate) fn settings(dimension: Dimension) -> Settings {
+    Settings {
         id: NodeId::from_low_bits(0, dimension),
         dimension,
         slots: Slots::one_per_node(dimension),
@@ -99,7 +99,11 @@ fn turn() -> Turn<Sink, Hanging> {
         clients_max: 10,
         handshakes_max: 10,
         source_limits: SourceLimits::default(),
-    };
+    }
+}
+
+fn turn() -> Turn<Sink, Hanging> {
+    let settings = settings(Dimension::new(0).unwrap());
     let mut turn = Turn::new(Node::new(settings, NOW), Sink::default(), Hanging::default());
     turn.handle(NOW, Event::Accepted { conn: CLIENT, source: Source::Ipv4([127, 0, 0, 1]) });
     let mut hello = Vec::new();

@@ -9,8 +9,8 @@
 //! Almost every change of a frame makes its checksums wrong, so most inputs have them corrected; otherwise nothing
 //! after the header would ever be decoded.
 
-// The code that splits streams into frames is private to `net`. Nothing else in `net` can be tested with bytes alone.
-#[path = "../../src/net/inbox.rs"]
+// The code that splits streams into frames is private to `driver`. Nothing else there can be tested with bytes alone.
+#[path = "../../src/driver/inbox.rs"]
 mod inbox;
 
 use dht_node::limits::{FRAME_BEFORE_HELLO_MAX, FRAME_MAX, LINK_FRAME_EXTRA, OWN_BUFFER_MIN};

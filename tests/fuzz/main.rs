@@ -21,7 +21,7 @@ mod model;
 mod records;
 mod segments;
 
-use dht_node::{limits, types, wire}; // src/net/inbox.rs refers to these as crate::…
+use dht_node::{limits, types, wire}; // src/driver/inbox.rs refers to these as crate::…
 use fastrand::Rng;
 
 /// Returns the bytes after `hex:` in a file of vectors.

@@ -1,14 +1,14 @@
-//! The connections of a simulated node, as in `net/table.rs`, with its unanswered requests.
+//! The connections of a simulated node, as in `driver/table.rs`, with its unanswered requests.
 //!
 //! Every frame is really encoded, and the rules for send queues are asserted when a frame is queued.
 
 use std::collections::VecDeque;
 
+use dht_node::driver::{Order, Outbox, Spares};
 use dht_node::limits::{
     CLIENT_CHARGE_MAX, CLIENT_KEEPALIVE_US, CLIENT_QUEUE_MAX, DRAIN_LINGER_US, FETCH_WAIT_MAX_MS,
     FRAME_BEFORE_HELLO_MAX, FRAME_MAX, LINGER_US, LINK_QUEUE_MAX, PUSH_QUEUE_MAX, REQUEST_TIMEOUT_US, TICK_US,
 };
-use dht_node::net::{Order, Outbox, Spares};
 use dht_node::node::Packet;
 use dht_node::turn::Connections;
 use dht_node::types::{ConnId, Dimension, NodeId, RequestId};

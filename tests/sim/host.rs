@@ -1,9 +1,9 @@
-//! A simulated process: a production [`Turn`] and the loop around it, in the order of `net/server.rs`.
+//! A simulated process: a production [`Turn`] and the loop around it, in the order of `driver.rs`.
 
 use std::io::{self, ErrorKind, Write};
 
+use dht_node::driver::{Outbox, Spares};
 use dht_node::limits::{DRAIN_US, PARTIAL_FRAME_TIMEOUT_US};
-use dht_node::net::{Outbox, Spares};
 use dht_node::node::{Event, Node};
 use dht_node::turn::Turn;
 use dht_node::types::{ConnId, Dimension, Now, Source};
@@ -52,7 +52,7 @@ impl Around<'_> {
     fn send(&mut self, end: End, outbox: &mut Outbox, spares: &mut Spares) -> usize {
         let before = outbox.len();
         let socket = &mut Socket { now_us: self.now_us, network: self.network, end };
-        while !outbox.is_empty() && outbox.write_to(socket, spares).is_ok() {}
+        while !outbox.is_empty() && outbox.write_to(spares, |slices| socket.write_vectored(slices)).is_ok() {}
         before - outbox.len()
     }
 }

@@ -83,7 +83,7 @@ impl Host {
     }
 }
 
-/// Returns the frame at the start of `bytes`; a large one has a buffer of its own, as in `net/inbox.rs`.
+/// Returns the frame at the start of `bytes`; a large one has a buffer of its own, as in `driver/inbox.rs`.
 pub(crate) fn next_frame(bytes: &[u8], frame_max: u32, dimension: Dimension) -> Result<Option<Frame<'_>>, FrameError> {
     let Some(header) = Header::parse(bytes, frame_max)? else { return Ok(None) };
     let Some(raw) = bytes.get(..header.frame_len()) else { return Ok(None) };

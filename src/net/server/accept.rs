@@ -9,10 +9,8 @@ use socket2::SockRef;
 
 use super::{FIRST_CONN, Loop};
 use crate::limits::ACCEPTS_PER_TURN;
-use crate::net::conn::{Conn, State};
-use crate::node::Event;
 use crate::turn::Store;
-use crate::types::{ConnId, Now, Source};
+use crate::types::{Now, Source};
 
 /// Raises the listen backlog from the standard library's 128 to the system's maximum (`somaxconn`): when the backlog is
 /// full, the system drops connection attempts, and clients retry only after a second.
@@ -57,22 +55,18 @@ impl<S: Store> Loop<S> {
     }
 
     fn take_in(&mut self, now: Now, socket: TcpStream, source: Source) {
-        if self.turn.conns.len() >= self.server.sockets_max {
-            self.turn.conns.drop_lingering();
-        }
-        match self.add(socket, Some(source), State::Open) {
-            Ok(id) => self.turn.handle(now, Event::Accepted { conn: id, source }),
+        self.driver.make_room(&mut self.sockets);
+        match socket.set_nodelay(true).and_then(|()| self.register(socket)) {
+            Ok(socket) => self.driver.accept(now, socket, source),
             Err(error) => log::debug!("cannot set up an accepted connection: {error}"),
         }
     }
 
-    pub(super) fn add(&mut self, mut socket: TcpStream, source: Option<Source>, state: State) -> io::Result<ConnId> {
-        if state == State::Open {
-            socket.set_nodelay(true)?;
-        }
-        let token = Token(self.turn.conns.next_slot() + FIRST_CONN);
+    /// Registers a socket that is added to the connections next.
+    pub(super) fn register(&mut self, mut socket: TcpStream) -> io::Result<TcpStream> {
+        let token = Token(self.driver.conns().next_slot() + FIRST_CONN);
         self.server.poll.registry().register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(self.turn.conns.insert(source, |id| Conn::new(id, socket, state)))
+        Ok(socket)
     }
 
     /// Logs the first of a series of failures to accept connections, and the first success after it.

@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use mio::net::TcpStream;
 
 use super::Loop;
-use crate::net::conn::State;
 use crate::net::host::HostPort;
 use crate::node::Event;
 use crate::turn::Store;
@@ -40,9 +39,9 @@ impl<S: Store> Loop<S> {
     /// Starts the connects that the node asked for. An attempt that is not answered is made again when the node asks
     /// for another one, also if it still waits for the address.
     pub(super) fn connect(&mut self, now: Now) {
-        for node in std::mem::take(&mut self.turn.conns.dials) {
+        for node in std::mem::take(&mut self.driver.conns().dials) {
             match self.peers.address(node) {
-                Ok(address) if address.port() == 0 => self.turn.handle(now, Event::DialFailed { node }),
+                Ok(address) if address.port() == 0 => self.driver.turn.handle(now, Event::DialFailed { node }),
                 Ok(HostPort::Ip(address)) => {
                     self.resolver.settle(node);
                     self.dial(now, node, address);
@@ -87,23 +86,21 @@ impl<S: Store> Loop<S> {
     /// Connects to an address of a neighbour, in place of an earlier attempt. When that fails at once, its other
     /// addresses are tried.
     fn dial(&mut self, now: Now, node: NodeId, address: SocketAddr) {
-        let earlier = self.turn.conns.iter().find(|conn| conn.state == State::Dialing(node)).map(|conn| conn.id);
-        if let Some(id) = earlier {
-            self.turn.conns.remove(id);
-        }
+        self.driver.hang_up(&mut self.sockets, node);
         let mut next = Some(address);
         while let Some(address) = next {
-            let dialed = TcpStream::connect(address).and_then(|socket| self.add(socket, None, State::Dialing(node)));
-            let Err(error) = dialed else { return };
-            log::debug!("cannot dial {address}: {error}");
+            match TcpStream::connect(address).and_then(|socket| self.register(socket)) {
+                Ok(socket) => return self.driver.dial(node, socket),
+                Err(error) => log::debug!("cannot dial {address}: {error}"),
+            }
             next = self.resolver.next_address(node);
         }
-        self.turn.handle(now, Event::DialFailed { node });
+        self.driver.turn.handle(now, Event::DialFailed { node });
     }
 
-    pub(super) fn on_connected(&mut self, now: Now, id: ConnId, is_error: bool) {
-        let Some(conn) = self.turn.conns.get_mut(id) else { return };
-        let State::Dialing(node) = conn.state else { return };
+    /// Handles what is reported about the socket on which a neighbour is being dialled.
+    pub(super) fn on_connected(&mut self, now: Now, (id, node): (ConnId, NodeId), is_error: bool) {
+        let Some(conn) = self.driver.conns().get_mut(id) else { return };
         let fault = conn.socket.take_error().ok().flatten();
         let is_early = || conn.socket.peer_addr().is_err_and(|error| error.kind() == io::ErrorKind::NotConnected);
         if fault.is_none() && !is_error && is_early() {
@@ -111,20 +108,18 @@ impl<S: Store> Loop<S> {
         }
         if is_error || fault.is_some() {
             log::debug!("cannot connect to node {}: {fault:?}", node.binary(self.dimension));
-            self.turn.conns.remove(id);
+            self.driver.remove(&mut self.sockets, id);
             match self.resolver.next_address(node) {
                 Some(address) => self.dial(now, node, address),
-                None => self.turn.handle(now, Event::DialFailed { node }),
+                None => self.driver.turn.handle(now, Event::DialFailed { node }),
             }
             return;
         }
         if let Err(error) = conn.socket.set_nodelay(true) {
             log::debug!("no TCP_NODELAY towards node {}: {error}", node.binary(self.dimension));
         }
-        conn.state = State::Open;
         self.resolver.settle(node);
-        self.turn.conns.mark_ready(id);
-        self.turn.handle(now, Event::Dialed { conn: id, node });
+        self.driver.on_connected(now, id, node);
     }
 }
 

@@ -6,6 +6,6 @@ mod decoders;
 mod frames;
 mod heap;
 
-use dht_node::{limits, types, wire}; // src/net/inbox.rs refers to these as crate::…
+use dht_node::{limits, types, wire}; // src/driver/inbox.rs refers to these as crate::…
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| heap::bounded(0, || frames::run(input)));

@@ -16,7 +16,7 @@ const FREE_PART: usize = 4;
 
 /// The memory used by received bytes, and the connections that wait for it.
 #[derive(Debug)]
-pub(super) struct Intake {
+pub(crate) struct Intake {
     /// Bytes that may be used.
     budget: usize,
     /// Bytes in use. Small reads and one large frame are always allowed, so this may exceed the budget.
@@ -29,32 +29,32 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    pub(super) const fn new(budget: usize) -> Self {
+    pub(crate) const fn new(budget: usize) -> Self {
         Self { budget, used: 0, waiting: VecDeque::new(), chosen: None }
     }
 
     /// Returns the bytes in use.
-    pub(super) const fn used(&self) -> usize {
+    pub(crate) const fn used(&self) -> usize {
         self.used
     }
 
     /// Returns true when at least half of the budget is in use.
-    pub(super) const fn is_short(&self) -> bool {
+    pub(crate) const fn is_short(&self) -> bool {
         self.used >= self.budget / 2
     }
 
     /// Returns how many bytes may be read at once from a connection that would take `wanted`.
-    pub(super) fn read_max(&self, wanted: usize) -> usize {
+    pub(crate) fn read_max(&self, wanted: usize) -> usize {
         wanted.min((self.free() / FREE_PART).clamp(READ_SHORT, READ_BUDGET))
     }
 
     /// Notes that a connection that used `before` bytes now uses `after`.
-    pub(super) const fn change(&mut self, before: usize, after: usize) {
+    pub(crate) const fn change(&mut self, before: usize, after: usize) {
         self.used = self.used - before + after;
     }
 
     /// Returns true if the buffer of a large frame may grow to this many bytes. Otherwise its connection is queued.
-    pub(super) fn admits(&mut self, id: ConnId, bytes: usize) -> bool {
+    pub(crate) fn admits(&mut self, id: ConnId, bytes: usize) -> bool {
         let is_admitted = self.chosen == Some(id) || bytes <= self.free() / FREE_PART;
         if !is_admitted {
             self.waiting.push_back((id, bytes));
@@ -63,13 +63,13 @@ impl Intake {
     }
 
     /// Notes that a connection has no large frame any more, so that another one may grow without room.
-    pub(super) fn end(&mut self, id: ConnId) {
+    pub(crate) fn end(&mut self, id: ConnId) {
         self.chosen = self.chosen.filter(|chosen| *chosen != id);
     }
 
     /// Removes and returns the connection at the front of the queue if its large frame may grow now: there is room for
     /// it, or no other one may grow without room.
-    pub(super) fn next(&mut self) -> Option<ConnId> {
+    pub(crate) fn next(&mut self) -> Option<ConnId> {
         let (id, bytes) = *self.waiting.front()?;
         if bytes > self.free() / FREE_PART {
             if self.chosen.is_some() {

@@ -1,10 +1,8 @@
 //! A socket with its two buffers and its state.
 
-use std::io::{self, Read};
-use std::net::Shutdown;
+use std::io;
 
-use mio::net::TcpStream;
-
+use super::Os;
 use super::inbox::Inbox;
 use super::outbox::{Outbox, Spares};
 use crate::limits::{
@@ -13,15 +11,15 @@ use crate::limits::{
 };
 use crate::types::{ConnId, NodeId};
 
-/// A connection of the server.
+/// A connection, whose socket is a `K`.
 #[derive(Debug)]
-pub(super) struct Conn {
+pub struct Conn<K> {
     /// The node's name for the connection.
     pub id: ConnId,
     /// The socket.
-    pub socket: TcpStream,
+    pub socket: K,
     /// Received bytes that do not complete a frame yet, or frames that are not handled yet.
-    pub inbox: Inbox,
+    pub(crate) inbox: Inbox,
     /// Bytes to be sent.
     pub outbox: Outbox,
     /// Largest frame that is accepted, in bytes.
@@ -59,7 +57,7 @@ pub(super) struct Conn {
 
 /// The stage of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub enum State {
     /// Connecting to this neighbour.
     Dialing(NodeId),
     /// Exchanging frames.
@@ -75,7 +73,7 @@ pub(super) enum State {
 
 /// Whether a peer still sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stream {
+pub enum Stream {
     /// As far as is known, it does.
     Open,
     /// The poll has reported the end of its stream. Reads continue until they reach it.
@@ -85,7 +83,8 @@ pub(super) enum Stream {
 }
 
 /// The result of a read.
-pub(super) enum Got {
+#[derive(Debug)]
+pub enum Got {
     /// This many bytes; there may be more.
     More(usize),
     /// This many bytes; the socket is drained.
@@ -94,8 +93,9 @@ pub(super) enum Got {
     End,
 }
 
-impl Conn {
-    pub(super) fn new(id: ConnId, socket: TcpStream, state: State) -> Self {
+impl<K> Conn<K> {
+    /// Creates a connection whose peer has sent nothing yet.
+    pub fn new(id: ConnId, socket: K, state: State) -> Self {
         Self {
             id,
             socket,
@@ -121,18 +121,18 @@ impl Conn {
 
     /// Returns true if the node currently handles this connection's frames. A client that is gone has no share of the
     /// response budget to wait for.
-    pub(super) const fn is_wanted(&self) -> bool {
+    pub const fn is_wanted(&self) -> bool {
         matches!(self.state, State::Open) && (!self.paused || self.failure.is_some())
     }
 
     /// Returns true once a read has reached the end of the peer's stream.
-    pub(super) const fn has_ended(&self) -> bool {
+    pub const fn has_ended(&self) -> bool {
         matches!(self.stream, Stream::Ended)
     }
 
     /// Adapts the size of the next read: a connection whose frames take longer than a visit reads less, so that they
     /// wait in the kernel, and one whose frames are all handled at once reads more.
-    pub(super) fn set_pace(&mut self, has_frames_left: bool, has_filled_read: bool) {
+    pub fn set_pace(&mut self, has_frames_left: bool, has_filled_read: bool) {
         if has_frames_left {
             self.read_max = (self.read_max / 2).max(READ_LEAST);
         } else if has_filled_read {
@@ -141,7 +141,7 @@ impl Conn {
     }
 
     /// Records whether the inbox holds a partial frame, and whether a frame was completed since the last call.
-    pub(super) const fn note_partial(&mut self, is_partial: bool, has_ended_one: bool, now_us: u64) {
+    pub const fn note_partial(&mut self, is_partial: bool, has_ended_one: bool, now_us: u64) {
         if !is_partial {
             self.partial_since_us = None;
         } else if has_ended_one || self.partial_since_us.is_none() {
@@ -151,7 +151,7 @@ impl Conn {
 
     /// Returns true if the peer has not completed a frame in time. While memory for received bytes is short, the large
     /// frame of a client must also make progress, so that it does not keep others from being received.
-    pub(super) fn is_late(&self, is_short: bool, now_us: u64) -> bool {
+    pub fn is_late(&self, is_short: bool, now_us: u64) -> bool {
         let is_over = |since_us: u64, most_us: u64| since_us.saturating_add(most_us) <= now_us;
         let is_stalled = is_short && !self.is_link && self.inbox.is_large() && is_over(self.grown_us, STALLED_FRAME_US);
         // While it is not read, it is not the peer that is late.
@@ -163,24 +163,21 @@ impl Conn {
     /// Reads once into `room`. A short read means that the socket is drained, as edge-triggered polling requires.
     ///
     /// # Errors
-    /// Returns the socket's error, but never `WouldBlock` or `Interrupted`.
-    pub(super) fn read(&mut self, room: &mut [u8]) -> io::Result<Got> {
-        loop {
-            return match self.socket.read(room) {
-                Ok(0) => Ok(Got::End),
-                Ok(count) if count == room.len() || self.stream >= Stream::Ending => Ok(Got::More(count)),
-                Ok(count) => Ok(Got::Drained(count)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Got::Drained(0)),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => Err(error),
-            };
+    /// Returns the socket's error, but never `WouldBlock`.
+    pub fn read(&mut self, os: &mut impl Os<K>, room: &mut [u8]) -> io::Result<Got> {
+        match os.read(&mut self.socket, room) {
+            Ok(0) => Ok(Got::End),
+            Ok(count) if count == room.len() || self.stream >= Stream::Ending => Ok(Got::More(count)),
+            Ok(count) => Ok(Got::Drained(count)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Got::Drained(0)),
+            Err(error) => Err(error),
         }
     }
 
     /// Returns how long a connection that the node has closed may linger without taking bytes, in microseconds. A peer
     /// that has closed its sending side and takes its answers slowly gets as long as a silent client: half-close is no
     /// reason to lose answers. When the process ends, a peer that has taken everything gets only a short time.
-    pub(super) const fn linger_us(&self, is_draining: bool) -> u64 {
+    pub const fn linger_us(&self, is_draining: bool) -> u64 {
         match (self.outbox.is_empty(), is_draining) {
             (false, _) if self.has_ended() => 2 * CLIENT_KEEPALIVE_US,
             (true, true) => DRAIN_LINGER_US,
@@ -192,17 +189,16 @@ impl Conn {
     /// the socket may take more.
     ///
     /// # Errors
-    /// Returns the socket's error, but never `WouldBlock` or `Interrupted`.
-    pub(super) fn write(&mut self, spares: &mut Spares, most: usize) -> io::Result<bool> {
+    /// Returns the socket's error, but never `WouldBlock`.
+    pub fn write(&mut self, os: &mut impl Os<K>, spares: &mut Spares, most: usize) -> io::Result<bool> {
         let least = self.outbox.len().saturating_sub(most);
         while !self.outbox.is_empty() {
-            match self.outbox.write_to(&mut self.socket, spares) {
+            match self.outbox.write_to(spares, |slices| os.write(&mut self.socket, slices)) {
                 Ok(true) if self.outbox.len() <= least && !self.outbox.is_empty() => return Ok(true),
                 Ok(true) => {}
                 // The poll reports when the socket is writable again.
                 Ok(false) => break,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
@@ -211,7 +207,7 @@ impl Conn {
             && !*is_shut
         {
             *is_shut = true;
-            self.socket.shutdown(Shutdown::Write)?;
+            os.shut(&mut self.socket)?;
         }
         Ok(false)
     }
@@ -219,27 +215,22 @@ impl Conn {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, TcpListener};
-
     use bytes::Bytes;
 
     use super::*;
+    use crate::driver::outbox::Order;
+    use crate::driver::tests::{FakeOs, Socket};
     use crate::limits::{FRAME_MAX, OWN_BUFFER_MIN};
-    use crate::net::outbox::Order;
     use crate::types::RequestId;
     use crate::wire::{Flags, Head};
 
-    /// Returns a connection, and its other end.
-    fn connected() -> (Conn, std::net::TcpStream) {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let conn = Conn::new(ConnId { slot: 0, generation: 1 }, socket, State::Open);
-        (conn, listener.accept().unwrap().0)
+    fn conn() -> Conn<Socket> {
+        Conn::new(ConnId { slot: 0, generation: 1 }, Socket::default(), State::Open)
     }
 
     /// Returns a connection of a client that has sent the start of a frame with this many bytes of payload.
-    fn with_partial_frame(payload_len: usize) -> Conn {
-        let (mut conn, _) = connected();
+    fn with_partial_frame(payload_len: usize) -> Conn<Socket> {
+        let mut conn = conn();
         let mut start = Vec::new();
         let head = Head { opcode: 0, flags: Flags::default(), status: 0, request_id: RequestId(1) };
         head.seal(None, (payload_len, 0), &mut start, |_| {});
@@ -250,14 +241,14 @@ mod tests {
 
     #[test]
     fn a_write_stops_when_it_has_written_enough_and_goes_on_later() {
-        let (mut conn, _peer) = connected();
+        let (mut conn, os) = (conn(), &mut FakeOs::default());
         let spares = &mut Spares::default();
         let parts = [Bytes::from(vec![7; OWN_BUFFER_MIN])];
         (0..100).for_each(|_| conn.outbox.append_frame(spares, Order::Kept, |_| &parts));
         let len = 100 * OWN_BUFFER_MIN;
-        assert!(conn.write(spares, 1).unwrap(), "the socket would take more");
+        assert!(conn.write(os, spares, 1).unwrap(), "the socket would take more");
         assert!((1..len).contains(&conn.outbox.len()), "{} bytes are left", conn.outbox.len());
-        assert!(!conn.write(spares, usize::MAX).unwrap() && conn.outbox.is_empty());
+        assert!(!conn.write(os, spares, usize::MAX).unwrap() && conn.outbox.is_empty());
     }
 
     #[test]
@@ -272,7 +263,7 @@ mod tests {
         ];
         for (payload_len, is_short, at_us) in cases {
             let mut conn = with_partial_frame(payload_len);
-            let is_late = |conn: &Conn, now_us| conn.is_late(is_short, now_us);
+            let is_late = |conn: &Conn<Socket>, now_us| conn.is_late(is_short, now_us);
             assert_eq!((is_late(&conn, at_us - 1), is_late(&conn, at_us)), (false, true), "{payload_len} {is_short}");
             // It is not the peer that is late.
             conn.paused = true;

@@ -18,7 +18,7 @@ use crate::types::{ConnId, Source};
 
 /// The connections that may have input, and the work that each may still cause.
 #[derive(Debug, Default)]
-pub(super) struct Fair {
+pub(crate) struct Fair {
     links: VecDeque<ConnId>,
     /// The sources with waiting clients, by their keys, in the order of their visits.
     round: VecDeque<usize>,
@@ -74,7 +74,7 @@ impl Credit {
 
 impl Fair {
     /// Notes a new connection, from this source if it comes from another process.
-    pub(super) fn open(&mut self, id: ConnId, source: Option<Source>) {
+    pub(crate) fn open(&mut self, id: ConnId, source: Option<Source>) {
         let sources = &mut self.sources;
         let clients = VecDeque::new();
         let new = OfSource { source, conns: 0, clients, credit: Credit::default(), is_in_round: false };
@@ -89,7 +89,7 @@ impl Fair {
     }
 
     /// Notes the end of a connection.
-    pub(super) fn close(&mut self, id: ConnId) {
+    pub(crate) fn close(&mut self, id: ConnId) {
         if self.share_mut(id).is_none() {
             return;
         }
@@ -109,12 +109,12 @@ impl Fair {
     }
 
     /// Returns true if no connection waits.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.links.is_empty() && self.round.is_empty()
     }
 
     /// Puts a connection at the end of the queue, unless it is in it already.
-    pub(super) fn add(&mut self, id: ConnId, is_link: bool) {
+    pub(crate) fn add(&mut self, id: ConnId, is_link: bool) {
         let Some(share) = self.share_mut(id) else { return };
         let key = share.source;
         if std::mem::replace(&mut share.is_waiting, true) {
@@ -137,7 +137,7 @@ impl Fair {
     }
 
     /// Begins a turn.
-    pub(super) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.links_due = self.links.len();
         self.left = signed(TURN_WORK);
     }
@@ -145,7 +145,7 @@ impl Fair {
     /// Removes and returns the connection to be read next, with the work that it may cause; `None` when none waits or
     /// the turn is over. The caller reports the work with [`Self::spend`], and adds the connection again if it may have
     /// more input.
-    pub(super) fn next(&mut self) -> Option<(ConnId, u64)> {
+    pub(crate) fn next(&mut self) -> Option<(ConnId, u64)> {
         while self.left > 0 {
             if self.links_due == 0 {
                 if let Some(visit) = self.next_client() {
@@ -195,7 +195,7 @@ impl Fair {
     }
 
     /// Counts the work of a visit.
-    pub(super) fn spend(&mut self, id: ConnId, work: u64) {
+    pub(crate) fn spend(&mut self, id: ConnId, work: u64) {
         self.left = self.left.saturating_sub(signed(work));
         if let Some(share) = self.share_mut(id) {
             share.credit.spend(work);

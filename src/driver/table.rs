@@ -1,17 +1,16 @@
-//! All connections of the server, and the operations that the turn needs ([`Connections`]).
+//! All connections of a node, and the operations that the turn needs ([`Connections`]).
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use slab::Slab;
-use socket2::SockRef;
 
 use super::conn::{Conn, State};
 use super::dirty::Dirty;
 use super::fair::Fair;
 use super::intake::Intake;
 use super::outbox::{Order, Spares};
-use crate::limits::{FRAME_MAX, LINK_SEND_BUFFER, LITTLE_UNSENT, WRITE_WORK, WRITTEN_PER_UNIT};
+use crate::limits::{FRAME_MAX, LITTLE_UNSENT, WRITE_WORK, WRITTEN_PER_UNIT};
 use crate::node::Packet;
 use crate::turn::Connections;
 use crate::types::{ConnId, NodeId, RequestId, Source};
@@ -19,8 +18,8 @@ use crate::wire::{Frame, Route};
 
 /// The connections, and the lists of those that need to be read, written or dialled.
 #[derive(Debug)]
-pub(super) struct Table {
-    conns: Slab<Conn>,
+pub struct Table<K> {
+    conns: Slab<Conn<K>>,
     /// Connections that the node has closed but that still linger, oldest first; some may be gone already.
     lingering: VecDeque<ConnId>,
     generation: u32,
@@ -29,22 +28,24 @@ pub(super) struct Table {
     /// True once the process was asked to end.
     pub is_draining: bool,
     /// Connections to be read. The poll is edge-triggered, so a connection stays here until it is drained.
-    pub ready: Fair,
+    pub(crate) ready: Fair,
     /// Connections with bytes to be written.
-    pub dirty: Dirty,
+    pub(crate) dirty: Dirty,
     /// Work of writing what was queued since this was last taken.
     queued_work: u64,
     /// Neighbours to connect to.
     pub dials: Vec<NodeId>,
+    /// Connections that are links now, and whose sockets do not know it yet.
+    pub(crate) links: Vec<ConnId>,
     /// Spare buffers for all outboxes.
-    pub spares: Spares,
+    pub(crate) spares: Spares,
     /// The memory of the inboxes of clients.
-    pub intake: Intake,
+    pub(crate) intake: Intake,
 }
 
-impl Table {
+impl<K> Table<K> {
     /// Returns an empty table, with a budget in bytes for the inboxes of clients.
-    pub(super) fn new(input_bytes: usize) -> Self {
+    pub fn new(input_bytes: usize) -> Self {
         Self {
             conns: Slab::new(),
             lingering: VecDeque::new(),
@@ -55,13 +56,14 @@ impl Table {
             dirty: Dirty::default(),
             queued_work: 0,
             dials: Vec::new(),
+            links: Vec::new(),
             spares: Spares::default(),
             intake: Intake::new(input_bytes),
         }
     }
 
     /// Counts the memory of a connection's inbox after it may have changed.
-    pub(super) fn recount(&mut self, id: ConnId) {
+    pub(crate) fn recount(&mut self, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id.slot as usize).filter(|conn| conn.id == id && !conn.is_link) else {
             return;
         };
@@ -73,7 +75,7 @@ impl Table {
     }
 
     /// Lets the large frames go on for which there is memory again.
-    pub(super) fn feed(&mut self) {
+    pub(crate) fn feed(&mut self) {
         while let Some(id) = self.intake.next() {
             let now_us = self.now_us;
             if let Some(conn) = self.get_mut(id) {
@@ -89,7 +91,7 @@ impl Table {
     }
 
     /// Adds a connection, from this source if it comes from another process. `make` creates it from its id.
-    pub(super) fn insert(&mut self, source: Option<Source>, make: impl FnOnce(ConnId) -> Conn) -> ConnId {
+    pub fn insert(&mut self, source: Option<Source>, make: impl FnOnce(ConnId) -> Conn<K>) -> ConnId {
         self.generation = self.generation.wrapping_add(1);
         let place = self.conns.vacant_entry();
         let slot = u32::try_from(place.key()).expect("far fewer sockets than that");
@@ -100,17 +102,18 @@ impl Table {
     }
 
     /// Returns the number of sockets.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.conns.len()
     }
 
-    /// Closes the connection that has lingered longest, if there is one, to free its descriptor for a new one.
-    pub(super) fn drop_lingering(&mut self) {
+    /// Returns the connection that has lingered longest, once.
+    pub(crate) fn take_lingering(&mut self) -> Option<ConnId> {
         while let Some(id) = self.lingering.pop_front() {
-            if self.remove(id).is_some() {
-                return;
+            if self.get_mut(id).is_some() {
+                return Some(id);
             }
         }
+        None
     }
 
     /// Adds a connection to the list of lingering ones.
@@ -123,22 +126,22 @@ impl Table {
     }
 
     /// Returns the slot that the next [`Table::insert`] will use.
-    pub(super) fn next_slot(&self) -> usize {
+    pub fn next_slot(&self) -> usize {
         self.conns.vacant_key()
     }
 
     /// Returns the connection, or `None` if it has been removed.
-    pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+    pub fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn<K>> {
         self.conns.get_mut(id.slot as usize).filter(|conn| conn.id == id)
     }
 
     /// Returns the connection in a slot.
-    pub(super) fn at(&mut self, slot: usize) -> Option<&mut Conn> {
+    pub fn at(&mut self, slot: usize) -> Option<&mut Conn<K>> {
         self.conns.get_mut(slot)
     }
 
     /// Removes a connection.
-    pub(super) fn remove(&mut self, id: ConnId) -> Option<Conn> {
+    pub(crate) fn remove(&mut self, id: ConnId) -> Option<Conn<K>> {
         self.get_mut(id)?;
         let conn = self.conns.remove(id.slot as usize);
         self.intake.change(conn.counted, 0);
@@ -148,19 +151,19 @@ impl Table {
     }
 
     /// Returns all connections.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Conn> {
+    pub fn iter(&self) -> impl Iterator<Item = &Conn<K>> {
         self.conns.iter().map(|(_, conn)| conn)
     }
 
     /// Adds a connection to the list of those to be read.
-    pub(super) fn mark_ready(&mut self, id: ConnId) {
+    pub(crate) fn mark_ready(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get(id.slot as usize).filter(|conn| conn.id == id) {
             self.ready.add(id, conn.is_link);
         }
     }
 
     /// Adds a connection to the list of those to be written.
-    pub(super) fn mark_dirty(&mut self, id: ConnId) {
+    pub(crate) fn mark_dirty(&mut self, id: ConnId) {
         if let Some(conn) = self.conns.get_mut(id.slot as usize).filter(|conn| conn.id == id)
             && !conn.is_dirty
         {
@@ -170,7 +173,7 @@ impl Table {
     }
 
     /// Removes and returns the next client with little to send from those with bytes to be written.
-    pub(super) fn next_with_little(&mut self) -> Option<ConnId> {
+    pub(crate) fn next_with_little(&mut self) -> Option<ConnId> {
         let conns = &self.conns;
         let unsent =
             |id: ConnId| conns.get(id.slot as usize).filter(|conn| conn.id == id).map_or(0, |conn| conn.outbox.len());
@@ -178,17 +181,17 @@ impl Table {
     }
 
     /// Returns the work of writing what was queued since the last call of [`Self::take_queued_work`].
-    pub(super) const fn queued_work(&self) -> u64 {
+    pub(crate) const fn queued_work(&self) -> u64 {
         self.queued_work
     }
 
     /// Adds work that is charged like that of writing.
-    pub(super) const fn add_work(&mut self, work: u64) {
+    pub(crate) const fn add_work(&mut self, work: u64) {
         self.queued_work += work;
     }
 
     /// Returns the work of writing what was queued since the last call.
-    pub(super) const fn take_queued_work(&mut self) -> u64 {
+    pub(crate) const fn take_queued_work(&mut self) -> u64 {
         std::mem::replace(&mut self.queued_work, 0)
     }
 
@@ -213,7 +216,7 @@ impl Table {
     }
 }
 
-impl Connections for Table {
+impl<K> Connections for Table<K> {
     fn send(&mut self, conn: ConnId, request_id: RequestId, route: Option<&Route>, packet: &Packet) -> bool {
         let order = Order::of_packet(packet, route);
         self.queue(conn, order, |tail| packet.encode(request_id, route, tail).map_or(&[], |payload| &payload.parts))
@@ -241,16 +244,14 @@ impl Connections for Table {
         self.dials.push(node);
     }
 
-    fn admit(&mut self, conn: ConnId, frame_max: u32, queue_mark: usize) {
-        if let Some(conn) = self.get_mut(conn) {
+    fn admit(&mut self, id: ConnId, frame_max: u32, queue_mark: usize) {
+        if let Some(conn) = self.get_mut(id) {
             conn.frame_max = frame_max;
             // Only frames on links have a route section.
             conn.is_link = frame_max > FRAME_MAX;
             conn.queue_mark = queue_mark;
-            if conn.is_link
-                && let Err(error) = SockRef::from(&conn.socket).set_send_buffer_size(LINK_SEND_BUFFER)
-            {
-                log::debug!("the send buffer of connection {} keeps its size: {error}", conn.id.slot);
+            if conn.is_link {
+                self.links.push(id);
             }
         }
     }
@@ -283,41 +284,13 @@ impl Connections for Table {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, TcpListener};
-
-    use mio::net::TcpStream;
-
     use super::*;
-    use crate::limits::{CLIENT_QUEUE_MAX, LINK_FRAME_EXTRA, LINK_QUEUE_MAX};
     use crate::wire::{Opcode, Response};
-
-    /// Returns a table with two connections.
-    fn table() -> (Table, [ConnId; 2]) {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let mut table = Table::new(1 << 20);
-        let ids = [(); 2].map(|()| {
-            let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            table.insert(None, |id| Conn::new(id, socket, State::Open))
-        });
-        (table, ids)
-    }
-
-    #[test]
-    fn the_kernel_keeps_little_of_what_is_sent_on_a_link() {
-        let (mut table, [client, link]) = table();
-        let size =
-            |table: &mut Table, id| SockRef::from(&table.get_mut(id).unwrap().socket).send_buffer_size().unwrap();
-        let before = size(&mut table, client);
-        table.admit(client, FRAME_MAX, CLIENT_QUEUE_MAX);
-        table.admit(link, FRAME_MAX + LINK_FRAME_EXTRA, LINK_QUEUE_MAX);
-        assert_eq!(size(&mut table, client), before);
-        // Linux reports twice the size that was asked for, and allows no more than `net.core.wmem_max`.
-        assert!(size(&mut table, link) <= 2 * LINK_SEND_BUFFER && size(&mut table, link) != before);
-    }
 
     #[test]
     fn what_is_queued_is_work_by_its_bytes_and_once_for_each_write() {
-        let (mut table, ids) = table();
+        let mut table = Table::new(1 << 20);
+        let ids = [(); 2].map(|()| table.insert(None, |id| Conn::new(id, (), State::Open)));
         let text = "x".repeat(30_000);
         let packet = Packet::Response(Opcode::Stats.number(), Response::Stats { node: 0, text });
         let mut work = |conn: usize| {

@@ -3,10 +3,10 @@
 
 use std::io;
 
-use super::Loop;
+use super::conn::{Got, State, Stream};
+use super::inbox::Frames;
+use super::{Driver, Os, Tabled};
 use crate::limits::{READ_BUDGET, READ_LEAST, READ_PER_UNIT, READ_WORK, TURN_INPUT_US};
-use crate::net::conn::{Got, State, Stream};
-use crate::net::inbox::Frames;
 use crate::node::Event;
 use crate::turn::Store;
 use crate::types::{ConnId, Now};
@@ -25,58 +25,59 @@ struct Taken {
     is_open: bool,
 }
 
-impl<S: Store> Loop<S> {
+impl<C: Tabled, S: Store> Driver<C, S> {
     /// Reads from the connections that are ready until the turn's work is done, or its time is over. Returns the time
     /// of the last read.
     ///
     /// Frames are handled at the time when their bytes had been read: a process that is stopped between the poll and
     /// the read must not take a request for one from before the stop.
-    pub(super) fn read_ready(&mut self, mut now: Now) -> Now {
+    pub fn read_ready(&mut self, os: &mut impl Os<C::Socket>, mut now: Now) -> Now {
         // Work from the end of the last turn has limits of its own, and is not charged to any connection.
         self.turn.take_work();
-        self.turn.conns.take_queued_work();
-        self.turn.conns.ready.begin();
+        self.conns().take_queued_work();
+        self.conns().ready.begin();
         let end_us = now.after_us(TURN_INPUT_US);
-        while let Some((id, allowed)) = self.turn.conns.ready.next() {
-            let Some(conn) = self.turn.conns.get_mut(id) else { continue };
+        while let Some((id, allowed)) = self.conns().ready.next() {
+            let Some(conn) = self.conns().get_mut(id) else { continue };
             let result = match conn.state {
-                State::Open if conn.is_wanted() => self.read_open(&mut now, id, allowed),
-                State::Closing { .. } => self.read_closing(id),
+                State::Open if conn.is_wanted() => self.read_open(os, &mut now, id, allowed),
+                State::Closing { .. } => self.read_closing(os, id),
                 State::Open | State::Dialing(_) => Ok(false),
             };
             match result {
-                Ok(true) => self.turn.conns.mark_ready(id),
+                Ok(true) => self.conns().mark_ready(id),
                 Ok(false) => {}
-                Err(error) => self.drop_conn(now, id, &error),
+                Err(error) => self.drop_conn(os, now, id, &error),
             }
-            self.turn.conns.recount(id);
-            let written = self.turn.conns.take_queued_work();
+            self.conns().recount(id);
+            let written = self.conns().take_queued_work();
             let work = self.turn.take_work().saturating_add(written).saturating_add(READ_WORK);
-            self.turn.conns.ready.spend(id, work);
-            if !self.turn.conns.ready.is_empty() && self.clock.monotonic_us() >= end_us {
+            self.conns().ready.spend(id, work);
+            if !self.conns().ready.is_empty() && os.monotonic_us() >= end_us {
                 break;
             }
         }
-        self.turn.conns.feed();
-        self.turn.note_input(self.turn.conns.intake.used());
+        self.conns().feed();
+        let waiting = self.conns().intake.used();
+        self.turn.note_input(waiting);
         now
     }
 
     /// Handles the frames that an earlier turn has left in the inbox, or, if there are none, reads once. Returns true
     /// if there may be more.
-    fn read_open(&mut self, now: &mut Now, id: ConnId, allowed: u64) -> io::Result<bool> {
-        let Some(conn) = self.turn.conns.get_mut(id) else { return Ok(false) };
+    fn read_open(&mut self, os: &mut impl Os<C::Socket>, now: &mut Now, id: ConnId, allowed: u64) -> io::Result<bool> {
+        let Some(conn) = self.conns().get_mut(id) else { return Ok(false) };
         if conn.is_starved {
             return conn.failure.map_or(Ok(false), |failure| Err(failure.into()));
         }
         if conn.inbox.is_large() {
-            return self.read_large(now, id);
+            return self.read_large(os, now, id);
         }
         let (taken, got) = match conn.inbox.take_frames() {
             Some(left) => (self.take_left(*now, id, left, allowed), Got::More(0)),
-            None => self.take_fresh(now, id, allowed)?,
+            None => self.take_fresh(os, now, id, allowed)?,
         };
-        let Some(conn) = self.turn.conns.get_mut(id).filter(|_| taken.is_open) else { return Ok(false) };
+        let Some(conn) = self.conns().get_mut(id).filter(|_| taken.is_open) else { return Ok(false) };
         if !taken.has_left && !matches!(got, Got::More(_)) {
             if let Some(failure) = conn.failure {
                 return Err(failure.into());
@@ -92,7 +93,7 @@ impl<S: Store> Loop<S> {
     /// Handles frames that an earlier turn has left in the inbox, and puts back what is still not handled.
     fn take_left(&mut self, now: Now, id: ConnId, (bytes, handled): (Vec<u8>, usize), allowed: u64) -> Taken {
         let taken = self.take_frames(now, id, &bytes[handled..], allowed);
-        if let Some(conn) = self.turn.conns.get_mut(id).filter(|_| taken.is_open) {
+        if let Some(conn) = self.conns().get_mut(id).filter(|_| taken.is_open) {
             let handled = handled + taken.bytes;
             if taken.has_left {
                 conn.inbox.put_frames(bytes, handled);
@@ -105,15 +106,21 @@ impl<S: Store> Loop<S> {
     }
 
     /// Reads once from a connection, handles the frames, and keeps the rest. Sets `now` to the time after the read.
-    fn take_fresh(&mut self, now: &mut Now, id: ConnId, allowed: u64) -> io::Result<(Taken, Got)> {
-        let most = self.turn.conns.intake.read_max(READ_BUDGET);
-        let Some(conn) = self.turn.conns.get_mut(id) else { return Ok((Taken::default(), Got::End)) };
+    fn take_fresh(
+        &mut self,
+        os: &mut impl Os<C::Socket>,
+        now: &mut Now,
+        id: ConnId,
+        allowed: u64,
+    ) -> io::Result<(Taken, Got)> {
+        let most = self.conns().intake.read_max(READ_BUDGET);
+        let Some(conn) = self.turn.conns.table_mut().get_mut(id) else { return Ok((Taken::default(), Got::End)) };
         let kept = conn.inbox.take_rest();
         self.scratch[..kept.len()].copy_from_slice(&kept);
         let read_max = if conn.is_link { conn.read_max } else { most.min(conn.read_max) };
         let room = self.scratch.len().min(kept.len() + read_max);
-        let got = if conn.has_ended() { Got::Drained(0) } else { conn.read(&mut self.scratch[kept.len()..room])? };
-        *now = self.clock.now();
+        let got = if conn.has_ended() { Got::Drained(0) } else { conn.read(os, &mut self.scratch[kept.len()..room])? };
+        *now = os.now();
         let count = match got {
             Got::More(count) | Got::Drained(count) => count,
             Got::End => 0,
@@ -124,7 +131,7 @@ impl<S: Store> Loop<S> {
         let filled = kept.len() + count;
         let scratch = std::mem::take(&mut self.scratch);
         let taken = self.take_frames(*now, id, &scratch[..filled], allowed);
-        if let Some(conn) = self.turn.conns.get_mut(id).filter(|_| taken.is_open) {
+        if let Some(conn) = self.conns().get_mut(id).filter(|_| taken.is_open) {
             conn.set_pace(taken.has_left, filled == room);
             let frame_max = conn.frame_max;
             conn.inbox.keep(&scratch[taken.bytes..filled], frame_max, taken.has_left);
@@ -139,10 +146,10 @@ impl<S: Store> Loop<S> {
     /// Passes the frames at the start of `bytes` to the turn, until they have caused the allowed work.
     fn take_frames(&mut self, now: Now, id: ConnId, bytes: &[u8], allowed: u64) -> Taken {
         let mut taken = Taken::default();
-        let Some(conn) = self.turn.conns.get_mut(id) else { return taken };
+        let Some(conn) = self.turn.conns.table_mut().get_mut(id) else { return taken };
         let mut frames = Frames::new(bytes, self.dimension, conn.frame_max);
         let mut worked = 0;
-        while let Some(conn) = self.turn.conns.get_mut(id).filter(|conn| conn.state == State::Open) {
+        while let Some(conn) = self.conns().get_mut(id).filter(|conn| conn.state == State::Open) {
             if !conn.is_wanted() || worked >= allowed {
                 taken.is_open = true;
                 taken.has_left = !frames.rest().is_empty();
@@ -163,11 +170,11 @@ impl<S: Store> Loop<S> {
                 }
             }
             taken.frames += 1;
-            worked = self.turn.node().work().saturating_add(self.turn.conns.queued_work());
+            worked = self.turn.node().work().saturating_add(self.conns().queued_work());
         }
         taken.bytes = bytes.len() - frames.rest().len();
         if taken.is_open
-            && let Some(conn) = self.turn.conns.get_mut(id)
+            && let Some(conn) = self.conns().get_mut(id)
         {
             conn.note_partial(taken.bytes < bytes.len() && !taken.has_left, taken.frames > 0, now.monotonic_us);
         }
@@ -176,14 +183,14 @@ impl<S: Store> Loop<S> {
 
     /// Continues to read into the buffer of a large frame. Returns true if there may be more. Sets `now` to the time
     /// after the read.
-    fn read_large(&mut self, now: &mut Now, id: ConnId) -> io::Result<bool> {
-        let Some(conn) = self.turn.conns.get_mut(id) else { return Ok(false) };
+    fn read_large(&mut self, os: &mut impl Os<C::Socket>, now: &mut Now, id: ConnId) -> io::Result<bool> {
+        let Some(conn) = self.conns().get_mut(id) else { return Ok(false) };
         let mut buffer = conn.inbox.take_large_buffer();
         let start = buffer.len();
         let grown = start + conn.inbox.large_growth(start);
         let is_new = buffer.capacity() < grown && !conn.is_link;
-        let is_admitted = !is_new || self.turn.conns.intake.admits(id, grown);
-        let Some(conn) = self.turn.conns.get_mut(id) else { return Ok(false) };
+        let is_admitted = !is_new || self.conns().intake.admits(id, grown);
+        let Some(conn) = self.turn.conns.table_mut().get_mut(id) else { return Ok(false) };
         if !is_admitted {
             conn.is_starved = true;
             let put = conn.inbox.put_large_buffer(buffer, self.dimension, conn.frame_max);
@@ -191,8 +198,8 @@ impl<S: Store> Loop<S> {
             return Ok(false);
         }
         buffer.resize(grown, 0);
-        let got = conn.read(&mut buffer[start..]);
-        *now = self.clock.now();
+        let got = conn.read(os, &mut buffer[start..]);
+        *now = os.now();
         let now = *now;
         let (count, more) = match got? {
             Got::More(count) => (count, true),
@@ -213,8 +220,8 @@ impl<S: Store> Loop<S> {
             return Ok(false);
         }
         let is_gone = conn.failure.is_some();
-        self.turn.conns.add_work(count as u64 / READ_PER_UNIT);
-        let Some(conn) = self.turn.conns.get_mut(id) else { return Ok(false) };
+        self.conns().add_work(count as u64 / READ_PER_UNIT);
+        let Some(conn) = self.turn.conns.table_mut().get_mut(id) else { return Ok(false) };
         conn.grown_us = if count > 0 { now.monotonic_us } else { conn.grown_us };
         buffer.truncate(start + count);
         match conn.inbox.put_large_buffer(buffer, self.dimension, conn.frame_max) {
@@ -230,17 +237,17 @@ impl<S: Store> Loop<S> {
 
     /// Reads and discards the input of a closing connection. Otherwise closing would reset it, and the peer might lose
     /// what was just sent.
-    fn read_closing(&mut self, id: ConnId) -> io::Result<bool> {
-        let Some(conn) = self.turn.conns.get_mut(id) else { return Ok(false) };
+    fn read_closing(&mut self, os: &mut impl Os<C::Socket>, id: ConnId) -> io::Result<bool> {
+        let Some(conn) = self.turn.conns.table_mut().get_mut(id) else { return Ok(false) };
         // Only a little at a time, because a read of discarded bytes is charged the same whatever its length.
-        match conn.read(&mut self.scratch[..READ_LEAST])? {
+        match conn.read(os, &mut self.scratch[..READ_LEAST])? {
             Got::More(_) => Ok(true),
             Got::Drained(_) => Ok(false),
             Got::End => {
                 conn.stream = Stream::Ended;
                 let is_over = conn.outbox.is_empty();
                 if is_over {
-                    self.turn.conns.remove(id);
+                    self.remove(os, id);
                 }
                 Ok(false)
             }

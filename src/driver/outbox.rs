@@ -13,7 +13,7 @@
 //! The bytes of both count as the length of the queue.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice, Write};
+use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes};
 
@@ -150,23 +150,28 @@ impl Outbox {
         }
     }
 
-    /// Writes once. Returns true if the socket took everything that was offered, so it may take more.
+    /// Writes once, by a function that writes to the socket. Returns true if the socket took everything that was
+    /// offered, so it may take more.
     ///
     /// # Errors
     /// Returns the socket's error; `WouldBlock` if it takes nothing.
-    pub fn write_to(&mut self, socket: &mut impl Write, spares: &mut Spares) -> io::Result<bool> {
+    pub fn write_to(
+        &mut self,
+        spares: &mut Spares,
+        write: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> io::Result<bool> {
         if !self.large.is_empty() && (self.in_order == 0 || self.before_large == 0) {
             self.admit_large();
         }
         let (written, offered) = if self.parts.is_empty() {
             let tail = &self.tail[self.written..];
-            (socket.write(tail)?, tail.len())
+            (write(&[IoSlice::new(tail)])?, tail.len())
         } else {
             let mut slices = [IoSlice::new(&[]); PARTS_MAX];
             let sources = self.parts.iter().map(|part| &part[..]).chain([&self.tail[self.written..]]);
             let count = slices.iter_mut().zip(sources).map(|(slice, source)| *slice = IoSlice::new(source)).count();
             let offered = slices[..count].iter().map(|slice| slice.len()).sum();
-            (socket.write_vectored(&slices[..count])?, offered)
+            (write(&slices[..count])?, offered)
         };
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
@@ -238,18 +243,20 @@ mod tests {
     use crate::types::{Dimension, LinkSet, NodeId, NodeSet, Offset};
     use crate::wire::{Kind, Opcode, Origin, Response};
 
-    /// A writer that takes a few bytes at a time.
+    /// A socket that takes a few bytes at a time.
     struct Narrow(Vec<u8>, usize);
 
-    impl Write for Narrow {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let taken = bytes.len().min(self.1);
-            self.0.extend_from_slice(&bytes[..taken]);
-            Ok(taken)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
+    impl Narrow {
+        fn take_from(&mut self, outbox: &mut Outbox, spares: &mut Spares) {
+            let write = |slices: &[IoSlice<'_>]| {
+                let before = self.0.len();
+                for slice in slices {
+                    let room = self.1 - (self.0.len() - before);
+                    self.0.extend_from_slice(&slice[..room.min(slice.len())]);
+                }
+                Ok(self.0.len() - before)
+            };
+            outbox.write_to(spares, write).unwrap();
         }
     }
 
@@ -271,7 +278,7 @@ mod tests {
     fn drain(outbox: &mut Outbox, spares: &mut Spares, width: usize) -> String {
         let mut socket = Narrow(Vec::new(), width);
         while !outbox.is_empty() {
-            outbox.write_to(&mut socket, spares).unwrap();
+            socket.take_from(outbox, spares);
         }
         assert_eq!(outbox.in_order + outbox.large.len() + outbox.before_large, 0, "it is empty");
         socket.0.dedup();
@@ -286,11 +293,11 @@ mod tests {
             let shared = frame(b'd', OWN_BUFFER_MIN + 1);
             queue(&mut outbox, &mut spares, Order::Kept, b"abc");
             queue(&mut outbox, &mut spares, Order::Kept, &shared);
-            outbox.write_to(&mut socket, &mut spares).unwrap();
+            socket.take_from(&mut outbox, &mut spares);
             queue(&mut outbox, &mut spares, Order::Kept, b"ij");
             queue(&mut outbox, &mut spares, Order::Kept, b"k");
             while !outbox.is_empty() {
-                outbox.write_to(&mut socket, &mut spares).unwrap();
+                socket.take_from(&mut outbox, &mut spares);
             }
             assert_eq!(socket.0, [b"abc", &shared[..], b"ijk"].concat(), "{width} at a time");
             assert_eq!(outbox.tail.capacity() + outbox.parts.capacity(), 0, "an empty outbox has no buffer");
@@ -334,11 +341,11 @@ mod tests {
             queue(&mut outbox, &mut spares, Order::MayBeOvertaken, &frame(name, LARGE));
         }
         let mut socket = Narrow(Vec::new(), SMALL);
-        outbox.write_to(&mut socket, &mut spares).unwrap();
+        socket.take_from(&mut outbox, &mut spares);
         // From now on there is always a small frame in the queue.
         while outbox.large.len() + outbox.parts.len() > 0 {
             queue(&mut outbox, &mut spares, Order::Kept, &frame(b'c', SMALL));
-            outbox.write_to(&mut socket, &mut spares).unwrap();
+            socket.take_from(&mut outbox, &mut spares);
         }
         let ends = |name: u8| {
             let place = |byte: &u8| *byte == name;

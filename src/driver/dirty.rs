@@ -9,7 +9,7 @@ use crate::types::ConnId;
 
 /// The connections with bytes to be written, in the order in which they got them. The caller adds none twice.
 #[derive(Debug, Default)]
-pub(super) struct Dirty {
+pub(crate) struct Dirty {
     links: VecDeque<ConnId>,
     clients: VecDeque<ConnId>,
     /// Clients that had much to send when it was their turn.
@@ -18,22 +18,22 @@ pub(super) struct Dirty {
 
 impl Dirty {
     /// Returns true if no connection has bytes to be written.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.links.is_empty() && self.clients.is_empty() && self.with_much.is_empty()
     }
 
     /// Adds a connection.
-    pub(super) fn add(&mut self, id: ConnId, is_link: bool) {
+    pub(crate) fn add(&mut self, id: ConnId, is_link: bool) {
         if is_link { self.links.push_back(id) } else { self.clients.push_back(id) }
     }
 
     /// Removes and returns all links.
-    pub(super) fn take_links(&mut self) -> VecDeque<ConnId> {
+    pub(crate) fn take_links(&mut self) -> VecDeque<ConnId> {
         std::mem::take(&mut self.links)
     }
 
     /// Removes and returns the next client with little to send; `None` when only clients with much to send are left.
-    pub(super) fn next_with_little(&mut self, has_much: impl Fn(ConnId) -> bool) -> Option<ConnId> {
+    pub(crate) fn next_with_little(&mut self, has_much: impl Fn(ConnId) -> bool) -> Option<ConnId> {
         while let Some(id) = self.clients.pop_front() {
             if !has_much(id) {
                 return Some(id);
@@ -44,7 +44,7 @@ impl Dirty {
     }
 
     /// Removes and returns the next client with much to send.
-    pub(super) fn next_with_much(&mut self) -> Option<ConnId> {
+    pub(crate) fn next_with_much(&mut self) -> Option<ConnId> {
         self.with_much.pop_front()
     }
 }

@@ -13,7 +13,7 @@ const GROWTH_MIN: usize = 64 << 10;
 /// The rest of the last read: nothing, a few bytes, whole frames that are not handled yet, or a large frame being
 /// received.
 #[derive(Debug, Default)]
-pub(super) struct Inbox {
+pub(crate) struct Inbox {
     rest: Vec<u8>,
     /// Number of bytes at the start of `rest` that are handled.
     handled: usize,
@@ -25,14 +25,14 @@ pub(super) struct Inbox {
 
 /// Splits received bytes into frames.
 #[derive(Debug)]
-pub(super) struct Frames<'a> {
+pub(crate) struct Frames<'a> {
     bytes: &'a [u8],
     dimension: Dimension,
     frame_max: u32,
 }
 
 impl<'a> Frames<'a> {
-    pub(super) const fn new(bytes: &'a [u8], dimension: Dimension, frame_max: u32) -> Self {
+    pub(crate) const fn new(bytes: &'a [u8], dimension: Dimension, frame_max: u32) -> Self {
         Self { bytes, dimension, frame_max }
     }
 
@@ -40,7 +40,7 @@ impl<'a> Frames<'a> {
     ///
     /// # Errors
     /// Returns an error if the bytes are not frames; nothing after them can be decoded.
-    pub(super) fn next(&mut self) -> Result<Option<Frame<'a>>, FrameError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Frame<'a>>, FrameError> {
         let Some(header) = Header::parse(self.bytes, self.frame_max)? else { return Ok(None) };
         let Some((frame, rest)) = self.bytes.split_at_checked(header.frame_len()) else { return Ok(None) };
         self.bytes = rest;
@@ -48,49 +48,49 @@ impl<'a> Frames<'a> {
     }
 
     /// Changes the largest accepted frame. A connection may carry larger frames after its HELLO.
-    pub(super) const fn set_frame_max(&mut self, frame_max: u32) {
+    pub(crate) const fn set_frame_max(&mut self, frame_max: u32) {
         self.frame_max = frame_max;
     }
 
     /// Returns the remaining bytes.
-    pub(super) const fn rest(&self) -> &'a [u8] {
+    pub(crate) const fn rest(&self) -> &'a [u8] {
         self.bytes
     }
 }
 
 impl Inbox {
     /// Returns true while a large frame is being received.
-    pub(super) const fn is_large(&self) -> bool {
+    pub(crate) const fn is_large(&self) -> bool {
         self.large > 0
     }
 
     /// Returns the memory that it takes, in bytes.
-    pub(super) const fn size(&self) -> usize {
+    pub(crate) const fn size(&self) -> usize {
         self.rest.capacity()
     }
 
     /// Takes the kept bytes if they may start with whole frames, and returns the number of bytes at their start that
     /// are handled.
-    pub(super) fn take_frames(&mut self) -> Option<(Vec<u8>, usize)> {
+    pub(crate) fn take_frames(&mut self) -> Option<(Vec<u8>, usize)> {
         let has_frames = std::mem::take(&mut self.has_frames);
         has_frames.then(|| (std::mem::take(&mut self.rest), std::mem::take(&mut self.handled)))
     }
 
     /// Puts back what [`Self::take_frames`] has returned. More bytes at the start are handled now; the others may still
     /// start with whole frames.
-    pub(super) fn put_frames(&mut self, bytes: Vec<u8>, handled: usize) {
+    pub(crate) fn put_frames(&mut self, bytes: Vec<u8>, handled: usize) {
         assert!(self.rest.is_empty(), "what was kept was taken before");
         (self.rest, self.handled, self.has_frames) = (bytes, handled, true);
     }
 
     /// Takes the kept start of a frame, which precedes the next read.
-    pub(super) fn take_rest(&mut self) -> Vec<u8> {
+    pub(crate) fn take_rest(&mut self) -> Vec<u8> {
         assert!(self.large == 0 && !self.has_frames, "a large frame is filled in its place, and frames come first");
         std::mem::take(&mut self.rest)
     }
 
     /// Keeps bytes for later: the start of a frame, or frames that are not handled yet.
-    pub(super) fn keep(&mut self, rest: &[u8], frame_max: u32, has_frames: bool) {
+    pub(crate) fn keep(&mut self, rest: &[u8], frame_max: u32, has_frames: bool) {
         assert!(self.rest.is_empty(), "what was kept was taken before");
         self.rest = rest.to_vec();
         self.has_frames = has_frames;
@@ -100,13 +100,13 @@ impl Inbox {
     }
 
     /// Takes the buffer of a large frame, to read into it.
-    pub(super) fn take_large_buffer(&mut self) -> Vec<u8> {
+    pub(crate) fn take_large_buffer(&mut self) -> Vec<u8> {
         assert!(self.large > 0, "only a large frame has a buffer of its own");
         std::mem::take(&mut self.rest)
     }
 
     /// Returns how many bytes the next read may add to a large frame of which `length` bytes have arrived.
-    pub(super) fn large_growth(&self, length: usize) -> usize {
+    pub(crate) fn large_growth(&self, length: usize) -> usize {
         (self.large - length).min(length.max(GROWTH_MIN))
     }
 
@@ -114,7 +114,7 @@ impl Inbox {
     ///
     /// # Errors
     /// Returns an error if the route section is malformed.
-    pub(super) fn put_large_buffer(
+    pub(crate) fn put_large_buffer(
         &mut self,
         buffer: Vec<u8>,
         dimension: Dimension,
