@@ -27,6 +27,8 @@ pub trait Connections {
     fn set_paused(&mut self, conn: ConnId, paused: bool);
     /// Closes a connection after sending what is queued.
     fn close(&mut self, conn: ConnId);
+    /// Is called before the node handles an event. Only tests have something to do here.
+    fn watch(&mut self, _node: &Node, _event: &Event<'_>) {}
 }
 
 /// The log of the node's replica group.
@@ -136,6 +138,7 @@ impl<C: Connections, S: Store> Turn<C, S> {
 
     /// Handles one event and carries out the resulting actions.
     pub fn handle(&mut self, now: Now, event: Event<'_>) {
+        self.conns.watch(&self.node, &event);
         let frame = if let Event::Frame { frame, .. } = &event { Some(*frame) } else { None };
         self.node.handle(now, event, &mut self.actions);
         if self.actions.is_empty() {

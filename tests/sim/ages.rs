@@ -24,7 +24,7 @@ impl World {
         }
         let is_here = |index: &usize| self.profile.topics[*index].home == node;
         for index in (0..self.profile.topics.len()).filter(is_here) {
-            let Some(topic) = host.turn.node().topic(self.profile.name(index)) else { continue };
+            let Some(topic) = host.driver.turn.node().topic(self.profile.name(index)) else { continue };
             let life = Life { id: topic.id, epoch: topic.epoch };
             let Some(log) = self.model.logs.get(&life).filter(|_| topic.retention.age_ms > 0) else { continue };
             let age_us = topic.retention.age_ms * 1000;

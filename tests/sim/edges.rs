@@ -7,7 +7,7 @@ use dht_node::types::{ConnId, Dimension};
 use dht_node::wire::{Kind, Opcode, Push};
 use fastrand::Rng;
 
-use crate::intake::next_frame;
+use crate::frames::next_frame;
 
 /// The chunks that were sent over the links of a node.
 #[derive(Debug)]

@@ -261,7 +261,7 @@ impl World {
             totals.disk_failures += 1;
             self.disks[node].fail_sync_after(Some(syncs));
         } else if let Fault::DiskStall { node, until_us } = fault
-            && let Some(SimStore::Disk(store)) = self.hosts[node].as_mut().map(|host| &mut host.turn.store)
+            && let Some(SimStore::Disk(store)) = self.hosts[node].as_mut().map(|host| &mut host.driver.turn.store)
         {
             store.stalled_until_us = until_us;
         }
@@ -313,7 +313,7 @@ impl World {
     /// Sets what a node loses, if it is running.
     pub(crate) fn sieve(&mut self, node: usize, (loses, holds): (u8, u8)) {
         if let Some(host) = &mut self.hosts[node] {
-            (host.turn.conns.sieve.loses, host.turn.conns.sieve.holds) = (loses, holds);
+            (host.driver.turn.conns.sieve.loses, host.driver.turn.conns.sieve.holds) = (loses, holds);
         }
     }
 

@@ -11,7 +11,7 @@ use fastrand::Rng;
 use crate::attacks::{Attack, MARKER, Then, draw, greedy};
 use crate::client::Ctx;
 use crate::craft::{PING_ARGS, hello, plain};
-use crate::intake::next_frame;
+use crate::frames::next_frame;
 use crate::phases::Phase;
 use crate::wire::{End, Got, Leave, Place};
 

@@ -6,7 +6,7 @@
 //! | `profile` | what a seed determines: cluster, network, clients, faults |
 //! | `world` | time, the queue of events, the phases of a run |
 //! | `storage` | a node's log: in memory, or the production journal on a simulated disk (`tests/support/disk.rs`) |
-//! | `host`, `conns` | a node: the loop of `net/server.rs` around a production turn |
+//! | `host`, `conns` | a node: the production loop over the simulated network, and the checks of its send queues |
 //! | `edges` | pushes on links: each link carries a chunk once; lost and delayed pushes |
 //! | `network` | byte streams with delay, small buffers, cuts and resets |
 //! | `faults` | the faults and their repair |
@@ -40,11 +40,11 @@ mod crowd;
 mod disk;
 mod edges;
 mod faults;
+mod frames;
 mod gaps;
 mod ground;
 mod host;
 mod hostile;
-mod intake;
 mod losses;
 mod model;
 mod names;

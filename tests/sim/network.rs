@@ -4,6 +4,7 @@
 //! repair, if both ends still exist. A write to an end that is gone is answered by a reset.
 
 use std::collections::VecDeque;
+use std::io;
 
 use bytes::{Buf, Bytes};
 use fastrand::Rng;
@@ -167,6 +168,51 @@ impl Network {
                 Got::Bytes(part)
             }
         }
+    }
+
+    /// Takes what has arrived, as much as there is room for.
+    ///
+    /// # Errors
+    /// Returns `WouldBlock` if nothing has arrived, or `ConnectionReset`.
+    pub(crate) fn read_into(&mut self, end: End, room: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < room.len() {
+            match self.read(end) {
+                Got::Broken => return Err(io::ErrorKind::ConnectionReset.into()),
+                Got::Nothing if filled == 0 => return Err(io::ErrorKind::WouldBlock.into()),
+                Got::Nothing => break,
+                Got::End => {
+                    // It stays, behind what is returned now or for every later read.
+                    self.put_back(end, Bytes::new());
+                    break;
+                }
+                Got::Bytes(mut part) => {
+                    let taken = part.len().min(room.len() - filled);
+                    room[filled..filled + taken].copy_from_slice(&part.split_to(taken));
+                    filled += taken;
+                    if !part.is_empty() {
+                        self.put_back(end, part);
+                    }
+                }
+            }
+        }
+        Ok(filled)
+    }
+
+    fn put_back(&mut self, end: End, part: Bytes) {
+        let pipe = &mut self.wires[end.wire].inbound[end.side];
+        pipe.load += part.len();
+        pipe.arrived.push_front(part);
+    }
+
+    /// Returns how many bytes have arrived and are not read.
+    pub(crate) fn arrived(&self, end: End) -> usize {
+        self.wires[end.wire].inbound[end.side].arrived.iter().map(Bytes::len).sum()
+    }
+
+    /// Returns true if the end of the stream has arrived.
+    pub(crate) fn has_ended(&self, end: End) -> bool {
+        self.wires[end.wire].inbound[end.side].arrived.back().is_some_and(Bytes::is_empty)
     }
 
     /// Abandons an end.

@@ -35,11 +35,11 @@ impl World {
         let Some(host) = &mut self.hosts[node] else { return };
         let around = &mut Around { now_us, network: &mut self.network, trace: &mut self.trace };
         let fate = host.pass(around);
-        let next_us = if host.has_work() { now_us } else { host.next_timeout_us() };
+        let next_us = host.next_us(now_us);
         match fate {
             Fate::GoesOn => return self.wake_node(node, next_us.max(now_us)),
             Fate::Ends => {
-                host.turn.close();
+                host.driver.turn.close();
                 self.stop(node, Leave::Done);
             }
             Fate::Fails => self.stop(node, Leave::Reset),
@@ -123,7 +123,7 @@ impl World {
 
     /// Records up to when acknowledged data is durable on the disk of a running process.
     fn note_durable(&mut self, node: usize) {
-        if let Some(SimStore::Disk(store)) = self.hosts[node].as_ref().map(|host| &host.turn.store) {
+        if let Some(SimStore::Disk(store)) = self.hosts[node].as_ref().map(|host| &host.driver.turn.store) {
             self.ground.nodes[node].durable_us = store.durable_us;
         }
     }
@@ -137,19 +137,19 @@ impl World {
     /// is shut down before the crash.
     pub(crate) fn check_disk(&mut self, node: usize) {
         let Some(host) = &mut self.hosts[node] else { return };
-        let SimStore::Disk(store) = &mut host.turn.store else { return };
+        let SimStore::Disk(store) = &mut host.driver.turn.store else { return };
         if !store.is_idle() {
             return;
         }
         store.settle().expect("the disk works");
         let host = self.hosts[node].as_ref().expect("it was running just now");
-        let before = self.seen(host.turn.node(), &host.turn.store);
+        let before = self.seen(host.driver.turn.node(), &host.driver.turn.store);
         if self.profile.has_interval_sync()
             && let Some(host) = &mut self.hosts[node]
         {
-            host.turn.close();
-            assert!(!host.turn.store.has_failed(), "the disk works");
-            if host.turn.store.ending(Leave::Done) != Ending::Orderly {
+            host.driver.turn.close();
+            assert!(!host.driver.turn.store.has_failed(), "the disk works");
+            if host.driver.turn.store.ending(Leave::Done) != Ending::Orderly {
                 return;
             }
         }
@@ -185,7 +185,7 @@ impl World {
             return;
         };
         let mut host = Host::new((restored, node), store, &self.profile, (clocks, self.rng.fork()));
-        host.care = self.care;
+        host.set_care(self.care);
         self.hosts[node] = Some(host);
         self.network.is_dark[node] = false;
         let truth = &mut self.ground.nodes[node];
@@ -199,7 +199,7 @@ impl World {
     pub(crate) fn stop(&mut self, node: usize, how: Leave) {
         self.note_durable(node);
         let Some(host) = self.hosts[node].take() else { return };
-        let ending = host.turn.store.ending(how);
+        let ending = host.driver.turn.store.ending(how);
         let around = &mut Around { now_us: self.now_us, network: &mut self.network, trace: &mut self.trace };
         host.end(how, around);
         let truth = &mut self.ground.nodes[node];
@@ -235,7 +235,7 @@ impl World {
     pub(crate) fn refresh_ground(&mut self) {
         for (node, truth) in self.ground.nodes.iter_mut().enumerate() {
             truth.is_stalled = self.stalled_until_us[node] > self.now_us;
-            let is_sieved = self.hosts[node].as_ref().is_some_and(|host| host.turn.conns.sieve.is_active());
+            let is_sieved = self.hosts[node].as_ref().is_some_and(|host| host.driver.turn.conns.sieve.is_active());
             if std::mem::replace(&mut truth.is_sieved, is_sieved) {
                 truth.sieved_us = Some(self.now_us);
             }

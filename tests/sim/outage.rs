@@ -61,7 +61,7 @@ pub(crate) fn check(what: What) {
     heal_it(&mut world, what);
     world.run_until(BACK_US);
     assert_eq!(waiting(&world, what, false), 0);
-    let losses: u64 = world.hosts.iter().flatten().map(|host| host.turn.conns.counts[1]).sum();
+    let losses: u64 = world.hosts.iter().flatten().map(|host| host.driver.turn.conns.counts[1]).sum();
     assert_eq!(
         losses,
         links(&world).len() as u64,

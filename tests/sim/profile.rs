@@ -2,15 +2,14 @@
 //! that no fault always hides another and rare combinations occur.
 
 use dht_node::cube;
-use dht_node::limits::{CLIENT_QUEUE_MAX, DRAIN_US, LINK_QUEUE_MAX, PUSH_QUEUE_MAX, TOPIC_BYTES_DEFAULT};
+use dht_node::limits::{
+    CLIENT_QUEUE_MAX, DRAIN_US, LINK_QUEUE_MAX, PUSH_QUEUE_MAX, TOPIC_BYTES_DEFAULT, TURN_INPUT_US,
+};
 use dht_node::types::{Dimension, Retention, TopicName};
 use dht_node::wire::response::Durability;
 use fastrand::Rng;
 
 use crate::faults::Kind;
-
-/// More frames of a connection than ever arrive in one turn.
-const FRAMES_PER_TURN: usize = 4096;
 
 /// Everything that a seed determines in advance.
 #[derive(Debug)]
@@ -57,7 +56,10 @@ pub(crate) struct Wires {
 /// How nodes run.
 #[derive(Clone, Debug)]
 pub(crate) struct Pace {
-    pub frames_per_turn: usize,
+    /// Most bytes that a read returns, unless very many wait.
+    pub read_bytes: usize,
+    /// What the clock advances in a pass when it is read.
+    pub clock_us: u64,
     /// The delay from readiness to the turn.
     pub turn_us: (u64, u64),
     /// The high-water marks of queues are lowered to this, so that few bytes reach them.
@@ -183,7 +185,8 @@ impl Profile {
             memory_bytes: 1 << 30,
             network: Wires { latency_us: (50, 100), bytes_per_second: 1 << 30, room: 256 << 10, split: 0, hang: 0 },
             nodes: Pace {
-                frames_per_turn: FRAMES_PER_TURN,
+                read_bytes: usize::MAX,
+                clock_us: 0,
                 turn_us: (1, 5),
                 link_mark: LINK_QUEUE_MAX,
                 push_mark: PUSH_QUEUE_MAX,
@@ -277,8 +280,13 @@ impl Wires {
 impl Pace {
     fn draw(rng: &mut Rng, narrow: bool) -> Self {
         let low = narrow || rng.u8(..100) < 10;
+        let all = usize::MAX;
+        // One connection is read in a pass, a few, or all.
+        let (read_bytes, clock_us) =
+            *choose(rng, &[(128, TURN_INPUT_US), (1 << 10, TURN_INPUT_US / 3), (all, 0), (all, 0)]);
         Self {
-            frames_per_turn: *choose(rng, &[1, 3, FRAMES_PER_TURN, FRAMES_PER_TURN]),
+            read_bytes,
+            clock_us,
             turn_us: *choose(rng, &[(1, 5), (5, 100), (50, 2000)]),
             link_mark: if low { *choose(rng, &[400, 2 << 10, 16 << 10]) } else { LINK_QUEUE_MAX },
             push_mark: if low { *choose(rng, &[0, 300, 4 << 10, PUSH_QUEUE_MAX]) } else { PUSH_QUEUE_MAX },

@@ -11,7 +11,7 @@ use dht_node::wire::{Flags, Frame, Goaway, Head, Hello, Opcode, Push, Request, R
 
 use crate::asked::{Asked, What};
 use crate::client::Ctx;
-use crate::intake::next_frame;
+use crate::frames::next_frame;
 use crate::network::Network;
 use crate::wire::{End, Got, Leave, Place};
 
