@@ -47,7 +47,9 @@ check_scripts() {
 step tools check_tools
 step format cargo fmt --all --check
 step lints cargo clippy --workspace --all-targets --locked -- -D warnings
-step documentation env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+step "lints of features" cargo clippy -p dht-client --all-features --all-targets --locked -- -D warnings
+step documentation env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps --locked
 step packages cargo package --quiet --offline --allow-dirty -p dht-protocol -p dht-client
 step scripts check_scripts
+step "tests of features" cargo test -p dht-client --all-features --locked
 step tests cargo test --workspace --locked

@@ -46,10 +46,11 @@ const TOUCHES: &[(&str, &str, &str)] = &[
     ),
     ("mio", "net tools", "sockets and readiness stay in net; take an Event, give an Action"),
     ("mio_signals", "net", "signals are handled in net"),
-    ("Instant::now", "net storage client main tools", "take the time from `Now`"),
+    ("Instant::now", "net storage client tokio main tools", "take the time from `Now`"),
     ("SystemTime::now", "net client logs main tools", "take the time from `Now`"),
-    ("crate::clock", "client tools", "a session has no clock; take the time as an argument"),
+    ("crate::clock", "client tokio tools", "a session has no clock; take the time as an argument"),
     ("crate::stream", "client tools", "a session has no socket; its bytes are in `Buffers`"),
+    ("tokio::", "tokio", "only the asynchronous client has a runtime, its tasks, sockets and times"),
 ];
 
 /// What stands in no file but those of some packages, and what to do instead. Written in halves, so that this file may
@@ -125,10 +126,10 @@ impl Source {
     }
 
     /// The name by which the tables list this file: its module in the daemon, elsewhere its package. The session of the
-    /// client is a place of its own, because it does no I/O.
+    /// client is a place of its own, because it does no I/O, and so is the asynchronous client.
     fn place(&self) -> &str {
         match (self.package(), self.module()) {
-            ("daemon", module) | ("client", module @ "session") => module,
+            ("daemon", module) | ("client", module @ ("session" | "tokio")) => module,
             (package, _) => package,
         }
     }
@@ -377,6 +378,9 @@ mod the_checks_bite {
                 ("client/src/stream.rs", "use std::net::TcpStream;\nuse crate::clock;\nuse mio::Poll;", &[3]),
                 ("client/src/session.rs", "use std::net::TcpStream;\nuse crate::clock::now;", &[1, 2]),
                 ("client/src/session/watch.rs", "Instant::now()", &[1]),
+                ("client/src/session/watch.rs", "use ::tokio::net::TcpStream;", &[1]),
+                ("client/src/tokio/driver.rs", "use ::tokio::net::TcpStream;\nuse std::net::TcpStream;", &[2]),
+                ("client/src/lib.rs", "#[cfg(feature = \"tokio\")]\npub mod tokio;", &[]),
                 ("tools/bench/src/lib.rs", "let now = std::time::Instant::now();", &[]),
             ],
         );

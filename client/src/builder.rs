@@ -103,11 +103,16 @@ impl Builder {
     ///
     /// # Errors
     /// Returns the error of the last server if none answers.
-    pub fn connect(mut self) -> Result<Client, Error> {
+    pub fn connect(self) -> Result<Client, Error> {
+        Client::with(self.with_default_server())
+    }
+
+    /// Adds the default server if there is none.
+    pub(crate) fn with_default_server(mut self) -> Self {
         if self.0.servers.is_empty() {
             self.0.servers.push("127.0.0.1".parse().expect("an address without port"));
         }
-        Client::with(self)
+        self
     }
 }
 

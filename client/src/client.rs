@@ -1,20 +1,23 @@
 //! The blocking client of a cluster: it drives a [`Session`] with a socket and the clock.
 
+use std::future::{Future, ready};
 use std::time::{Duration, Instant};
 
-use dht_protocol::types::{Dimension, NodeId, RequestId};
-use dht_protocol::wire::{Hello, Opcode, Request, Response};
+use dht_protocol::types::{Dimension, NodeId};
+use dht_protocol::wire::Hello;
 
 use crate::address::Address;
 use crate::builder::Builder;
+use crate::caller::{Caller, PIPELINE};
 use crate::clock::{now, pause, random};
-use crate::error::{Error, Fault};
-use crate::session::call::Repeat;
+use crate::error::Error;
+use crate::session::call::{Outcome, Repeat};
+use crate::session::calls::CallId;
 use crate::session::channel::Channel;
 use crate::session::cluster::Session;
 use crate::session::deadline::Deadline;
 use crate::session::driving::{Action, Event, Watching};
-use crate::session::incoming::Answer;
+use crate::session::request::OwnedRequest;
 use crate::session::tap::Direction;
 use crate::stream::Stream;
 
@@ -109,65 +112,43 @@ impl Client {
     // --- requests with retries ---
 
     /// Returns the deadline for the response to a request that is made now.
-    pub(crate) fn deadline(&self) -> Deadline {
+    fn deadline(&self) -> Deadline {
         Deadline::of_timeout(self.timeout)
     }
 
     /// Makes a request, with retries where they may help and are safe.
-    pub(crate) fn call(&mut self, request: &Request<'_>, payload: &[u8], repeat: Repeat) -> Result<Response, Error> {
-        self.call_counted(request, payload, repeat).0
-    }
-
-    /// Like [`Self::call`]; also returns whether an attempt before the last may have been executed.
-    pub(crate) fn call_counted(
-        &mut self,
-        request: &Request<'_>,
-        payload: &[u8],
-        repeat: Repeat,
-    ) -> (Result<Response, Error>, bool) {
-        self.call_with(request, payload, repeat, Duration::ZERO)
-    }
-
-    /// Like [`Self::call`], for an idempotent request whose response the node may hold back for `wait`.
-    pub(crate) fn call_waiting(&mut self, request: &Request<'_>, wait: Duration) -> Result<Response, Error> {
-        self.call_with(request, &[], Repeat::Always, wait).0
-    }
-
-    fn call_with(
-        &mut self,
-        request: &Request<'_>,
-        payload: &[u8],
-        repeat: Repeat,
-        wait: Duration,
-    ) -> (Result<Response, Error>, bool) {
+    fn call_blocking(&mut self, request: OwnedRequest, repeat: Repeat, wait: Duration) -> Outcome {
         self.check_idle();
-        let id = match self.session.call(request, payload, repeat, wait, now()) {
-            Ok(id) => id,
-            Err(error) => return (Err(error), false),
-        };
+        let id = self.session.call(request, repeat, wait, now());
         let outcome = self.drive(Deadline::NEVER, |session| {
             session.forget_answers(); // nobody waits for them any more
             session.take(id)
         });
-        let outcome = outcome.expect("a call that is not done waits for a server, a response or a time");
-        (outcome.result, outcome.may_be_done)
+        outcome.expect("a call that is not done waits for a server, a response or a time")
     }
 
-    /// Converts an error response into an error.
-    pub(crate) fn accept(&mut self, response: Response) -> Result<Response, Error> {
-        let accepted = self.session.accept(response, now());
-        self.act();
-        accepted
-    }
-
-    /// Returns the error for a response of the wrong kind.
-    pub(crate) fn mismatch(&self, opcode: Opcode) -> Error {
-        self.session.mismatch(opcode)
-    }
-
-    /// Returns the error for a violation of the protocol by the current or last node.
-    pub(crate) fn fault(&self, fault: Fault) -> Error {
-        self.session.fault(fault)
+    fn call_all_blocking(&mut self, requests: Vec<OwnedRequest>) -> Vec<Outcome> {
+        self.check_idle();
+        let mut outcomes: Vec<Option<Outcome>> = requests.iter().map(|_| None).collect();
+        let mut unsent = requests.into_iter().enumerate();
+        let mut sent: Vec<(usize, CallId)> = Vec::with_capacity(PIPELINE);
+        while outcomes.iter().any(Option::is_none) {
+            while sent.len() < PIPELINE
+                && let Some((index, request)) = unsent.next()
+            {
+                sent.push((index, self.session.call(request, Repeat::Unanswered, Duration::ZERO, now())));
+            }
+            self.drive(Deadline::NEVER, |session| {
+                session.forget_answers();
+                let count = sent.len();
+                sent.retain(|(index, id)| {
+                    outcomes[*index] = session.take(*id);
+                    outcomes[*index].is_none()
+                });
+                (sent.len() < count).then_some(())
+            });
+        }
+        outcomes.into_iter().flatten().collect()
     }
 
     // --- the connection ---
@@ -181,45 +162,9 @@ impl Client {
         Ok(self.session.channel_mut().expect("it is open"))
     }
 
-    /// Closes the connection; the next one is made to the next server.
-    pub(crate) fn close(&mut self) {
-        self.session.close(now());
-        self.act();
-    }
-
     /// Returns the session.
     pub(crate) const fn session(&mut self) -> &mut Session {
         &mut self.session
-    }
-
-    /// Returns the address of the current or last node.
-    pub(crate) fn last_server(&self) -> &str {
-        self.session.last_server()
-    }
-
-    /// Abandons a request of the current connection: its response is ignored.
-    pub(crate) fn abandon(&mut self, id: RequestId) {
-        self.session.abandon(id);
-    }
-
-    // --- what arrives for requests that are not repeated ---
-
-    /// Returns the next response that has arrived already.
-    ///
-    /// # Errors
-    /// Returns the reason why the connection has failed meanwhile.
-    pub(crate) fn received(&mut self) -> Result<Option<Answer>, Error> {
-        self.session.next_answer()
-    }
-
-    /// Waits for the next response, and gives up a node that has stopped early enough to leave time for another one.
-    /// `limit` is the time limit for a response, of which some may have passed; 0 means no limit.
-    ///
-    /// # Errors
-    /// As [`Self::received`].
-    pub(crate) fn receive_watched(&mut self, deadline: Deadline, limit: Duration) -> Result<Option<Answer>, Error> {
-        self.session.set_watching(Watching::Within((!limit.is_zero()).then_some(limit)));
-        self.drive(deadline, |session| session.next_answer().transpose()).transpose()
     }
 
     // --- the driver ---
@@ -311,5 +256,28 @@ impl Client {
             self.session.set_watching(Watching::No);
             self.drive(Deadline::at_once(), |_| None::<()>);
         }
+    }
+}
+
+impl Caller for Client {
+    fn call(&mut self, request: OwnedRequest, repeat: Repeat, wait: Duration) -> impl Future<Output = Outcome> + Send {
+        ready(self.call_blocking(request, repeat, wait))
+    }
+
+    fn call_all(&mut self, requests: Vec<OwnedRequest>) -> impl Future<Output = Vec<Outcome>> + Send {
+        ready(self.call_all_blocking(requests))
+    }
+
+    fn place(&mut self) -> impl Future<Output = Result<(NodeId, Dimension), Error>> + Send {
+        let deadline = self.deadline();
+        ready(self.open(deadline).map(|channel| (channel.node(), channel.dimension())))
+    }
+
+    fn last_server(&self) -> String {
+        self.session.last_server().to_owned()
+    }
+
+    fn now(&self) -> Instant {
+        now()
     }
 }

@@ -17,7 +17,7 @@ use dht_protocol::wire::{
     Flags, Frame, Goaway, Head, Header, Hello, Opcode, Push, Raw, Request, Response, Role, Status,
 };
 
-use crate::{Address, Client};
+use crate::{Address, Builder, Client};
 
 /// The script of one connection, which is closed when the script ends.
 pub(crate) type Script = Box<dyn FnOnce(&mut Peer) + Send>;
@@ -52,9 +52,14 @@ impl Fake {
         &self.address
     }
 
+    /// Returns the settings of a client of this node only.
+    pub(crate) fn builder(&self) -> Builder {
+        Builder::default().server(self.address.clone()).timeout(Duration::from_secs(5))
+    }
+
     /// Returns a client of this node only.
     pub(crate) fn client(&self) -> Client {
-        Client::builder().server(self.address.clone()).timeout(Duration::from_secs(5)).connect().unwrap()
+        self.builder().connect().unwrap()
     }
 
     /// Waits until all scripts have been played.

@@ -8,10 +8,13 @@ use dht_protocol::types::{Epoch, Offset, TopicId, TopicName};
 use dht_protocol::wire::request::{self, Start, Topic};
 use dht_protocol::wire::{Opcode, Request, Response};
 
+use crate::caller::{Caller, at_once};
 use crate::client::Client;
 use crate::error::{Error, Fault};
 use crate::item::{Item, Message, messages};
+use crate::session::call::Repeat;
 use crate::session::deadline::Deadline;
+use crate::session::request::OwnedRequest;
 
 /// One response to FETCH.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +42,7 @@ impl Client {
     /// # Errors
     /// Returns the node's error.
     pub fn fetch(&mut self, topic: &str, start: Start, max_records: u32) -> Result<Fetch, Error> {
-        self.fetch_of(topic, None, start, max_records, Duration::ZERO)
+        at_once(fetch_of(self, topic, None, start, max_records, Duration::ZERO))
     }
 
     /// Like [`Self::fetch`], but if there is no record at `start` yet, the response waits up to `wait` for one. The
@@ -48,20 +51,7 @@ impl Client {
     /// # Errors
     /// Returns the node's error.
     pub fn fetch_wait(&mut self, topic: &str, start: Start, max_records: u32, wait: Duration) -> Result<Fetch, Error> {
-        let end = Deadline::after(wait);
-        let mut left = wait;
-        let (mut identity, mut start) = (None, start);
-        loop {
-            let slice = left.min(Duration::from_millis(u64::from(FETCH_WAIT_MAX_MS)));
-            let fetch = self.fetch_of(topic, identity, start, max_records, slice)?;
-            left = end.remaining().unwrap_or(Duration::MAX);
-            if !fetch.messages.is_empty() || left.is_zero() {
-                return Ok(fetch);
-            }
-            // From now on the start is an offset, so that a record published between two requests is not missed.
-            start = Start::Offset(fetch.base);
-            identity = Some((fetch.topic_id, fetch.epoch));
-        }
+        at_once(fetch_wait(self, topic, start, max_records, wait))
     }
 
     /// Returns an iterator over all records from `start` up to the log end offset at the first response. Nothing is
@@ -83,38 +73,62 @@ impl Client {
             is_done: false,
         })
     }
+}
 
-    fn fetch_of(
-        &mut self,
-        topic: &str,
-        identity: Option<(TopicId, Epoch)>,
-        start: Start,
-        max_records: u32,
-        wait: Duration,
-    ) -> Result<Fetch, Error> {
-        let request = Request::Fetch(request::Fetch {
-            topic: Topic { name: TopicName::new(topic)?, id: identity.map(|(id, _)| id) },
-            epoch: identity.map(|(_, epoch)| epoch),
-            start,
-            max_bytes: 0,
-            max_records,
-            max_wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
-        });
-        let Response::Fetched(fetched) = self.call_waiting(&request, wait)? else {
-            return Err(self.mismatch(Opcode::Fetch));
-        };
-        match messages(&fetched) {
-            Ok(messages) => Ok(Fetch {
-                topic_id: fetched.topic_id,
-                epoch: fetched.epoch,
-                from: fetched.from,
-                base: fetched.base,
-                first: fetched.first,
-                next: fetched.next,
-                messages,
-            }),
-            Err(error) => Err(self.fault(Fault::Records(error))),
+/// Reads up to `max_records` records from `start`, and waits up to `wait` for a first one.
+pub(crate) async fn fetch_wait(
+    client: &mut impl Caller,
+    topic: &str,
+    start: Start,
+    max_records: u32,
+    wait: Duration,
+) -> Result<Fetch, Error> {
+    let end = Deadline::at(client.now(), wait);
+    let mut left = wait;
+    let (mut identity, mut start) = (None, start);
+    loop {
+        let slice = left.min(Duration::from_millis(u64::from(FETCH_WAIT_MAX_MS)));
+        let fetch = fetch_of(client, topic, identity, start, max_records, slice).await?;
+        left = end.left(client.now()).unwrap_or(Duration::MAX);
+        if !fetch.messages.is_empty() || left.is_zero() {
+            return Ok(fetch);
         }
+        // From now on the start is an offset, so that a record published between two requests is not missed.
+        start = Start::Offset(fetch.base);
+        identity = Some((fetch.topic_id, fetch.epoch));
+    }
+}
+
+/// Reads records of a topic that must still have this identity, if there is one, with one request.
+async fn fetch_of(
+    client: &mut impl Caller,
+    topic: &str,
+    identity: Option<(TopicId, Epoch)>,
+    start: Start,
+    max_records: u32,
+    wait: Duration,
+) -> Result<Fetch, Error> {
+    let request = Request::Fetch(request::Fetch {
+        topic: Topic { name: TopicName::new(topic)?, id: identity.map(|(id, _)| id) },
+        epoch: identity.map(|(_, epoch)| epoch),
+        start,
+        max_bytes: 0,
+        max_records,
+        max_wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
+    });
+    let outcome = client.call(OwnedRequest::new(&request, &[])?, Repeat::Always, wait).await;
+    let Response::Fetched(fetched) = outcome.result? else { return Err(client.mismatch(Opcode::Fetch)) };
+    match messages(&fetched) {
+        Ok(messages) => Ok(Fetch {
+            topic_id: fetched.topic_id,
+            epoch: fetched.epoch,
+            from: fetched.from,
+            base: fetched.base,
+            first: fetched.first,
+            next: fetched.next,
+            messages,
+        }),
+        Err(error) => Err(client.fault(Fault::Records(error))),
     }
 }
 
@@ -155,7 +169,9 @@ impl Records<'_> {
         let max_records = u32::try_from(self.limit).unwrap_or(0);
         let fetched = match self.identity {
             None => self.client.fetch_wait(&self.topic, self.start, max_records, self.wait),
-            Some(_) => self.client.fetch_of(&self.topic, self.identity, self.start, max_records, Duration::ZERO),
+            Some(_) => {
+                at_once(fetch_of(self.client, &self.topic, self.identity, self.start, max_records, Duration::ZERO))
+            }
         };
         let fetch = match fetched {
             Ok(fetch) => fetch,

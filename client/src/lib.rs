@@ -1,4 +1,5 @@
-//! A blocking client of a cluster, without threads of its own.
+//! A blocking client of a cluster, without threads of its own. With the feature `tokio` there is also an asynchronous
+//! one, in the module `tokio`.
 //!
 //! ```no_run
 //! use dht_client::{Batch, Client, Item, Retention, Start};
@@ -28,7 +29,7 @@
 //! |---|---|
 //! | `builder` | servers, timeout, names |
 //! | `client` | one request at a time, through whichever server answers; drives a session |
-//! | `topics`, `publish`, `fetch`, `nodes`, `trace` | the operations |
+//! | `topics`, `publish`, `fetch`, `nodes`, `trace` | the operations, for any `caller` |
 //! | `producer` | many batches in flight, each stored once and in order |
 //! | `subscriber`, `subscriptions` | new records of topics as they are published, each once and in order |
 //! | `item`, `notice` | what readers and subscribers get |
@@ -36,14 +37,16 @@
 //! | `connection` | the layer below: requests out, responses and pushes in, without retries |
 //! | `session` | connecting, failover, retries, subscriptions: decisions, without sockets and without a clock |
 //! | `stream` | the socket |
+//! | `tokio/` | the asynchronous client: another driver of the same session and operations |
 //! | `address`, `error`, `clock` | addresses, errors, deadlines |
 //!
 //! An idempotent request (all but PUBLISH without a producer) is retried until the timeout if a connection is lost or
 //! if the node says that the request may succeed later. [`Client::publish`] is retried only if the node said that the
-//! batch was not stored; a [`Producer`] may always retry.
+//! batch was not stored; [`Client::publish_as`] and a [`Producer`] may always retry.
 
 mod address;
 mod builder;
+mod caller;
 mod client;
 mod clock;
 mod connection;
@@ -64,6 +67,8 @@ mod subscriber;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 mod topics;
 mod trace;
 
@@ -89,7 +94,7 @@ pub use subscriptions::Subscriptions;
 pub use topics::Trimmed;
 pub use trace::{Hop, Trace};
 
-pub use dht_protocol::types::{Dimension, Epoch, NodeId, Offset, SettingsChange, TopicId, TopicName};
+pub use dht_protocol::types::{Dimension, Epoch, NodeId, Offset, ProducerId, SettingsChange, TopicId, TopicName};
 pub use dht_protocol::wire::push::Push;
 pub use dht_protocol::wire::records::Record;
 pub use dht_protocol::wire::request::{Retention, Start, TraceTarget};

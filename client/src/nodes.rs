@@ -3,21 +3,19 @@
 //! No node answers for the whole cluster: the client asks each one, in one pipeline, and lists those that did not
 //! answer.
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
-use dht_protocol::types::{Dimension, Link, NodeId, RequestId};
+use dht_protocol::types::{Dimension, Link, NodeId};
 use dht_protocol::wire::request::{ANY_NODE, List};
 use dht_protocol::wire::response::{LinkState, Listed, Response, View};
 use dht_protocol::wire::{Opcode, Request};
 
+use crate::caller::{Caller, ask, at_once};
 use crate::client::Client;
-use crate::clock::{now, random};
+use crate::clock::random;
 use crate::error::Error;
-use crate::session::call::Repeat;
-
-/// Maximum number of requests in flight.
-const PIPELINE: usize = 64;
+use crate::session::call::{Outcome, Repeat};
+use crate::session::request::OwnedRequest;
 
 /// A node's response, or why there is none.
 #[derive(Debug)]
@@ -103,16 +101,7 @@ impl Client {
     /// # Errors
     /// Returns the node's error, or that of the client if there was no response.
     pub fn ping(&mut self, node: NodeId) -> Result<Pong, Error> {
-        let token = random();
-        self.ingress()?;
-        let start = now();
-        let request = Request::Ping { node: node.index(), token };
-        let response = self.call(&request, &[], Repeat::Never)?;
-        if matches!(response, Response::Ping { token: echoed, .. } if echoed == token) {
-            Ok(Pong { node, micros: micros_since(start) })
-        } else {
-            Err(self.mismatch(Opcode::Ping))
-        }
+        at_once(ping(self, node, random()))
     }
 
     /// Returns the counters of nodes as lines of `name value`.
@@ -120,11 +109,7 @@ impl Client {
     /// # Errors
     /// Returns an error if there is no connection. The error of a single node is in that node's place.
     pub fn stats(&mut self, nodes: &[NodeId]) -> Result<Vec<NodeAnswer<String>>, Error> {
-        self.ask(
-            nodes,
-            |node| Request::Stats { node },
-            |response| if let Response::Stats { text, .. } = response { Some(text) } else { None },
-        )
+        at_once(stats(self, nodes))
     }
 
     /// Returns all nodes of the cube in the order of their ids, and their addresses, according to the connected node.
@@ -137,24 +122,7 @@ impl Client {
     ///
     /// [`Status::UnknownOpcode`]: dht_protocol::wire::Status::UnknownOpcode
     pub fn nodes(&mut self) -> Result<Vec<KnownNode>, Error> {
-        let dimension = self.dimension()?;
-        let mut known = Vec::with_capacity(usize::from(dimension.nodes()));
-        let mut from = 0;
-        loop {
-            let Response::Nodes(page) = self.call(&Request::Nodes { node: ANY_NODE, from }, &[], Repeat::Always)?
-            else {
-                return Err(self.mismatch(Opcode::Nodes));
-            };
-            for found in page.nodes {
-                let node = NodeId::new(found.node, dimension).ok_or_else(|| self.mismatch(Opcode::Nodes))?;
-                known.push(KnownNode { node, address: found.address, link: found.link });
-            }
-            match page.next {
-                0 => return Ok(known),
-                next if next > from => from = next,
-                _ => return Err(self.mismatch(Opcode::Nodes)),
-            }
-        }
+        at_once(nodes(self))
     }
 
     /// Returns the cluster as all its nodes see it.
@@ -162,24 +130,7 @@ impl Client {
     /// # Errors
     /// Returns an error if there is no connection.
     pub fn cluster(&mut self) -> Result<Cluster, Error> {
-        let dimension = self.dimension()?;
-        let nodes: Vec<_> = dimension.all().collect();
-        let views = self.ask(
-            &nodes,
-            |node| Request::Cluster { node },
-            |response| if let Response::Cluster(view) = response { Some(*view) } else { None },
-        )?;
-        let mut cluster = assemble(dimension, views);
-        if cluster.nodes.iter().any(|member| member.address.is_empty()) {
-            // The addresses of nodes that have no live neighbour. An older node does not know this request.
-            let known = self.nodes().unwrap_or_default();
-            for (member, known) in cluster.nodes.iter_mut().zip(known) {
-                if member.address.is_empty() {
-                    member.address = known.address;
-                }
-            }
-        }
-        Ok(cluster)
+        at_once(cluster(self))
     }
 
     /// Returns all topics of the cluster whose names start with `prefix`.
@@ -187,7 +138,7 @@ impl Client {
     /// # Errors
     /// Returns an error if there is no connection.
     pub fn list(&mut self, prefix: &str) -> Result<Listing, Error> {
-        self.list_pages(prefix, true)
+        at_once(list(self, prefix, true))
     }
 
     /// Returns the first page of each node's topics whose names start with `prefix`: up to some hundred names.
@@ -195,115 +146,136 @@ impl Client {
     /// # Errors
     /// Returns an error if there is no connection.
     pub fn list_first(&mut self, prefix: &str) -> Result<Listing, Error> {
-        self.list_pages(prefix, false)
-    }
-
-    fn list_pages(&mut self, prefix: &str, all_pages: bool) -> Result<Listing, Error> {
-        let nodes: Vec<_> = self.dimension()?.all().collect();
-        let mut listing = Listing::default();
-        let topics = &mut listing.topics;
-        let failed = self.ask_all(
-            &nodes,
-            |node, cursor| Request::List(List { node, max: 0, cursor, prefix }),
-            |node, response| {
-                let Response::Listed(page) = response else { return None };
-                topics.extend(page.topics.into_iter().map(|topic| (node, topic)));
-                Some((all_pages && page.cursor != 0).then_some(page.cursor))
-            },
-        )?;
-        listing.unanswered = failed;
-        Ok(listing)
-    }
-
-    /// Sends one request to each node.
-    fn ask<T>(
-        &mut self,
-        nodes: &[NodeId],
-        request: impl Fn(u16) -> Request<'static>,
-        read: impl Fn(Response) -> Option<T>,
-    ) -> Result<Vec<NodeAnswer<T>>, Error> {
-        let mut answers = Vec::with_capacity(nodes.len());
-        let failed = self.ask_all(
-            nodes,
-            |node, _| request(node),
-            |node, response| {
-                answers.push(NodeAnswer { node, answer: Ok(read(response)?) });
-                Some(None)
-            },
-        )?;
-        answers.extend(failed.into_iter().map(|(node, error)| NodeAnswer { node, answer: Err(error) }));
-        answers.sort_by_key(|answer| answer.node);
-        Ok(answers)
-    }
-
-    /// Sends requests to nodes, each of which may continue from a cursor, which is 0 at first. `take` returns `None`
-    /// for a response of the wrong kind, else the cursor to continue from, if any. Returns the nodes that failed.
-    fn ask_all<'r>(
-        &mut self,
-        nodes: &[NodeId],
-        request: impl Fn(u16, u64) -> Request<'r>,
-        mut take: impl FnMut(NodeId, Response) -> Option<Option<u64>>,
-    ) -> Result<Vec<(NodeId, Error)>, Error> {
-        let mut waiting: VecDeque<(NodeId, u64)> = nodes.iter().map(|node| (*node, 0)).collect();
-        let mut asked: Vec<(RequestId, NodeId, u64)> = Vec::new();
-        let mut failed = Vec::new();
-        let mut lost = 0;
-        let mut deadline = self.deadline();
-        while !(waiting.is_empty() && asked.is_empty()) {
-            let timeout = self.timeout();
-            let received = match self.received() {
-                Ok(None) => {
-                    let channel = self.open(deadline)?;
-                    while asked.len() < PIPELINE
-                        && let Some((node, cursor)) = waiting.pop_front()
-                    {
-                        asked.push((channel.send(&request(node.index(), cursor), &[], now())?, node, cursor));
-                    }
-                    self.receive_watched(deadline, timeout)
-                }
-                // A failed connection is replaced only after its responses and its error have been handled.
-                received => received,
-            };
-            match received {
-                Ok(Some(answer)) => {
-                    let Some(index) = asked.iter().position(|(id, ..)| *id == answer.id) else { continue };
-                    let (_, node, _) = asked.swap_remove(index);
-                    deadline = self.deadline();
-                    match self.accept(answer.response) {
-                        Ok(response) => match take(node, response) {
-                            Some(Some(cursor)) => waiting.push_back((node, cursor)),
-                            Some(None) => {}
-                            None => return Err(self.mismatch(request(node.index(), 0).opcode())),
-                        },
-                        Err(error) => failed.push((node, error)),
-                    }
-                }
-                Ok(None) => {
-                    let server = self.last_server().to_owned();
-                    let late = asked.drain(..).map(|(id, node, _)| {
-                        self.abandon(id);
-                        node
-                    });
-                    let unasked = waiting.drain(..).map(|(node, _)| node);
-                    let timed_out = |node| (node, Error::TimedOut { server: server.clone(), waited: timeout });
-                    failed.extend(late.chain(unasked).map(timed_out));
-                }
-                Err(error) => {
-                    lost += 1;
-                    if lost > LOSSES_MAX || !error.is_retryable() {
-                        return Err(error);
-                    }
-                    self.close();
-                    waiting.extend(asked.drain(..).map(|(_, node, cursor)| (node, cursor)));
-                }
-            }
-        }
-        Ok(failed)
+        at_once(list(self, prefix, false))
     }
 }
 
-/// Maximum number of lost connections during a request to all nodes; after one more it fails.
-const LOSSES_MAX: u32 = 3;
+pub(crate) async fn ping(client: &mut impl Caller, node: NodeId, token: u64) -> Result<Pong, Error> {
+    client.place().await?;
+    let start = client.now();
+    let response = ask(client, &Request::Ping { node: node.index(), token }, Repeat::Unanswered).await?;
+    if matches!(response, Response::Ping { token: echoed, .. } if echoed == token) {
+        Ok(Pong { node, micros: micros_between(start, client.now()) })
+    } else {
+        Err(client.mismatch(Opcode::Ping))
+    }
+}
+
+pub(crate) async fn stats(client: &mut impl Caller, nodes: &[NodeId]) -> Result<Vec<NodeAnswer<String>>, Error> {
+    let answers = ask_each(client, nodes, |node| Request::Stats { node }).await?;
+    read_each(client, answers, Opcode::Stats, |response| {
+        if let Response::Stats { text, .. } = response { Some(text) } else { None }
+    })
+}
+
+pub(crate) async fn nodes(client: &mut impl Caller) -> Result<Vec<KnownNode>, Error> {
+    let (_, dimension) = client.place().await?;
+    let mut known = Vec::with_capacity(usize::from(dimension.nodes()));
+    let mut from = 0;
+    loop {
+        let response = ask(client, &Request::Nodes { node: ANY_NODE, from }, Repeat::Always).await?;
+        let Response::Nodes(page) = response else { return Err(client.mismatch(Opcode::Nodes)) };
+        for found in page.nodes {
+            let node = NodeId::new(found.node, dimension).ok_or_else(|| client.mismatch(Opcode::Nodes))?;
+            known.push(KnownNode { node, address: found.address, link: found.link });
+        }
+        match page.next {
+            0 => return Ok(known),
+            next if next > from => from = next,
+            _ => return Err(client.mismatch(Opcode::Nodes)),
+        }
+    }
+}
+
+pub(crate) async fn cluster(client: &mut impl Caller) -> Result<Cluster, Error> {
+    let (_, dimension) = client.place().await?;
+    let all: Vec<_> = dimension.all().collect();
+    let answers = ask_each(client, &all, |node| Request::Cluster { node }).await?;
+    let views = read_each(client, answers, Opcode::Cluster, |response| {
+        if let Response::Cluster(view) = response { Some(*view) } else { None }
+    })?;
+    let mut cluster = assemble(dimension, views);
+    if cluster.nodes.iter().any(|member| member.address.is_empty()) {
+        // The addresses of nodes that have no live neighbour. An older node does not know this request.
+        let known = nodes(client).await.unwrap_or_default();
+        for (member, known) in cluster.nodes.iter_mut().zip(known) {
+            if member.address.is_empty() {
+                member.address = known.address;
+            }
+        }
+    }
+    Ok(cluster)
+}
+
+/// Lists the topics of each node: all pages, or the first one.
+pub(crate) async fn list(client: &mut impl Caller, prefix: &str, all_pages: bool) -> Result<Listing, Error> {
+    let (_, dimension) = client.place().await?;
+    let mut cursors: Vec<(NodeId, u64)> = dimension.all().map(|node| (node, 0)).collect();
+    let mut listing = Listing::default();
+    while !cursors.is_empty() {
+        let request = |(node, cursor): &(NodeId, u64)| {
+            let list = List { node: node.index(), max: 0, cursor: *cursor, prefix };
+            OwnedRequest::new(&Request::List(list), &[])
+        };
+        let requests = cursors.iter().map(request).collect::<Result<_, _>>()?;
+        let outcomes = client.call_all(requests).await;
+        for ((node, _), outcome) in std::mem::take(&mut cursors).into_iter().zip(outcomes) {
+            match of_one(outcome)? {
+                Ok(Response::Listed(page)) => {
+                    listing.topics.extend(page.topics.into_iter().map(|topic| (node, topic)));
+                    if all_pages && page.cursor != 0 {
+                        cursors.push((node, page.cursor));
+                    }
+                }
+                Ok(_) => return Err(client.mismatch(Opcode::List)),
+                Err(error) => listing.unanswered.push((node, error)),
+            }
+        }
+    }
+    Ok(listing)
+}
+
+/// Sends one request to each node.
+async fn ask_each(
+    client: &mut impl Caller,
+    nodes: &[NodeId],
+    request: impl Fn(u16) -> Request<'static>,
+) -> Result<Vec<NodeAnswer<Response>>, Error> {
+    client.place().await?;
+    let requests = nodes.iter().map(|node| OwnedRequest::new(&request(node.index()), &[]));
+    let outcomes = client.call_all(requests.collect::<Result<_, _>>()?).await;
+    let answers =
+        nodes.iter().zip(outcomes).map(|(node, outcome)| Ok(NodeAnswer { node: *node, answer: of_one(outcome)? }));
+    answers.collect()
+}
+
+/// Converts the responses of all nodes.
+fn read_each<T>(
+    client: &impl Caller,
+    answers: Vec<NodeAnswer<Response>>,
+    opcode: Opcode,
+    read: impl Fn(Response) -> Option<T>,
+) -> Result<Vec<NodeAnswer<T>>, Error> {
+    let converted = answers.into_iter().map(|NodeAnswer { node, answer }| {
+        let answer = match answer {
+            Ok(response) => Ok(read(response).ok_or_else(|| client.mismatch(opcode))?),
+            Err(error) => Err(error),
+        };
+        Ok(NodeAnswer { node, answer })
+    });
+    converted.collect()
+}
+
+/// Returns the result of a request to one of several nodes.
+///
+/// # Errors
+/// Returns an error that concerns all nodes, because there is no connection.
+fn of_one(outcome: Outcome) -> Result<Result<Response, Error>, Error> {
+    match outcome.result {
+        Err(error) if error.refusal().is_none() && !matches!(error, Error::TimedOut { .. }) => Err(error),
+        result => Ok(result),
+    }
+}
 
 fn assemble(dimension: Dimension, views: Vec<NodeAnswer<View>>) -> Cluster {
     let mut links = Vec::with_capacity(usize::from(dimension.links()));
@@ -338,7 +310,7 @@ fn assemble(dimension: Dimension, views: Vec<NodeAnswer<View>>) -> Cluster {
     Cluster { dimension, nodes: nodes.collect(), links }
 }
 
-/// Returns the microseconds from an instant to now.
-pub(crate) fn micros_since(start: Instant) -> u64 {
-    u64::try_from(now().duration_since(start).as_micros()).unwrap_or(u64::MAX)
+/// Returns the microseconds from one instant to another.
+pub(crate) fn micros_between(start: Instant, end: Instant) -> u64 {
+    u64::try_from(end.saturating_duration_since(start).as_micros()).unwrap_or(u64::MAX)
 }

@@ -9,6 +9,7 @@ use dht_protocol::wire::request::{Opening, Topic};
 use dht_protocol::wire::response::{OpenedProducer, Response};
 use dht_protocol::wire::{Opcode, Request};
 
+use crate::caller::{Caller, ask, at_once};
 use crate::client::Client;
 use crate::clock::{now, random};
 use crate::error::Error;
@@ -63,7 +64,7 @@ impl Client {
         let opening = Opening { producer: ProducerId::of_name(name), token: random(), resume };
         let request = Request::Producer { topic: Topic { name: TopicName::new(topic)?, id: None }, opening };
         // A duplicate of the request has the same token, and does not open another epoch.
-        let Response::Opened(opened) = self.call(&request, &[], Repeat::Always)? else {
+        let Response::Opened(opened) = at_once(ask(self, &request, Repeat::Always))? else {
             return Err(self.mismatch(Opcode::Producer));
         };
         let publisher = Publisher::new(topic, opening.producer, random(), now()).opened(&opened);

@@ -1,15 +1,19 @@
 //! Batches of records, and publishing a single one.
 
+use std::time::Duration;
+
 use dht_protocol::limits::PAYLOAD_MAX;
-use dht_protocol::types::TopicName;
+use dht_protocol::types::{ProducerId, TopicName};
 use dht_protocol::wire::records::{Record, RecordError};
-use dht_protocol::wire::request::{Publish, Topic};
+use dht_protocol::wire::request::{Publish, Sequenced, Topic};
 use dht_protocol::wire::response::Published;
 use dht_protocol::wire::{Opcode, Request, Response};
 
+use crate::caller::{Caller, at_once};
 use crate::client::Client;
 use crate::error::Error;
 use crate::session::call::Repeat;
+use crate::session::request::OwnedRequest;
 
 /// Records that are published together: all of them or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,19 +75,43 @@ impl Client {
     /// Publishes a batch. It is retried only if the node said that it was not stored.
     ///
     /// # Errors
-    /// If [`Error::may_be_done`] is true, the records may have been stored all the same. A [`Producer`] avoids this
-    /// uncertainty.
+    /// If [`Error::may_be_done`] is true, the records may have been stored all the same. [`Self::publish_as`] or a
+    /// [`Producer`] avoids this uncertainty.
     ///
     /// [`Producer`]: super::Producer
     pub fn publish(&mut self, topic: &str, batch: &Batch) -> Result<Published, Error> {
-        if batch.is_empty() {
-            return Err(RecordError::Empty.into());
-        }
-        let topic = Topic { name: TopicName::new(topic)?, id: None };
-        let request = Request::Publish(Publish { topic, producer: None, count: batch.count });
-        let Response::Published(published) = self.call(&request, &batch.payload, Repeat::NotDone)? else {
-            return Err(self.mismatch(Opcode::Publish));
-        };
-        Ok(published)
+        at_once(publish(self, topic, None, batch))
     }
+
+    /// Publishes the only batch of a producer, so that it can be retried at any time without a duplicate being stored.
+    /// If the batch is stored already, the response has its offset, and [`Published::duplicate`] is true. Take a new
+    /// random id for each batch, and the same one to publish the batch again after an error.
+    ///
+    /// A topic remembers the newest 16 384 such producers.
+    ///
+    /// # Errors
+    /// If [`Error::may_be_done`] is true, the records may have been stored all the same.
+    pub fn publish_as(&mut self, topic: &str, producer: ProducerId, batch: &Batch) -> Result<Published, Error> {
+        at_once(publish(self, topic, Some(producer), batch))
+    }
+}
+
+pub(crate) async fn publish(
+    client: &mut impl Caller,
+    topic: &str,
+    producer: Option<ProducerId>,
+    batch: &Batch,
+) -> Result<Published, Error> {
+    if batch.is_empty() {
+        return Err(RecordError::Empty.into());
+    }
+    let topic = Topic { name: TopicName::new(topic)?, id: None };
+    let repeat = if producer.is_some() { Repeat::Always } else { Repeat::NotDone };
+    let producer = producer.map(|producer| Sequenced { producer, epoch: 0, sequence: 0 });
+    let request = Request::Publish(Publish { topic, producer, count: batch.count });
+    let request = OwnedRequest::new(&request, &batch.payload)?;
+    let Response::Published(published) = client.call(request, repeat, Duration::ZERO).await.result? else {
+        return Err(client.mismatch(Opcode::Publish));
+    };
+    Ok(published)
 }

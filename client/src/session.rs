@@ -19,6 +19,7 @@
 //! | `driving` | events, actions and settings |
 //! | `servers` | the order of the servers, and one attempt to connect to any of them |
 //! | `call`, `request`, `backoff` | a request with its retries |
+//! | `calls` | all requests, by what they wait for |
 //! | `publisher` | batches with sequence numbers: in order, each stored once |
 //! | `streams`, `subscription` | subscriptions that survive lost connections: cursors, credit, notices |
 //! | `lifeline` | when to reconnect, and when to report that no server answers |
@@ -36,6 +37,7 @@
 pub(crate) mod backoff;
 pub(crate) mod buffers;
 pub(crate) mod call;
+pub(crate) mod calls;
 pub(crate) mod channel;
 pub(crate) mod cluster;
 pub(crate) mod deadline;

@@ -1,7 +1,10 @@
 //! Tests of the client against a fake node, which does what nodes may do and what they may not.
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
+mod blocking;
 mod connection;
-mod operations;
 mod producer;
 mod pushes;
+mod records;
 mod subscriber;

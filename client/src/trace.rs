@@ -6,10 +6,10 @@ use dht_protocol::types::{Dimension, Link, LinkSet, NodeId, TopicName};
 use dht_protocol::wire::request::TraceTarget;
 use dht_protocol::wire::{Opcode, Request, Response, Status};
 
+use crate::caller::{Caller, ask, at_once};
 use crate::client::Client;
-use crate::clock::now;
 use crate::error::Error;
-use crate::nodes::micros_since;
+use crate::nodes::micros_between;
 use crate::session::call::Repeat;
 
 /// A path through the cube.
@@ -47,42 +47,7 @@ impl Client {
     /// Returns an error if there is no connection, or if the name is not valid. A path that ends early is not an error;
     /// it states the reason itself.
     pub fn trace(&mut self, target: TraceTarget<'_>) -> Result<Trace, Error> {
-        let ingress = self.ingress()?;
-        let dimension = self.dimension()?;
-        let target_node = match target {
-            TraceTarget::Topic(name) => cube::home(name, dimension),
-            TraceTarget::Node(node) => NodeId::new(node, dimension).unwrap_or(ingress),
-        };
-        let mut trace = Trace { ingress, target: target_node, bound: 0, hops: Vec::new(), failure: None };
-        let mut met = LinkSet::new();
-        for ttl in 0..=cube::hops_limit(dimension) {
-            let start = now();
-            let answer = self.call(&Request::Trace { ttl, target }, &[], Repeat::Never);
-            let micros = micros_since(start);
-            let (node, down, has_arrived) = match &answer {
-                Ok(Response::Traced(probe)) => (probe.node, probe.down.as_slice(), true),
-                Ok(_) => return Err(self.mismatch(Opcode::Trace)),
-                Err(error) => match (error.status(), error.refusal()) {
-                    (Some(Status::TtlExpired), Some(refusal)) if refusal.node().is_some() => {
-                        (refusal.node().unwrap_or_default(), refusal.down(), false)
-                    }
-                    (_, refusal) => {
-                        note(&mut met, refusal.map_or(&[], |refusal| refusal.down()), dimension);
-                        trace.failure = answer.err();
-                        break;
-                    }
-                },
-            };
-            let Some(node) = NodeId::new(node, dimension) else { return Err(self.mismatch(Opcode::Trace)) };
-            let down = note(&mut met, down, dimension);
-            let detour = trace.hops.last().is_some_and(|last| is_detour(last.node, node, target_node));
-            trace.hops.push(Hop { node, micros, detour, down });
-            if has_arrived {
-                break;
-            }
-        }
-        trace.bound = cube::hop_bound(ingress, target_node, dimension, &met);
-        Ok(trace)
+        at_once(trace(self, target))
     }
 
     /// Returns the path to the home of a name.
@@ -92,6 +57,44 @@ impl Client {
     pub fn trace_topic(&mut self, topic: &str) -> Result<Trace, Error> {
         self.trace(TraceTarget::Topic(TopicName::new(topic)?))
     }
+}
+
+pub(crate) async fn trace(client: &mut impl Caller, target: TraceTarget<'_>) -> Result<Trace, Error> {
+    let (ingress, dimension) = client.place().await?;
+    let target_node = match target {
+        TraceTarget::Topic(name) => cube::home(name, dimension),
+        TraceTarget::Node(node) => NodeId::new(node, dimension).unwrap_or(ingress),
+    };
+    let mut trace = Trace { ingress, target: target_node, bound: 0, hops: Vec::new(), failure: None };
+    let mut met = LinkSet::new();
+    for ttl in 0..=cube::hops_limit(dimension) {
+        let start = client.now();
+        let answer = ask(client, &Request::Trace { ttl, target }, Repeat::Unanswered).await;
+        let micros = micros_between(start, client.now());
+        let (node, down, has_arrived) = match &answer {
+            Ok(Response::Traced(probe)) => (probe.node, probe.down.as_slice(), true),
+            Ok(_) => return Err(client.mismatch(Opcode::Trace)),
+            Err(error) => match (error.status(), error.refusal()) {
+                (Some(Status::TtlExpired), Some(refusal)) if refusal.node().is_some() => {
+                    (refusal.node().unwrap_or_default(), refusal.down(), false)
+                }
+                (_, refusal) => {
+                    note(&mut met, refusal.map_or(&[], |refusal| refusal.down()), dimension);
+                    trace.failure = answer.err();
+                    break;
+                }
+            },
+        };
+        let Some(node) = NodeId::new(node, dimension) else { return Err(client.mismatch(Opcode::Trace)) };
+        let down = note(&mut met, down, dimension);
+        let detour = trace.hops.last().is_some_and(|last| is_detour(last.node, node, target_node));
+        trace.hops.push(Hop { node, micros, detour, down });
+        if has_arrived {
+            break;
+        }
+    }
+    trace.bound = cube::hop_bound(ingress, target_node, dimension, &met);
+    Ok(trace)
 }
 
 /// Returns true if the hop is not on the fault-free path, which corrects the highest bit in which a node differs from

@@ -20,8 +20,8 @@ pub(crate) enum Repeat {
     Always,
     /// Only if the node did not execute it.
     NotDone,
-    /// Never: any response is the result.
-    Never,
+    /// If the connection is lost, but any response is the result.
+    Unanswered,
 }
 
 /// A request of a session.
@@ -96,8 +96,21 @@ impl Call {
     pub(crate) const fn wake_at(&self) -> Deadline {
         match &self.state {
             State::Due(at) => *at,
-            State::Sent(attempt, _) => attempt.deadline,
-            State::Opening(_) | State::Done(_) => Deadline::NEVER,
+            State::Opening(attempt) | State::Sent(attempt, _) => attempt.deadline,
+            State::Done(_) => Deadline::NEVER,
+        }
+    }
+
+    /// Returns the id of its request while it is unanswered.
+    pub(crate) const fn request_id(&self) -> Option<RequestId> {
+        if let State::Sent(_, request) = &self.state { Some(*request) } else { None }
+    }
+
+    /// Returns the attempt that is being made.
+    pub(crate) const fn attempt(&self) -> Option<Attempt> {
+        match &self.state {
+            State::Opening(attempt) | State::Sent(attempt, _) => Some(*attempt),
+            State::Due(_) | State::Done(_) => None,
         }
     }
 
@@ -134,7 +147,7 @@ impl Call {
         match self.repeat {
             Repeat::Always => error.is_retryable() && error.status() != Some(Status::UnknownProducer),
             Repeat::NotDone => error.is_retryable() && !error.may_be_done(),
-            Repeat::Never => error.is_retryable() && error.refusal().is_none(),
+            Repeat::Unanswered => error.is_retryable() && error.refusal().is_none(),
         }
     }
 }

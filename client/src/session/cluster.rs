@@ -3,18 +3,19 @@
 //! A driver owns the socket and the clock. After each change it performs the [`Action`]s, moves bytes until
 //! [`Session::wake_at`], and calls [`Session::handle`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
 use dht_protocol::cube;
 use dht_protocol::types::{Dimension, NodeId, RequestId, TopicName};
-use dht_protocol::wire::{DecodeError, Opcode, Request, Response, Status};
+use dht_protocol::wire::{DecodeError, Opcode, Response, Status};
 use fastrand::Rng;
 
 use crate::error::{Error, Fault, Loss};
 use crate::session::buffers::Buffers;
-use crate::session::call::{Call, Outcome, Repeat, State};
+use crate::session::call::{Call, Outcome, Repeat};
+use crate::session::calls::{CallId, Calls};
 use crate::session::channel::Channel;
 use crate::session::deadline::Deadline;
 use crate::session::driving::{Action, Event, Settings, Watching};
@@ -24,9 +25,9 @@ use crate::session::request::OwnedRequest;
 use crate::session::servers::{Round, Servers};
 use crate::session::tap::Direction;
 
-/// The id of a call of this session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct CallId(u64);
+/// While more bytes than this are to be sent, calls wait. A node that reads nothing thus does not fill the memory with
+/// requests that have timed out.
+const OUTPUT_MAX: usize = 4 << 20;
 
 /// The state of a session.
 #[derive(Debug)]
@@ -35,8 +36,7 @@ pub(crate) struct Session {
     servers: Servers,
     link: Link,
     actions: VecDeque<Action>,
-    calls: BTreeMap<CallId, Call>,
-    calls_made: u64,
+    calls: Calls,
     /// Responses to requests that are not calls.
     answers: VecDeque<Answer>,
     /// Responses and pushes of subscriptions that a connection had received before it failed.
@@ -72,8 +72,7 @@ impl Session {
             settings,
             link: Link::Closed,
             actions: VecDeque::new(),
-            calls: BTreeMap::new(),
-            calls_made: 0,
+            calls: Calls::default(),
             answers: VecDeque::new(),
             subscribed: VecDeque::new(),
             watching: Watching::No,
@@ -110,7 +109,7 @@ impl Session {
             Link::Open(channel) if self.watches().is_some() => channel.wake_at(),
             Link::Open(_) => Deadline::NEVER,
         };
-        self.calls.values().fold(link, |wake, call| wake.earlier(call.wake_at()))
+        link.earlier(self.calls.wake_at())
     }
 
     /// Handles what has happened, and does what is due.
@@ -137,12 +136,13 @@ impl Session {
     /// result.
     pub(crate) fn open(&mut self, deadline: Deadline, now: Instant) {
         self.failure = None;
-        let is_awaited = self.calls.values().any(|call| matches!(call.state, State::Sent(..)));
         if let Link::Open(channel) = &self.link
             && channel.is_closing()
-            && !is_awaited
+            && !self.calls.has_unrepeatable()
         {
-            self.drop_link();
+            let error = Error::Lost { server: channel.server().to_owned(), reason: aborted(), untouched: false };
+            self.on_failed(error, now);
+            self.failure = None;
         }
         match &mut self.link {
             Link::Open(_) => {}
@@ -192,8 +192,7 @@ impl Session {
     /// Closes the connection; the next one is made to the next server. Unanswered calls are sent again if that is safe.
     pub(crate) fn close(&mut self, now: Instant) {
         let server = self.last_server().to_owned();
-        let reason = Loss::Io(io::ErrorKind::ConnectionAborted.into());
-        self.on_failed(Error::Lost { server, reason, untouched: false }, now);
+        self.on_failed(Error::Lost { server, reason: aborted(), untouched: false }, now);
         self.drop_link();
         self.failure = None;
         self.answers.clear();
@@ -341,8 +340,8 @@ impl Session {
                 }
             },
             Link::Connecting(round) if round.limit().has_passed(now) => {
-                let (server, source) = (round.address().to_string(), io::ErrorKind::TimedOut.into());
-                self.on_attempt_failed(Error::Connect { server, source }, now);
+                let error = round.timed_out();
+                self.on_attempt_failed(error, now);
             }
             Link::Connecting(_) | Link::Open(_) | Link::Closed => {}
         }
@@ -363,8 +362,8 @@ impl Session {
 
     /// Fails the calls that wait for a connection, because no server has answered.
     fn on_unconnected(&mut self, error: Error, now: Instant) {
-        for call in self.calls.values_mut().filter(|call| matches!(call.state, State::Opening(_))) {
-            call.fail(error.again(), now);
+        for id in self.calls.all_opening() {
+            self.calls.fail(id, error.again(), now);
         }
         self.failure = Some(error);
     }
@@ -372,50 +371,52 @@ impl Session {
     /// Drops a failed connection, and fails all calls that were sent on it.
     fn on_failed(&mut self, error: Error, now: Instant) {
         let Link::Open(channel) = &self.link else { return };
-        let mut is_told = false;
-        for call in self.calls.values_mut() {
-            if let State::Sent(_, id) = call.state {
-                let mut error = error.again();
-                if let Error::Lost { untouched, .. } = &mut error {
-                    *untouched = channel.is_untouched(id);
-                }
-                call.fail(error, now);
-                is_told = true;
+        let sent = self.calls.all_sent();
+        for (id, request) in &sent {
+            let mut error = error.again();
+            if let Error::Lost { untouched, .. } = &mut error {
+                *untouched = channel.is_untouched(*request);
             }
+            self.calls.fail(*id, error, now);
         }
         self.drop_link();
-        self.failure = (!is_told).then_some(error);
+        self.failure = sent.is_empty().then_some(error);
     }
 
     // --- requests ---
 
     /// Begins a request, which is retried where that may help and is safe. `wait` is how long the node may hold back
     /// its response, as for a FETCH that waits for records. [`Self::take`] returns the result.
-    ///
-    /// # Errors
-    /// Returns [`Error::BatchTooLarge`].
-    pub(crate) fn call(
-        &mut self,
-        request: &Request<'_>,
-        payload: &[u8],
-        repeat: Repeat,
-        wait: Duration,
-        now: Instant,
-    ) -> Result<CallId, Error> {
-        let id = CallId(self.calls_made);
-        let limits = (self.settings.timeout, wait);
-        let call = Call::new(OwnedRequest::new(request, payload)?, repeat, limits, self.random.u64(..), now);
-        self.calls_made += 1;
-        self.calls.insert(id, call);
+    pub(crate) fn call(&mut self, request: OwnedRequest, repeat: Repeat, wait: Duration, now: Instant) -> CallId {
+        let id = self.enqueue(request, repeat, wait, now);
         self.drive_calls(now);
-        Ok(id)
+        id
+    }
+
+    /// Like [`Self::call`], but the next [`Self::handle`] begins the request. Its time limit counts from `made`.
+    pub(crate) fn enqueue(&mut self, request: OwnedRequest, repeat: Repeat, wait: Duration, made: Instant) -> CallId {
+        let limits = (self.settings.timeout, wait);
+        self.calls.insert(Call::new(request, repeat, limits, self.random.u64(..), made))
     }
 
     /// Returns the result of a call, once there is one.
     pub(crate) fn take(&mut self, id: CallId) -> Option<Outcome> {
-        let State::Done(_) = self.calls.get(&id)?.state else { return None };
-        let State::Done(outcome) = self.calls.remove(&id)?.state else { unreachable!("it was matched above") };
-        Some(outcome)
+        self.calls.take(id)
+    }
+
+    /// Returns a call that is done, and its result.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn take_any(&mut self) -> Option<(CallId, Outcome)> {
+        let id = self.calls.first_done()?;
+        self.calls.take(id).map(|outcome| (id, outcome))
+    }
+
+    /// Abandons a call: its response is ignored.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn cancel(&mut self, id: CallId) {
+        if let Some(request) = self.calls.remove(id) {
+            self.abandon(request);
+        }
     }
 
     /// Returns the next response to a request that is not a call.
@@ -471,17 +472,16 @@ impl Session {
     }
 
     fn on_answer(&mut self, answer: Answer, now: Instant) {
-        let is_asked = |call: &Call| matches!(call.state, State::Sent(_, id) if id == answer.id);
-        let Some(call) = self.calls.values_mut().find(|call| is_asked(call)) else {
+        let Some(id) = self.calls.find(answer.id) else {
             self.answers.push_back(answer);
             return;
         };
-        let Response::Error(response) = answer.response else { return call.finish(answer.response) };
+        let Response::Error(response) = answer.response else { return self.calls.finish(id, answer.response) };
         let is_leaving = response.status == Status::ShuttingDown.number();
         let server = self.last_server().to_owned();
-        let call = self.calls.values_mut().find(|call| is_asked(call)).expect("it was found before");
-        call.fail(Error::Refused { server, response }, now);
-        if is_leaving {
+        self.calls.fail(id, Error::Refused { server, response }, now);
+        // The node still answers what it has accepted.
+        if is_leaving && !self.calls.has_unrepeatable() {
             self.close(now);
         }
     }
@@ -491,21 +491,16 @@ impl Session {
     /// While a request that must not be repeated is unanswered, the client waits for as long as the timeout allows: the
     /// response may still tell the outcome.
     fn watches(&self) -> Option<Option<Duration>> {
-        let mut sent = self.calls.values().filter(|call| matches!(call.state, State::Sent(..))).peekable();
-        if sent.peek().is_none() {
-            return match self.watching {
-                Watching::No => None,
-                Watching::Within(limit) => Some(limit),
-            };
+        if self.calls.has_unrepeatable() {
+            return None;
         }
-        let mut limit = None;
-        for call in sent {
-            if call.repeat != Repeat::Always {
-                return None;
-            }
-            limit = [limit, call.limit()].into_iter().flatten().min();
+        if self.calls.sent() > 0 {
+            return Some(self.calls.limit());
         }
-        Some(limit)
+        match self.watching {
+            Watching::No => None,
+            Watching::Within(limit) => Some(limit),
+        }
     }
 
     fn set_limit(&mut self) {
@@ -529,37 +524,48 @@ impl Session {
     /// Begins the attempts that are due, ends those that take too long, and sends requests that waited for a
     /// connection.
     fn drive_calls(&mut self, now: Instant) {
-        let timeout = self.settings.timeout;
-        let is_late = |call: &&Call| matches!(call.state, State::Sent(attempt, _) if attempt.deadline.has_passed(now));
-        if let Some(late) = self.calls.values().find(is_late)
-            && let State::Sent(attempt, _) = late.state
-        {
-            let waited = timeout.max(now.duration_since(attempt.start));
-            let server = self.last_server().to_owned();
-            self.on_failed(Error::TimedOut { server, waited }, now);
-        }
-        let mut wanted = None;
-        for call in self.calls.values_mut() {
-            if matches!(call.state, State::Due(at) if at.has_passed(now)) {
-                call.begin(now);
-            }
-            if let State::Opening(attempt) = call.state {
-                wanted = Some(attempt.deadline);
-            }
-        }
-        let Some(deadline) = wanted else { return };
+        self.end_late(now);
+        self.calls.begin_due(now);
+        let Some(deadline) = self.calls.opening_until() else { return };
         self.open(deadline, now);
         let Link::Open(channel) = &mut self.link else { return };
         if channel.is_closing() {
             return; // its remaining responses are awaited first
         }
-        for call in self.calls.values_mut() {
-            if let State::Opening(attempt) = call.state {
-                let id = channel.send_owned(&call.request, now);
-                call.state = State::Sent(attempt, id);
+        for id in self.calls.all_opening() {
+            if channel.bytes().output().len() > OUTPUT_MAX {
+                break;
             }
+            self.calls.send(id, |request| channel.send_owned(request, now));
         }
         self.set_limit();
+    }
+
+    /// Ends the attempts that take too long. A node that others still wait for, and that has said something in that
+    /// time, is not given up.
+    fn end_late(&mut self, now: Instant) {
+        let late = self.calls.late(now);
+        let Some((_, oldest)) = late.first() else { return };
+        let is_heard = match &mut self.link {
+            Link::Open(channel) => channel.bytes().heard() > oldest.start,
+            Link::Closed | Link::Connecting(_) | Link::Greeting(..) => false,
+        };
+        let (server, waited) = (self.last_server().to_owned(), self.settings.timeout.max(now - oldest.start));
+        let timed_out = match &self.link {
+            Link::Connecting(round) | Link::Greeting(round, _) => round.timed_out(),
+            Link::Closed | Link::Open(_) => Error::TimedOut { server, waited },
+        };
+        let is_sent = |id: &CallId| self.calls.is_sent(*id);
+        let sent = late.iter().filter(|(id, _)| is_sent(id)).count();
+        if sent > 0 && (!is_heard || sent == self.calls.sent()) {
+            self.on_failed(timed_out, now);
+            return self.end_late(now);
+        }
+        for (id, _) in late {
+            if let Some(request) = self.calls.fail(id, timed_out.again(), now) {
+                self.abandon(request);
+            }
+        }
     }
 
     /// Abandons a request that is not a call: its response is ignored.
@@ -568,4 +574,9 @@ impl Session {
             channel.abandon(id);
         }
     }
+}
+
+/// The reason why a connection ended that the client closed itself.
+fn aborted() -> Loss {
+    Loss::Io(io::ErrorKind::ConnectionAborted.into())
 }

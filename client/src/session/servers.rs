@@ -137,6 +137,11 @@ impl Round {
         &self.current.as_ref().expect("a round that has begun tries a server").0
     }
 
+    /// Returns the error of an attempt that takes too long.
+    pub(crate) fn timed_out(&self) -> Error {
+        Error::Connect { server: self.address().to_string(), source: io::ErrorKind::TimedOut.into() }
+    }
+
     /// Returns the deadline of the current attempt.
     pub(crate) fn limit(&self) -> Deadline {
         self.current.as_ref().map_or(Deadline::NEVER, |(_, limit)| *limit)

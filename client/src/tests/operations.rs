@@ -1,3 +1,5 @@
+//! The operations of both clients: `tests.rs` includes this file for each of them.
+
 use std::time::Duration;
 
 use dht_protocol::types::{Offset, TopicId};
@@ -7,14 +9,15 @@ use dht_protocol::wire::response::{
 };
 use dht_protocol::wire::{Opcode, Request, Response, Status};
 
+use super::{Client, connect};
 use crate::clock::pause;
 use crate::fake::{Asked, Fake, Peer, Script, Unused, fetched, published};
-use crate::{Batch, Client, Error, Item, Retention, Start, TraceTarget};
+use crate::{Batch, Builder, Error, Retention, Start, TraceTarget};
 
 /// Returns a client of two nodes, connected to the first.
 fn of_two(first: &Fake, second: &Fake) -> Client {
     let servers = [first.address().clone(), second.address().clone()];
-    Client::builder().servers(servers).timeout(Duration::from_secs(5)).connect().unwrap()
+    connect(Builder::default().servers(servers).timeout(Duration::from_secs(5)))
 }
 
 /// Returns a script that reads one request and closes the connection without an answer.
@@ -42,7 +45,7 @@ fn an_idempotent_request_is_retried_when_the_connection_is_lost() {
     let second = Fake::play(vec![answer(Opcode::Fetch, fetched(0, 0, 1, b"a"))]);
     let mut client = of_two(&first, &second);
     assert_eq!(client.fetch("t", Start::Earliest, 0).unwrap().messages.len(), 1);
-    assert_eq!(client.server(), Some(second.address().to_string().as_str()));
+    assert_eq!(client.server().unwrap(), second.address().to_string());
     drop(client);
     first.finish();
     second.finish();
@@ -109,7 +112,7 @@ fn the_class_of_an_error_determines_whether_a_request_is_retried() {
                 (false, _) => vec![Box::new(refusing)],
             };
             let fake = Fake::play(scripts);
-            let mut client = fake.client();
+            let mut client = connect(fake.builder());
             let outcome = if opcode == Opcode::Fetch {
                 client.fetch("t", Start::Earliest, 0).map(|_| ())
             } else {
@@ -133,7 +136,7 @@ fn a_request_without_an_answer_times_out() {
         peer.answer_only_pings();
     })]);
     let address = fake.address().clone();
-    let mut client = Client::builder().server(address).timeout(Duration::from_millis(100)).connect().unwrap();
+    let mut client = connect(Builder::default().server(address).timeout(Duration::from_millis(100)));
     assert!(matches!(client.query("t").unwrap_err(), Error::TimedOut { .. }));
     drop(client);
     fake.finish();
@@ -151,7 +154,7 @@ fn the_next_server_is_tried_if_a_node_hangs() {
     let servers = [first.address().clone(), second.address().clone()];
     // The timeout covers both servers, so the client must send PING before the default silence of 1 s is over:
     // otherwise it would abandon the first node too late.
-    let mut client = Client::builder().servers(servers).timeout(Duration::from_millis(1500)).connect().unwrap();
+    let mut client = connect(Builder::default().servers(servers).timeout(Duration::from_millis(1500)));
     assert_eq!(client.fetch("t", Start::Earliest, 0).unwrap().messages.len(), 1);
     drop(client);
     first.finish();
@@ -167,8 +170,8 @@ fn the_timeout_covers_all_servers_together_if_a_living_node_does_not_answer() {
             peer.answer_only_pings();
         })]);
         let second = Unused::new();
-        let builder = Client::builder().servers([first.address().clone(), second.address()]);
-        let mut client = builder.timeout(Duration::from_millis(300)).connect().unwrap();
+        let builder = Builder::default().servers([first.address().clone(), second.address()]);
+        let mut client = connect(builder.timeout(Duration::from_millis(300)));
         let outcome = if opcode == Opcode::Fetch {
             client.fetch("t", Start::Earliest, 0).map(|_| ())
         } else {
@@ -195,8 +198,8 @@ fn a_silent_node_gets_a_ping_and_is_abandoned_long_before_the_timeout() {
     })]);
     let second = Fake::play(vec![answer(Opcode::Fetch, fetched(0, 0, 1, b"a"))]);
     let servers = [first.address().clone(), second.address().clone()];
-    let builder = Client::builder().servers(servers).timeout(Duration::from_mins(10));
-    let mut client = builder.ping_after(Duration::from_millis(50)).connect().unwrap();
+    let builder = Builder::default().servers(servers).timeout(Duration::from_mins(10));
+    let mut client = connect(builder.ping_after(Duration::from_millis(50)));
     assert_eq!(client.fetch("t", Start::Earliest, 0).unwrap().messages.len(), 1);
     drop(client);
     first.finish();
@@ -214,70 +217,9 @@ fn no_ping_is_sent_for_requests_that_cannot_be_retried_nor_while_idle() {
         peer.flush();
         peer.wait_for_end();
     })]);
-    let mut client = Client::builder().server(fake.address().clone()).ping_after(silence).connect().unwrap();
+    let mut client = connect(Builder::default().server(fake.address().clone()).ping_after(silence));
     assert_eq!(client.publish("t", &Batch::of(b"a")).unwrap().base, Offset(0));
     client.idle(8 * silence).unwrap();
-    drop(client);
-    fake.finish();
-}
-
-#[test]
-fn records_are_read_to_the_end_of_the_log_at_the_start_with_gaps_reported() {
-    let fake = Fake::play(vec![Box::new(|peer| {
-        peer.greet();
-        // The expected start of each FETCH, and the answer.
-        let answers = [
-            (Start::Earliest, fetched(0, 0, 6, b"ab")),
-            (Start::Offset(Offset(2)), fetched(2, 4, 9, b"e")),
-            (Start::Offset(Offset(5)), fetched(5, 5, 9, b"fgh")),
-        ];
-        for (index, (start, answer)) in answers.into_iter().enumerate() {
-            let asked = peer.expect(Opcode::Fetch);
-            let Request::Fetch(fetch) = asked.request() else { panic!("FETCH is decoded as FETCH") };
-            assert_eq!(fetch.start, start);
-            assert_eq!(
-                fetch.topic.id.is_some() && fetch.epoch.is_some(),
-                index > 0,
-                "later requests name the topic's id and epoch"
-            );
-            peer.answer(&asked, &answer);
-            peer.flush();
-        }
-        peer.wait_for_end();
-    })]);
-    let mut client = fake.client();
-    let items: Vec<_> = client.records("t", Start::Earliest).unwrap().map(Result::unwrap).collect();
-    let shown: Vec<_> = items
-        .iter()
-        .map(|item| match item {
-            Item::Record(record) => format!("{}{}", record.offset, char::from(record.value[0])),
-            Item::Gap { from, to } => format!("{from}-{to}"),
-            Item::Notice(notice) => format!("{notice:?}"),
-            Item::Lost { from, to } => format!("lost {from}-{to}"),
-        })
-        .collect();
-    assert_eq!(shown, ["0a", "1b", "2-4", "4e", "5f"]);
-    drop(client);
-    fake.finish();
-}
-
-#[test]
-fn reading_ends_with_the_error_of_a_recreated_topic() {
-    let fake = Fake::play(vec![Box::new(|peer| {
-        peer.greet();
-        let asked = peer.expect(Opcode::Fetch);
-        peer.answer(&asked, &fetched(0, 0, 6, b"ab"));
-        peer.flush();
-        let asked = peer.expect(Opcode::Fetch);
-        peer.refuse(&asked, Status::Recreated, 0, Vec::new());
-        peer.flush();
-        peer.wait_for_end();
-    })]);
-    let mut client = fake.client();
-    let mut records = client.records("t", Start::Earliest).unwrap();
-    assert!(records.next().unwrap().is_ok() && records.next().unwrap().is_ok());
-    assert_eq!(records.next().unwrap().unwrap_err().status(), Some(Status::Recreated));
-    assert!(records.next().is_none());
     drop(client);
     fake.finish();
 }
@@ -308,7 +250,7 @@ fn a_list_is_assembled_from_pages_and_names_nodes_without_an_answer() {
         peer.flush();
         peer.wait_for_end();
     })]);
-    let mut client = fake.client();
+    let mut client = connect(fake.builder());
     let listing = client.list("").unwrap();
     let names: Vec<_> = listing.topics.iter().map(|(node, topic)| (node.index(), topic.name.as_str())).collect();
     assert_eq!(names, [(1, "a"), (1, "b")]);
@@ -351,7 +293,7 @@ fn the_state_of_the_cluster_is_assembled_from_the_views_of_its_nodes() {
         peer.flush();
         peer.wait_for_end();
     })]);
-    let mut client = fake.client();
+    let mut client = connect(fake.builder());
     let cluster = client.cluster().unwrap();
     assert!(!cluster.is_whole() && cluster.nodes.len() == 8 && cluster.links.len() == 12);
     for member in &cluster.nodes {
@@ -383,7 +325,7 @@ fn all_nodes_are_read_page_by_page_and_a_cursor_without_progress_is_a_protocol_e
         }
         peer.wait_for_end();
     })]);
-    let mut client = fake.client();
+    let mut client = connect(fake.builder());
     let known: Vec<_> = client.nodes().unwrap().into_iter().map(|known| (known.node.index(), known.address)).collect();
     assert_eq!(known, (0..8).map(|node| (node, format!("n{node}:1"))).collect::<Vec<_>>());
     assert!(matches!(client.nodes(), Err(Error::Protocol { .. })));
@@ -410,7 +352,7 @@ fn addresses_missing_in_views_are_read_from_the_list_of_nodes() {
         peer.flush();
         peer.wait_for_end();
     })]);
-    let mut client = fake.client();
+    let mut client = connect(fake.builder());
     let addresses: Vec<_> = client.cluster().unwrap().nodes.into_iter().map(|member| member.address).collect();
     assert_eq!(addresses, (0..8).map(|node| format!("n{node}:1")).collect::<Vec<_>>());
     drop(client);
@@ -436,7 +378,7 @@ fn a_trace_probes_hop_by_hop_and_recognises_a_detour() {
         }
         peer.wait_for_end();
     })]);
-    let mut client = fake.client();
+    let mut client = connect(fake.builder());
     let trace = client.trace(TraceTarget::Node(4)).unwrap();
     let hops: Vec<_> = trace.hops.iter().map(|hop| (hop.node.index(), hop.detour)).collect();
     assert_eq!(hops, [(0, false), (2, true), (6, false), (4, false)]);

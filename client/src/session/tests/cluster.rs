@@ -9,10 +9,12 @@ use super::{SEED, arrive, goaway, hello_answer, millis, opcodes, ping, pong, sen
 use crate::clock::now;
 use crate::error::Error;
 use crate::session::call::{Outcome, Repeat};
-use crate::session::cluster::{CallId, Session};
+use crate::session::calls::CallId;
+use crate::session::cluster::Session;
 use crate::session::deadline::Deadline;
 use crate::session::driving::{Action, Event, Settings, Watching};
 use crate::session::handshake::Introduction;
+use crate::session::request::OwnedRequest;
 
 /// A session with its time, and what a driver would do.
 pub(super) struct Driver {
@@ -84,7 +86,8 @@ impl Driver {
     }
 
     fn call(&mut self, repeat: Repeat) -> CallId {
-        self.session.call(&ping(), &[], repeat, Duration::ZERO, self.now).unwrap()
+        let request = OwnedRequest::new(&ping(), &[]).unwrap();
+        self.session.call(request, repeat, Duration::ZERO, self.now)
     }
 
     /// Returns the ids of the requests that were sent.
@@ -294,11 +297,8 @@ fn the_same_events_at_the_same_times_give_the_same_bytes_and_actions() {
 
 #[test]
 fn a_request_that_fits_no_frame_is_refused_at_once() {
-    let mut driver = Driver::new(1);
     let payload = vec![0; 2 << 20];
     let topic = dht_protocol::wire::request::Topic { name: crate::TopicName::new("t").unwrap(), id: None };
     let request = Request::Publish(dht_protocol::wire::request::Publish { topic, producer: None, count: 1 });
-    let refused = driver.session.call(&request, &payload, Repeat::NotDone, Duration::ZERO, driver.now);
-    assert!(matches!(refused, Err(Error::BatchTooLarge { .. })));
-    assert_eq!(driver.actions(), [0; 0]);
+    assert!(matches!(OwnedRequest::new(&request, &payload), Err(Error::BatchTooLarge { .. })));
 }

@@ -1,0 +1,263 @@
+//! The asynchronous client of a cluster.
+
+use std::time::Duration;
+
+use dht_protocol::types::{Dimension, NodeId, Offset, ProducerId, SettingsChange, TopicId, TopicName};
+use dht_protocol::wire::Hello;
+use dht_protocol::wire::request::{Retention, Start, TraceTarget};
+use dht_protocol::wire::response::{Description, Published};
+
+use crate::address::Address;
+use crate::builder::Builder;
+use crate::caller::Caller;
+use crate::clock::random;
+use crate::error::Error;
+use crate::fetch::{self, Fetch};
+use crate::nodes::{self, Cluster, KnownNode, Listing, NodeAnswer, Pong};
+use crate::publish::{self, Batch};
+use crate::tokio::handle::Handle;
+use crate::tokio::requests::Requests;
+use crate::topics::{self, Trimmed};
+use crate::trace::{self, Trace};
+
+/// A handle of an asynchronous client of a cluster. Clones share one connection, which is closed with the last of
+/// them.
+///
+/// Requests of many tasks are in flight at a time. A request ends with its response or with an error, after at most
+/// [`Builder::timeout`]. Dropping the future of a request abandons it: it is not repeated any more, and its
+/// response is ignored, but it may be executed.
+///
+/// The methods do what those of the blocking [`Client`](crate::Client) do, and fail for the same reasons.
+#[derive(Clone, Debug)]
+pub struct Client {
+    handle: Handle,
+}
+
+impl Builder {
+    /// Connects an asynchronous client to the first server that answers.
+    ///
+    /// # Errors
+    /// Returns the error of the last server if none answers.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime that has I/O and time enabled.
+    pub async fn connect_tokio(self) -> Result<Client, Error> {
+        let (task, handle) = Requests::new(self.with_default_server());
+        ::tokio::spawn(task);
+        (&handle).place().await?;
+        Ok(Client { handle })
+    }
+}
+
+impl Client {
+    /// Connects to the first server that answers, from a list of `HOST[:PORT]` separated by commas.
+    ///
+    /// # Errors
+    /// Returns [`Error::Address`], or the error of the last server if none answers.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime that has I/O and time enabled.
+    pub async fn connect(servers: &str) -> Result<Self, Error> {
+        Self::builder().servers(Address::list(servers)?).connect_tokio().await
+    }
+
+    /// Returns a builder, to set a timeout, names and the like; see [`Builder::connect_tokio`].
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Returns the ingress: the node that this client is connected to. Connects to one if necessary.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn ingress(&self) -> Result<NodeId, Error> {
+        (&self.handle).place().await.map(|(node, _)| node)
+    }
+
+    /// Returns the dimension of the cube.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn dimension(&self) -> Result<Dimension, Error> {
+        (&self.handle).place().await.map(|(_, dimension)| dimension)
+    }
+
+    /// Returns the HELLO of the connected node, or `None` without a connection.
+    pub fn hello(&self) -> Option<Hello> {
+        self.handle.status.borrow().place.as_ref().map(|place| place.hello.clone())
+    }
+
+    /// Returns the address of the connected node, or `None` without a connection.
+    pub fn server(&self) -> Option<String> {
+        self.handle.status.borrow().place.as_ref().map(|place| place.server.clone())
+    }
+
+    /// Returns the time limit for connecting and for each reply.
+    pub const fn timeout(&self) -> Duration {
+        self.handle.timeout
+    }
+
+    // --- topics ---
+
+    /// As [`crate::Client::create`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn create(&self, topic: &str, retention: Retention) -> Result<(Description, bool), Error> {
+        topics::create(&mut &self.handle, topic, retention).await
+    }
+
+    /// As [`crate::Client::delete`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn delete(&self, topic: &str) -> Result<TopicId, Error> {
+        topics::delete(&mut &self.handle, topic).await
+    }
+
+    /// As [`crate::Client::delete_id`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn delete_id(&self, topic: &str, id: TopicId) -> Result<TopicId, Error> {
+        topics::delete_id(&mut &self.handle, topic, id).await
+    }
+
+    /// As [`crate::Client::alter`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn alter(&self, topic: &str, change: SettingsChange) -> Result<Description, Error> {
+        topics::alter(&mut &self.handle, topic, change).await
+    }
+
+    /// As [`crate::Client::trim`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn trim(&self, topic: &str, to: Offset) -> Result<Trimmed, Error> {
+        topics::trim(&mut &self.handle, topic, to).await
+    }
+
+    /// As [`crate::Client::info`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn info(&self, topic: &str) -> Result<Description, Error> {
+        topics::info(&mut &self.handle, topic).await
+    }
+
+    /// As [`crate::Client::query`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn query(&self, topic: &str) -> Result<Description, Error> {
+        topics::query(&mut &self.handle, topic).await
+    }
+
+    // --- records ---
+
+    /// As [`crate::Client::publish`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn publish(&self, topic: &str, batch: &Batch) -> Result<Published, Error> {
+        publish::publish(&mut &self.handle, topic, None, batch).await
+    }
+
+    /// As [`crate::Client::publish_as`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn publish_as(&self, topic: &str, producer: ProducerId, batch: &Batch) -> Result<Published, Error> {
+        publish::publish(&mut &self.handle, topic, Some(producer), batch).await
+    }
+
+    /// As [`crate::Client::fetch`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn fetch(&self, topic: &str, start: Start, max_records: u32) -> Result<Fetch, Error> {
+        fetch::fetch_wait(&mut &self.handle, topic, start, max_records, Duration::ZERO).await
+    }
+
+    /// As [`crate::Client::fetch_wait`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn fetch_wait(
+        &self,
+        topic: &str,
+        start: Start,
+        max_records: u32,
+        wait: Duration,
+    ) -> Result<Fetch, Error> {
+        fetch::fetch_wait(&mut &self.handle, topic, start, max_records, wait).await
+    }
+
+    // --- nodes ---
+
+    /// As [`crate::Client::list`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn list(&self, prefix: &str) -> Result<Listing, Error> {
+        nodes::list(&mut &self.handle, prefix, true).await
+    }
+
+    /// As [`crate::Client::list_first`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn list_first(&self, prefix: &str) -> Result<Listing, Error> {
+        nodes::list(&mut &self.handle, prefix, false).await
+    }
+
+    /// As [`crate::Client::nodes`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn nodes(&self) -> Result<Vec<KnownNode>, Error> {
+        nodes::nodes(&mut &self.handle).await
+    }
+
+    /// As [`crate::Client::cluster`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn cluster(&self) -> Result<Cluster, Error> {
+        nodes::cluster(&mut &self.handle).await
+    }
+
+    /// As [`crate::Client::stats`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn stats(&self, nodes: &[NodeId]) -> Result<Vec<NodeAnswer<String>>, Error> {
+        nodes::stats(&mut &self.handle, nodes).await
+    }
+
+    /// As [`crate::Client::ping`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn ping(&self, node: NodeId) -> Result<Pong, Error> {
+        nodes::ping(&mut &self.handle, node, random()).await
+    }
+
+    /// As [`crate::Client::trace`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn trace(&self, target: TraceTarget<'_>) -> Result<Trace, Error> {
+        trace::trace(&mut &self.handle, target).await
+    }
+
+    /// As [`crate::Client::trace_topic`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn trace_topic(&self, topic: &str) -> Result<Trace, Error> {
+        self.trace(TraceTarget::Topic(TopicName::new(topic)?)).await
+    }
+}
