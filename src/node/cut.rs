@@ -1,6 +1,6 @@
 //! Shortening answers with records, so that they fit the limits of a request or the frames of a client.
 
-use crate::wire::response::{Detail, ErrorResponse, Fetched, Payload, Run};
+use crate::wire::response::{Detail, ErrorResponse, Fetched, Payload};
 use crate::wire::{Frame, Opcode, Response, Status, records};
 
 /// Returns a limit of a request, where 0 means no limit.
@@ -35,13 +35,14 @@ pub(super) fn fit_frame(frame: &Frame<'_>, frame_max: u32) -> Response {
 /// Returns TOO_LARGE, with the frame size needed, when not even the first record fits.
 pub(super) fn fit_records(fetched: Fetched, frame_max: u32) -> Result<Fetched, ErrorResponse> {
     let room = (frame_max as usize).saturating_sub(fetched.frame_len(0));
-    let first = fetched.payload.parts.first().map_or(0, |part| records::prefix_len(part, 1));
-    if first > room {
+    // There may be no room for any record beside all the runs, but for the first one beside its own run.
+    let fetched = shorten(fetched, room, u32::MAX);
+    let needed = fetched.frame_len(fetched.payload.len());
+    if needed > frame_max as usize {
         let message = "the next record is larger than the max_frame of your HELLO allows";
-        let needed = Fetched { runs: vec![Run { count: 1, append_us: 0 }], ..fetched }.frame_len(first);
         return Err(ErrorResponse::new(Status::TooLarge, message).with(Detail::Limit(needed as u64)));
     }
-    Ok(shorten(fetched, room, u32::MAX))
+    Ok(fetched)
 }
 
 /// Returns the first records that fit both limits, but at least one.
@@ -93,6 +94,7 @@ mod tests {
     use super::*;
     use crate::types::{Epoch, Offset, TopicId};
     use crate::wire::records::Record;
+    use crate::wire::response::Run;
 
     /// Records 10 to 14, in two parts and with two times. Their sizes in bytes are 10, 20, 30, 5 and 40.
     fn five() -> Fetched {
@@ -141,6 +143,25 @@ mod tests {
             assert_eq!((runs(&cut), cut.base, cut.next), (expected, Offset(10), Offset(15)));
             assert_eq!(cut.payload.crc.is_some(), count == 5, "the checksum is that of the whole");
             records::check(&cut.payload.parts.concat(), count).unwrap();
+        }
+    }
+
+    #[test]
+    fn records_fit_a_frame_beside_their_runs_and_the_first_one_beside_its_own_run() {
+        let one_run = Fetched { runs: vec![Run { count: 1, append_us: 1 }], ..five() }.frame_len(0);
+        let two_runs = five().frame_len(0);
+        let cases = [
+            (one_run + 9, Err(one_run + 10)),
+            (one_run + 10, Ok(1)),
+            (two_runs + 9, Ok(1)),
+            (two_runs + 30, Ok(2)),
+            (two_runs + 104, Ok(4)),
+            (two_runs + 105, Ok(5)),
+        ];
+        for (frame_max, expected) in cases {
+            let fitted = fit_records(five(), u32::try_from(frame_max).unwrap());
+            let count = fitted.map(|it| it.count).map_err(|error| usize::try_from(error.limit().unwrap()).unwrap());
+            assert_eq!(count, expected, "a frame of {frame_max} bytes");
         }
     }
 
