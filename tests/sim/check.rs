@@ -326,6 +326,13 @@ fn note_not_done(ctx: &mut Ctx<'_>, asked: &Asked) {
     }
 }
 
+/// Returns true if UNREACHABLE or OVERLOADED can be true. While the nodes of a calm run start, requests wait for a
+/// target that is out of reach, and later ones wait behind them.
+fn may_be_refused(ctx: &Ctx<'_>, asked: &Asked, status: Status) -> bool {
+    let may_be_overloaded = status == Status::Overloaded && !ctx.profile.is_calm();
+    may_be_overloaded || ctx.ground.may_be_unreachable(asked.ingress, asked.target(ctx), asked.sent_us)
+}
+
 fn is_true(ctx: &Ctx<'_>, asked: &Asked, status: Status, error: &ErrorResponse) -> bool {
     let target = asked.target(ctx);
     let may_be_lost = || ctx.profile.is_slow() || ctx.ground.may_be_lost(asked.ingress, target, asked.sent_us);
@@ -333,7 +340,7 @@ fn is_true(ctx: &Ctx<'_>, asked: &Asked, status: Status, error: &ErrorResponse) 
     let next = error.details.iter().find_map(|detail| if let Detail::Next(next) = detail { Some(*next) } else { None });
     let other = error.details.iter().find_map(|detail| if let Detail::TopicId(id) = detail { Some(*id) } else { None });
     match (status, &asked.what) {
-        (Status::Unreachable, _) => ctx.ground.may_be_unreachable(asked.ingress, target, asked.sent_us),
+        (Status::Unreachable | Status::Overloaded, _) => may_be_refused(ctx, asked, status),
         (Status::OutcomeUnknown, _) => !ctx.profile.is_orderly() && (may_be_lost() || ctx.profile.is_held_up()),
         (Status::TtlExpired, What::Trace { ttl, .. }) => {
             let is_short = u32::from(*ttl) < distance(ctx, asked.ingress, target);
@@ -341,7 +348,6 @@ fn is_true(ctx: &Ctx<'_>, asked: &Asked, status: Status, error: &ErrorResponse) 
             error.details.contains(&Detail::Hops(*ttl)) && (is_short || !is_direct)
         }
         (Status::TtlExpired, _) => may_be_lost(),
-        (Status::Overloaded, _) => !ctx.profile.is_calm(),
         (Status::ShuttingDown, _) => ctx.trace.totals.drains > 0,
         (_, what) if what.is_change() => is_true_of_change(ctx, asked, status, next, other),
         (
