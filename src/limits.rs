@@ -102,7 +102,7 @@ pub const fn input_bytes(memory_bytes: u64) -> u64 {
 pub const CLIENT_QUEUE_MAX: usize = 256 << 10;
 
 /// Unsent bytes of a link, beyond which it takes no more requests (OVERLOADED). Responses always have room: the
-/// ingress reserved it.
+/// ingress reserved it. Those that others overtake do not count.
 pub const LINK_QUEUE_MAX: usize = 8 << 20;
 
 /// Unsent bytes of a link, beyond which it takes no more pushed records: they are not sent, and whoever misses them

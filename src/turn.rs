@@ -17,7 +17,7 @@ pub trait Connections {
     fn send(&mut self, conn: ConnId, request_id: RequestId, route: Option<&Route>, packet: &Packet) -> bool;
     /// Queues a received frame with a new route section. Returns true when the queue is now above its high-water mark.
     fn forward(&mut self, conn: ConnId, request_id: RequestId, route: Option<&Route>, frame: &Frame<'_>) -> bool;
-    /// Returns the number of bytes in a connection's send queue.
+    /// Returns the number of bytes in a connection's send queue, without those that others overtake.
     fn queued(&self, conn: ConnId) -> usize;
     /// Starts to connect to a node and drops an earlier attempt.
     fn dial(&mut self, node: NodeId);

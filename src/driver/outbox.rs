@@ -10,7 +10,8 @@
 //!                                  bytes as it has have been sent before it
 //! ```
 //!
-//! The bytes of both count as the length of the queue.
+//! A queue is short as far as it delays others: the large frames that wait do not count for its marks. Their ingresses
+//! have reserved memory for them.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -106,6 +107,11 @@ impl Outbox {
     /// Returns the number of queued bytes.
     pub const fn len(&self) -> usize {
         self.len
+    }
+
+    /// Returns the number of queued bytes without the frames that others overtake.
+    pub const fn in_order(&self) -> usize {
+        self.in_order
     }
 
     /// Returns true if nothing is queued.

@@ -66,7 +66,7 @@ impl<C: Tabled, S: Store> Driver<C, S> {
         }
         let Some(conn) = self.conns().get_mut(id) else { return };
         let bytes = conn.outbox.len();
-        let is_drained = conn.filled && bytes <= conn.queue_mark / 2;
+        let is_drained = conn.filled && conn.outbox.in_order() <= conn.queue_mark / 2;
         conn.filled &= !is_drained;
         if std::mem::replace(&mut conn.unsent, bytes) != bytes && conn.state == State::Open {
             self.turn.handle(now, Event::Unsent { conn: id, bytes });

@@ -204,7 +204,7 @@ impl<K> Table<K> {
         }
         let before = conn.outbox.len();
         conn.outbox.append_frame(&mut self.spares, order, head);
-        let passed = !conn.filled && conn.outbox.len() > conn.queue_mark;
+        let passed = !conn.filled && conn.outbox.in_order() > conn.queue_mark;
         conn.filled |= passed;
         self.queued_work += (conn.outbox.len() - before) as u64 / WRITTEN_PER_UNIT;
         if !conn.is_dirty {
@@ -237,7 +237,7 @@ impl<K> Connections for Table<K> {
     }
 
     fn queued(&self, conn: ConnId) -> usize {
-        self.conns.get(conn.slot as usize).filter(|it| it.id == conn).map_or(0, |conn| conn.outbox.len())
+        self.conns.get(conn.slot as usize).filter(|it| it.id == conn).map_or(0, |conn| conn.outbox.in_order())
     }
 
     fn dial(&mut self, node: NodeId) {
@@ -285,7 +285,37 @@ impl<K> Connections for Table<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{Opcode, Response};
+    use crate::limits::LINK_FRAME_EXTRA;
+    use crate::types::{Dimension, LinkSet, NodeSet};
+    use crate::wire::{Kind, Opcode, Origin, Response, TrafficClass};
+
+    #[test]
+    fn large_responses_that_others_overtake_leave_a_link_its_room() {
+        let three = Dimension::new(3).unwrap();
+        let route = |class| Route {
+            source: NodeId::from_low_bits(0, three),
+            target: NodeId::from_low_bits(1, three),
+            ttl: 1,
+            hops: 0,
+            kind: Kind::Node,
+            class,
+            dimension: three,
+            origin: Origin::from_number(0),
+            down: LinkSet::new(),
+            targets: NodeSet::new(),
+        };
+        let mut table = Table::new(1 << 20);
+        let link = table.insert(None, |id| Conn::new(id, (), State::Open));
+        table.admit(link, FRAME_MAX + LINK_FRAME_EXTRA, 20_000);
+        let packet = Packet::Response(Opcode::Stats.number(), Response::Stats { node: 0, text: "x".repeat(30_000) });
+        for (class, is_filled) in
+            [(TrafficClass::Bulk, false), (TrafficClass::Bulk, false), (TrafficClass::Control, true)]
+        {
+            assert_eq!(table.send(link, RequestId(1), Some(&route(class)), &packet), is_filled, "{class:?}");
+            assert_eq!(table.queued(link) > 0, is_filled);
+        }
+        assert!(table.get_mut(link).unwrap().outbox.len() > 90_000, "all of them are queued");
+    }
 
     #[test]
     fn what_is_queued_is_work_by_its_bytes_and_once_for_each_write() {

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use dht_node::driver::{State, Table, Tabled};
 use dht_node::limits::{
-    CLIENT_CHARGE_MAX, CLIENT_QUEUE_MAX, FETCH_WAIT_MAX_MS, FRAME_MAX, LINK_QUEUE_MAX, PUSH_QUEUE_MAX,
+    CLIENT_CHARGE_MAX, CLIENT_QUEUE_MAX, FETCH_WAIT_MAX_MS, FRAME_MAX, LINK_QUEUE_MAX, OWN_BUFFER_MIN, PUSH_QUEUE_MAX,
     REQUEST_TIMEOUT_US, TICK_US,
 };
 use dht_node::node::{Event, Node, Packet};
@@ -70,6 +70,8 @@ pub(crate) struct SimConns {
     pace: Pace,
     /// Numbers of links that came up, links that went down, and queues that exceeded their high-water mark.
     pub counts: [u64; 3],
+    /// Number of small frames that were queued while larger ones waited that they overtake.
+    pub overtakes: u64,
     /// The pushes that were sent, and on which links.
     pub edges: Edges,
     /// The loss and delay of pushes at this end of the links.
@@ -88,6 +90,7 @@ impl SimConns {
             dimension: profile.dimension,
             pace: profile.nodes.clone(),
             counts: [0; 3],
+            overtakes: 0,
             edges: Edges::new(profile.is_calm()),
             sieve: Sieve::new(rng),
         }
@@ -163,7 +166,9 @@ impl SimConns {
         else {
             return false;
         };
-        let (end, queued, frame_max, is_filled) = (conn.socket, conn.outbox.len(), conn.frame_max, conn.filled);
+        let length = entry.bytes.len();
+        self.overtakes += u64::from(length < OWN_BUFFER_MIN && conn.outbox.len() > conn.outbox.in_order());
+        let (end, queued, frame_max, is_filled) = (conn.socket, conn.outbox.in_order(), conn.frame_max, conn.filled);
         let record = self.record_mut(id);
         let (is_link, was_reported) = (record.is_link, is_filled && record.filled_step < step);
         if entry.opcode == Some(Opcode::Deliver) {
@@ -177,7 +182,6 @@ impl SimConns {
             }
         }
         assert!(!(entry.is_request && was_reported), "a request was queued above the high-water mark");
-        let length = entry.bytes.len();
         assert!(length <= frame_max as usize, "{length} bytes to a client that accepts {frame_max}");
         if let Some((request_id, opcode)) = entry.answers {
             let owed = &mut self.record_mut(id).owed;

@@ -262,6 +262,7 @@ impl Host {
         totals.links_up += links_up;
         totals.links_down += links_down;
         totals.queues_filled += queues_filled;
+        totals.overtakes += conns.overtakes;
         totals.pushed_chunks += conns.edges.chunks;
         totals.pushes_lost += conns.sieve.lost;
         totals.pushes_held += conns.sieve.kept;

@@ -58,7 +58,8 @@ macro_rules! totals {
 totals! {
     seeds, virtual_ms, frames, bytes, requests, failed_requests, acked_batches, acked_records, duplicates,
     changes, resumed, records_read,
-    trimmed_reads, deletes, crashes, drains, cuts, resets, stalls, links_up, links_down, queues_filled, attacks,
+    trimmed_reads, deletes, crashes, drains, cuts, resets, stalls, links_up, links_down, queues_filled, overtakes,
+    attacks,
     subscribed, delivered, waited, flowed, gaps, gaps_checked, ended, polled, pushes_lost, pushes_held, pushed_chunks,
     disk_seeds, interval_seeds, truncations, lost_records, years, aged,
     recoveries, reads, syncs, segments, checkpoints, cleaned, disk_crashes, disk_stops, disk_failures,
@@ -74,6 +75,7 @@ impl Totals {
         assert!(!is_much || self.waited > 0 && self.flowed > 0, "no home was unreachable and then back");
         assert!(!is_much || self.cleaned > self.disk_seeds / 50, "{} segments were cleaned", self.cleaned);
         assert!(!is_much || self.rotten > self.disk_seeds / 4, "{} disks have rotted", self.rotten);
+        assert!(!is_much || self.overtakes > 0, "no large response on a link was overtaken");
         assert!(!is_much || self.years > 0 && self.aged > 0, "no clock jumped, or no record expired");
         self
     }
