@@ -47,6 +47,7 @@ check_scripts() {
 step tools check_tools
 step format cargo fmt --all --check
 step lints cargo clippy --workspace --all-targets --locked -- -D warnings
+step "lints without features" cargo clippy -p dht-client --all-targets --locked -- -D warnings
 step "lints of features" cargo clippy -p dht-client --all-features --all-targets --locked -- -D warnings
 step documentation env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps --locked
 step packages cargo package --quiet --offline --allow-dirty -p dht-protocol -p dht-client

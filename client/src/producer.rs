@@ -1,10 +1,10 @@
 //! Publishing many batches to one topic with pipelining: in order, each exactly once.
 
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dht_protocol::types::{ProducerId, TopicName};
-use dht_protocol::wire::records::RecordError;
+use dht_protocol::wire::records::{Record, RecordError};
 use dht_protocol::wire::request::{Opening, Topic};
 use dht_protocol::wire::response::{OpenedProducer, Response};
 use dht_protocol::wire::{Opcode, Request};
@@ -14,11 +14,15 @@ use crate::client::Client;
 use crate::clock::{now, random};
 use crate::error::Error;
 use crate::publish::Batch;
+use crate::session::batcher::{Batcher, Batching};
 use crate::session::call::Repeat;
 use crate::session::cluster::Session;
 use crate::session::deadline::Deadline;
 use crate::session::driving::Watching;
 use crate::session::publisher::{Ack, Publisher};
+
+/// [`Producer::send_record`] looks for acknowledgements at least this often; each look costs some system calls.
+const LOOK: Duration = Duration::from_micros(200);
 
 /// Publishes batches with sequence numbers, so that a batch whose outcome is unknown can be sent again without a
 /// duplicate being stored: after a lost connection, through another node, or when batches overtook one another.
@@ -27,7 +31,9 @@ use crate::session::publisher::{Ack, Publisher};
 /// its unacknowledged batches may or may not be stored.
 pub struct Producer<'c> {
     client: &'c mut Client,
-    publisher: Publisher,
+    batcher: Batcher,
+    /// When the connection was last serviced by [`Self::send_record`].
+    looked: Instant,
 }
 
 impl Client {
@@ -38,7 +44,7 @@ impl Client {
     pub fn producer(&mut self, topic: &str) -> Result<Producer<'_>, Error> {
         TopicName::new(topic)?;
         let id = ProducerId::new(random()).unwrap_or(ProducerId::new(1).expect("1 is not 0"));
-        Ok(Producer { client: self, publisher: Publisher::new(topic, id, random(), now()) })
+        Ok(Producer::new(self, Publisher::new(topic, id, random(), now())))
     }
 
     /// Opens a producer by name. The topic counts its records, so that another program can continue an interrupted
@@ -68,11 +74,54 @@ impl Client {
             return Err(self.mismatch(Opcode::Producer));
         };
         let publisher = Publisher::new(topic, opening.producer, random(), now()).opened(&opened);
-        Ok((Producer { client: self, publisher }, opened))
+        Ok((Producer::new(self, publisher), opened))
+    }
+}
+
+impl<'c> Producer<'c> {
+    fn new(client: &'c mut Client, publisher: Publisher) -> Self {
+        Self { client, batcher: Batcher::new(publisher, Batching::default(), now()), looked: now() }
+    }
+
+    /// Sets how long a record of [`Self::send_record`] may wait for others to leave with, if nothing else is
+    /// unacknowledged. The default is 0: only what arrives while a batch is in flight waits, for the next one.
+    #[must_use]
+    pub const fn linger(mut self, linger: Duration) -> Self {
+        self.batcher.batching.linger = linger;
+        self
+    }
+
+    /// Sets the maximum size in bytes of a batch that [`Self::send_record`] collects: 256 KiB by default, at most
+    /// [`Batch::BYTES_MAX`]. A single record may be larger.
+    #[must_use]
+    pub const fn batch_bytes(mut self, bytes: usize) -> Self {
+        self.batcher.batching.bytes_max = bytes;
+        self
     }
 }
 
 impl Producer<'_> {
+    /// Adds a record to the batch that is being collected. The batch leaves when it is full, or when no other one is
+    /// unacknowledged; with the next call of any method that sends, or with [`Self::flush`]. Returns the sequence
+    /// number of the batch, and the position of the record in it: its offset is that of the batch plus this position.
+    ///
+    /// # Errors
+    /// A record that is too large is not added. After any other error it is.
+    pub fn send_record(&mut self, record: &Record<'_>) -> Result<(u64, u32), Error> {
+        let mut records = Batch::new();
+        records.push(record)?;
+        if !self.batcher.has_room_for(records.payload().len()) {
+            self.drive(|publisher| publisher.has_room() && !publisher.has_unsent())?;
+        }
+        let now = now();
+        let place = self.batcher.add(&records, now);
+        let is_time = self.batcher.due().has_passed(now) || now.duration_since(self.looked) >= LOOK;
+        if is_time || self.batcher.publisher.has_unsent() {
+            self.poll()?;
+        }
+        Ok(place)
+    }
+
     /// Sends a batch and returns its sequence number. Waits only while too many batches are unacknowledged.
     ///
     /// # Errors
@@ -81,7 +130,8 @@ impl Producer<'_> {
         if batch.is_empty() {
             return Err(RecordError::Empty.into());
         }
-        let sequence = self.publisher.push(batch);
+        self.batcher.seal();
+        let sequence = self.batcher.publisher.push(batch);
         self.drive(|publisher| publisher.has_room() && !publisher.has_unsent())?;
         Ok(sequence)
     }
@@ -91,6 +141,7 @@ impl Producer<'_> {
     /// # Errors
     /// Returns the first error that a retry cannot cure, or the last error if the time is over.
     pub fn flush(&mut self) -> Result<(), Error> {
+        self.batcher.seal();
         self.drive(|publisher| publisher.unacknowledged() == 0)
     }
 
@@ -101,6 +152,7 @@ impl Producer<'_> {
     /// # Errors
     /// As [`Self::flush`].
     pub fn poll(&mut self) -> Result<(), Error> {
+        self.looked = now();
         self.drive(|publisher| !publisher.has_unsent())
     }
 
@@ -111,34 +163,36 @@ impl Producer<'_> {
     /// # Errors
     /// Returns [`Error::Lost`], [`Error::TimedOut`] or [`Error::Protocol`].
     pub fn settle(&mut self) -> Result<(), Error> {
-        self.publisher.restart(self.client.session(), now());
+        self.batcher.publisher.restart(self.client.session(), now());
         let is_done = |publisher: &Publisher| !publisher.has_unanswered();
-        self.run(Watching::No, Deadline::NEVER, is_done, Publisher::advance_unsending)
+        self.run(Watching::No, Deadline::NEVER, is_done, |batcher, session, now| {
+            batcher.publisher.advance_unsending(session, now)
+        })
     }
 
-    /// Returns the sequence number of the next batch.
+    /// Returns the sequence number of the batch that is being collected, or else of the next one.
     pub const fn next_sequence(&self) -> u64 {
-        self.publisher.next_sequence()
+        self.batcher.publisher.next_sequence()
     }
 
     /// Returns the acknowledgements that have arrived since the last call.
     pub fn acks(&mut self) -> impl Iterator<Item = Ack> {
-        self.publisher.take_acks()
+        self.batcher.publisher.take_acks()
     }
 
-    /// Returns the number of unacknowledged batches.
+    /// Returns the number of unacknowledged batches, without the one that is being collected.
     pub fn unacknowledged(&self) -> usize {
-        self.publisher.unacknowledged()
+        self.batcher.publisher.unacknowledged()
     }
 
     /// Sends and receives until `is_done`, then moves what can be moved without waiting.
     fn drive(&mut self, is_done: impl Fn(&Publisher) -> bool) -> Result<(), Error> {
-        self.publisher.restart(self.client.session(), now());
+        self.batcher.publisher.restart(self.client.session(), now());
         let timeout = self.client.timeout();
         // A node that has stopped is given up early enough to leave time for another one.
         let watching = Watching::Within((!timeout.is_zero()).then_some(timeout));
-        self.run(watching, Deadline::NEVER, is_done, Publisher::advance)?;
-        self.run(watching, Deadline::at_once(), |_| false, Publisher::advance)
+        self.run(watching, Deadline::NEVER, is_done, Batcher::advance)?;
+        self.run(watching, Deadline::at_once(), |_| false, Batcher::advance)
     }
 
     /// Runs `advance` until `is_done` or the deadline.
@@ -147,14 +201,14 @@ impl Producer<'_> {
         watching: Watching,
         deadline: Deadline,
         is_done: impl Fn(&Publisher) -> bool,
-        advance: impl Fn(&mut Publisher, &mut Session, Instant) -> Result<(), Error>,
+        advance: impl Fn(&mut Batcher, &mut Session, Instant) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let publisher = &mut self.publisher;
+        let batcher = &mut self.batcher;
         let driven = self.client.drive_watched(watching, deadline, |session, now| {
-            if let Err(error) = advance(publisher, session, now) {
+            if let Err(error) = advance(batcher, session, now) {
                 return Ok(Err(error));
             }
-            if is_done(publisher) { Ok(Ok(())) } else { Err(publisher.wake_at(session)) }
+            if is_done(&batcher.publisher) { Ok(Ok(())) } else { Err(batcher.wake_at(session)) }
         });
         driven.unwrap_or(Ok(()))
     }

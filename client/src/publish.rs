@@ -55,6 +55,13 @@ impl Batch {
         Ok(())
     }
 
+    /// Adds the records of another batch. The caller makes sure that they fit.
+    pub(crate) fn append(&mut self, records: &Self) {
+        self.payload.extend_from_slice(&records.payload);
+        assert!(self.payload.len() <= Self::BYTES_MAX, "a batch fits one frame");
+        self.count += records.count;
+    }
+
     /// Returns the number of records.
     pub const fn count(&self) -> u32 {
         self.count

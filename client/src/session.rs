@@ -21,6 +21,7 @@
 //! | `call`, `request`, `backoff` | a request with its retries |
 //! | `calls` | all requests, by what they wait for |
 //! | `publisher` | batches with sequence numbers: in order, each stored once |
+//! | `batcher` | collects records into batches for a publisher |
 //! | `streams`, `subscription` | subscriptions that survive lost connections: cursors, credit, notices |
 //! | `lifeline` | when to reconnect, and when to report that no server answers |
 //! | `channel` | an open connection, without retries |
@@ -35,6 +36,7 @@
 //! and clocks out.
 
 pub(crate) mod backoff;
+pub(crate) mod batcher;
 pub(crate) mod buffers;
 pub(crate) mod call;
 pub(crate) mod calls;

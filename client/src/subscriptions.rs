@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// the error), or is the error of the call.
 #[derive(Debug)]
 pub struct Subscriptions {
-    streams: Streams,
+    pub(crate) streams: Streams,
     looked: Instant,
 }
 

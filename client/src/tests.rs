@@ -7,4 +7,4 @@ mod connection;
 mod producer;
 mod pushes;
 mod records;
-mod subscriber;
+mod subscriptions;

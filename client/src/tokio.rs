@@ -28,6 +28,10 @@
 mod client;
 mod driver;
 mod handle;
+mod producer;
 mod requests;
+mod subscriber;
 
 pub use client::Client;
+pub use producer::{Acknowledgement, Producer, ProducerBuilder};
+pub use subscriber::Subscriber;

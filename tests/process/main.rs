@@ -22,6 +22,7 @@
 //! | `subscribe` | subscriptions: one order for all, traffic on links, credit, how they end |
 //! | `subscribers` | a thousand subscriptions, clients that do not read, clients that disappear |
 //! | `survivors` | subscribers that survive the death of the ingress, of a transit node, and of the home |
+//! | `asynchronous` | the asynchronous client, whose node dies |
 //! | `polls` | FETCH that waits for records |
 //! | `ending` | signals and shutdown |
 //! | `command_line` | arguments that the daemon refuses; its options in the environment |
@@ -34,6 +35,7 @@
 #![expect(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "an unexpected result fails the test")]
 
 mod announced;
+mod asynchronous;
 mod bounds;
 mod claims;
 mod command_line;

@@ -3,18 +3,25 @@
 use std::time::Duration;
 
 use ::tokio::runtime::{self, Runtime};
-use ::tokio::time::sleep;
+use ::tokio::time::{sleep, timeout};
 
 use crate::tokio;
 use crate::{
-    Batch, Builder, Cluster, Description, Error, Fetch, KnownNode, Listing, Published, Retention, Start, Trace,
-    TraceTarget,
+    Batch, Builder, Cluster, Delivery, Description, Error, Fetch, KnownNode, Listing, NodeId, Offset, Published,
+    Retention, Start, Subscriptions, Trace, TraceTarget,
 };
 
 #[expect(clippy::duplicate_mod, reason = "both clients pass the same tests")]
 #[path = "operations.rs"]
 mod operations;
+mod producing;
 mod sharing;
+#[expect(clippy::duplicate_mod, reason = "both clients pass the same tests")]
+#[path = "subscriber.rs"]
+mod subscriber;
+
+/// A subscriber has a connection of its own.
+const HAS_OWN_CONNECTION: bool = true;
 
 /// An asynchronous client, and the runtime that it is driven by during each call.
 struct Client {
@@ -22,9 +29,22 @@ struct Client {
     client: tokio::Client,
 }
 
+/// A subscriber, and the runtime that it is driven by during each call.
+struct Subscriber<'c> {
+    runtime: &'c Runtime,
+    subscriber: tokio::Subscriber,
+}
+
 fn connect(builder: Builder) -> Client {
+    let client = subscribing(builder);
+    client.runtime.block_on(client.client.ingress()).unwrap();
+    client
+}
+
+/// Returns a client that is to have only a subscriber, whose connection is the first.
+fn subscribing(builder: Builder) -> Client {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let client = runtime.block_on(builder.connect_tokio()).unwrap();
+    let client = runtime.block_on(async { tokio::Client::unconnected(builder) });
     Client { runtime, client }
 }
 
@@ -55,6 +75,20 @@ impl Client {
         self.runtime.block_on(self.client.fetch(topic, start, max_records))
     }
 
+    fn fetch_wait(&mut self, topic: &str, start: Start, max_records: u32, wait: Duration) -> Result<Fetch, Error> {
+        self.runtime.block_on(self.client.fetch_wait(topic, start, max_records, wait))
+    }
+
+    fn subscribe(&mut self, topics: &[&str], start: Start) -> Result<Subscriber<'_>, Error> {
+        let subscriber = self.runtime.block_on(self.client.subscribe(topics, start))?;
+        Ok(Subscriber { runtime: &self.runtime, subscriber })
+    }
+
+    fn subscribe_to(&mut self, subscriptions: Subscriptions) -> Result<Subscriber<'_>, Error> {
+        let subscriber = self.runtime.block_on(self.client.subscribe_to(subscriptions))?;
+        Ok(Subscriber { runtime: &self.runtime, subscriber })
+    }
+
     fn list(&mut self, prefix: &str) -> Result<Listing, Error> {
         self.runtime.block_on(self.client.list(prefix))
     }
@@ -69,5 +103,34 @@ impl Client {
 
     fn trace(&mut self, target: TraceTarget<'_>) -> Result<Trace, Error> {
         self.runtime.block_on(self.client.trace(target))
+    }
+}
+
+impl Subscriber<'_> {
+    fn next_within(&mut self, time: Duration) -> Result<Option<Delivery>, Error> {
+        self.runtime.block_on(async { timeout(time, self.subscriber.next()).await.unwrap_or(Ok(None)) })
+    }
+
+    fn cursor(&self, topic: &str) -> Option<Offset> {
+        self.subscriber.cursor(topic)
+    }
+
+    fn moved(&mut self) -> Option<(NodeId, NodeId)> {
+        self.subscriber.moved()
+    }
+}
+
+impl Drop for Subscriber<'_> {
+    /// Lets the task write what is left of a CREDIT.
+    fn drop(&mut self) {
+        self.runtime.block_on(::tokio::task::yield_now());
+    }
+}
+
+impl Iterator for Subscriber<'_> {
+    type Item = Result<Delivery, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.runtime.block_on(self.subscriber.next()).transpose()
     }
 }

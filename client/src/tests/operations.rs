@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dht_protocol::types::{Offset, TopicId};
+use dht_protocol::types::{Epoch, Offset, TopicId};
 use dht_protocol::wire::request::ANY_NODE;
 use dht_protocol::wire::response::{
     Detail, Durability, LinkState, LinkView, Listed, NodeAddress, NodePage, Page, Probe, View,
@@ -383,6 +383,33 @@ fn a_trace_probes_hop_by_hop_and_recognises_a_detour() {
     let hops: Vec<_> = trace.hops.iter().map(|hop| (hop.node.index(), hop.detour)).collect();
     assert_eq!(hops, [(0, false), (2, true), (6, false), (4, false)]);
     assert_eq!((trace.target.index(), trace.bound, trace.failure.is_none()), (4, 13, true));
+    drop(client);
+    fake.finish();
+}
+
+#[test]
+fn a_long_wait_for_records_is_split_into_several_fetches_without_missing_any() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        let asked = peer.expect(Opcode::Fetch);
+        let Request::Fetch(fetch) = asked.request() else { panic!("FETCH is decoded as FETCH") };
+        assert_eq!((fetch.start, fetch.max_wait_ms), (Start::Next, 30_000));
+        peer.answer(&asked, &fetched(4, 4, 4, b"")); // as if the wait were over
+        peer.flush();
+        let asked = peer.expect(Opcode::Fetch);
+        let Request::Fetch(fetch) = asked.request() else { panic!("FETCH is decoded as FETCH") };
+        assert_eq!(fetch.start, Start::Offset(Offset(4)));
+        assert_eq!((fetch.topic.id, fetch.epoch), (TopicId::new(7), Some(Epoch(1))));
+        assert!((25_000..=30_000).contains(&fetch.max_wait_ms), "{}", fetch.max_wait_ms);
+        pause(Duration::from_millis(300)); // longer than the client's timeout
+        peer.answer(&asked, &fetched(4, 4, 5, b"x"));
+        peer.flush();
+        peer.wait_for_end();
+    })]);
+    let address = fake.address().clone();
+    let mut client = connect(Builder::default().server(address).timeout(Duration::from_millis(100)));
+    let fetch = client.fetch_wait("t", Start::Next, 0, Duration::from_secs(40)).unwrap();
+    assert_eq!(fetch.messages.len(), 1);
     drop(client);
     fake.finish();
 }

@@ -6,7 +6,7 @@ use dht_protocol::wire::response::{Detail, OpenedProducer};
 use dht_protocol::wire::{Opcode, Request, Response, Status};
 
 use crate::fake::{Asked, Fake, Peer, Unused, published};
-use crate::{Batch, Client, Error};
+use crate::{Batch, Client, Error, Record};
 
 /// Returns the producer, epoch and sequence of a PUBLISH.
 fn sequenced(asked: &Asked) -> Sequenced {
@@ -298,6 +298,36 @@ fn a_named_producer_is_opened_once_and_starts_at_the_sequence_in_the_answer() {
         producer.send(Batch::of(value)).unwrap();
     }
     producer.flush().unwrap();
+    drop(producer);
+    drop(client);
+    fake.finish();
+}
+
+#[test]
+fn records_that_are_sent_while_a_batch_is_unanswered_leave_with_the_next_one() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        // The sequence and the number of records of each batch; the last one leaves because it is full.
+        let mut expect = |sequence, count| {
+            let asked = peer.expect(Opcode::Publish);
+            let Request::Publish(publish) = asked.request() else { panic!("PUBLISH is decoded as PUBLISH") };
+            assert_eq!((sequenced(&asked).sequence, publish.count), (sequence, count));
+            asked
+        };
+        let asked = [expect(0, 1), expect(1, 3), expect(2, 1)];
+        for asked in &asked {
+            peer.answer(asked, &published(sequenced(asked).sequence * 10, 1, false));
+        }
+        peer.flush();
+        peer.wait_for_end();
+    })]);
+    let mut client = fake.client();
+    let mut producer = client.producer("t").unwrap().batch_bytes(330);
+    let record = Record { value: &[b'x'; 100], ..Record::default() };
+    let places: Vec<_> = (0..5).map(|_| producer.send_record(&record).unwrap()).collect();
+    assert_eq!(places, [(0, 0), (1, 0), (1, 1), (1, 2), (2, 0)]);
+    producer.flush().unwrap();
+    assert_eq!(producer.acks().map(|ack| ack.sequence).collect::<Vec<_>>(), [0, 1, 2]);
     drop(producer);
     drop(client);
     fake.finish();

@@ -1,3 +1,5 @@
+//! Subscriptions of both clients: `tests.rs` includes this file for each of them.
+
 use std::time::Duration;
 
 use dht_protocol::cube;
@@ -5,18 +7,18 @@ use dht_protocol::types::{Dimension, Epoch, Offset, RequestId, TopicId, TopicNam
 use dht_protocol::wire::request::{Start, Subscribe};
 use dht_protocol::wire::{Flags, Opcode, Push, Request, Response, Status};
 
-use crate::clock::pause;
-use crate::fake::{Asked, Fake, Peer, Script, deliver, ended, fetched, published, subscribed};
-use crate::{Batch, Client, Deadline, Delivery, Error, Fault, Item, Notice, Subscriber, Subscriptions};
+use super::{Client, HAS_OWN_CONNECTION, Subscriber, subscribing};
+use crate::fake::{Asked, Fake, Peer, Script, deliver, ended, subscribed};
+use crate::{Builder, Delivery, Error, Fault, Item, Notice, Subscriptions};
 
 /// Returns a client of two nodes, connected to the first.
 fn of_two(first: &Fake, second: &Fake) -> Client {
     let servers = [first.address().clone(), second.address().clone()];
-    Client::builder().servers(servers).timeout(Duration::from_secs(5)).connect().unwrap()
+    subscribing(Builder::default().servers(servers).timeout(Duration::from_secs(5)))
 }
 
 /// Reads a SUBSCRIBE.
-fn expect(peer: &mut Peer) -> Asked {
+pub(in crate::tests) fn expect(peer: &mut Peer) -> Asked {
     peer.expect(Opcode::Subscribe)
 }
 
@@ -26,7 +28,7 @@ fn args(asked: &Asked) -> Subscribe<'_> {
 }
 
 /// Reads a SUBSCRIBE and answers it.
-fn accept(peer: &mut Peer, from: u64) -> RequestId {
+pub(in crate::tests) fn accept(peer: &mut Peer, from: u64) -> RequestId {
     let asked = expect(peer);
     peer.answer(&asked, &subscribed(from));
     peer.flush();
@@ -50,15 +52,17 @@ fn limit(asked: &Asked) -> u64 {
     limit
 }
 
-/// Expects the UNSUBSCRIBE requests of a dropped subscriber, and the end of the connection.
-fn end(peer: &mut Peer, subscriptions: usize) {
-    for _ in 0..subscriptions {
+/// Expects the UNSUBSCRIBE requests of a dropped subscriber, unless it has a connection of its own, and the end of the
+/// connection.
+pub(in crate::tests) fn end(peer: &mut Peer, subscriptions: usize) {
+    let requests = if HAS_OWN_CONNECTION { 0 } else { subscriptions };
+    for _ in 0..requests {
         peer.expect(Opcode::Unsubscribe);
     }
     peer.wait_for_end();
 }
 
-fn shown(delivery: &Delivery) -> String {
+pub(in crate::tests) fn shown(delivery: &Delivery) -> String {
     let topic = &delivery.topic;
     match &delivery.item {
         Ok(Item::Record(message)) => format!("{topic} {} {}", message.offset, String::from_utf8_lossy(&message.value)),
@@ -71,7 +75,7 @@ fn shown(delivery: &Delivery) -> String {
 }
 
 /// Returns descriptions of the next items.
-fn take(subscriber: &mut Subscriber<'_>, count: usize) -> Vec<String> {
+pub(in crate::tests) fn take(subscriber: &mut Subscriber<'_>, count: usize) -> Vec<String> {
     subscriber.take(count).map(|delivery| shown(&delivery.unwrap())).collect()
 }
 
@@ -94,7 +98,7 @@ fn records_gaps_and_the_end_are_delivered_in_order() {
         peer.flush();
         peer.wait_for_end();
     })]);
-    let mut client = fake.client();
+    let mut client = subscribing(fake.builder());
     let mut subscriber = client.subscribe(&["t"], Start::Earliest).unwrap();
     assert_eq!(take(&mut subscriber, 9), ["t 3-5", "t 5 a", "t 6 b", "t 7 c", "t Truncated"]);
     assert!(subscriber.next().is_none());
@@ -114,7 +118,7 @@ fn the_end_of_one_topic_does_not_end_the_others() {
         peer.flush();
         end(peer, 1);
     })]);
-    let mut client = fake.client();
+    let mut client = subscribing(fake.builder());
     let mut subscriber = client.subscribe(&["none", "one", "one"], Start::Next).unwrap();
     assert_eq!(take(&mut subscriber, 2), ["none UnknownTopic", "one 0 a"]);
     assert!(subscriber.next_within(Duration::ZERO).unwrap().is_none());
@@ -139,7 +143,7 @@ fn credit_is_granted_whenever_half_of_the_window_was_consumed() {
         }
         end(peer, 1);
     })]);
-    let mut client = fake.client();
+    let mut client = subscribing(fake.builder());
     let mut subscriptions = Subscriptions::new().window(24);
     subscriptions.add("t", Start::Next).unwrap();
     let mut subscriber = client.subscribe_to(subscriptions).unwrap();
@@ -240,7 +244,7 @@ fn learned_addresses_are_used_when_a_node_is_lost_but_listed_ones_first() {
         })]);
         absent.finish(); // from now on, its port refuses connections
         let servers: Vec<_> = [first.address(), second].into_iter().take(listed).cloned().collect();
-        let mut client = Client::builder().servers(servers).connect().unwrap();
+        let mut client = subscribing(Builder::default().servers(servers));
         let mut subscriber = client.subscribe(&["t"], Start::Next).unwrap();
         assert_eq!(take(&mut subscriber, 2), ["t 0 a", "t 1 b"]);
         drop(subscriber);
@@ -248,25 +252,6 @@ fn learned_addresses_are_used_when_a_node_is_lost_but_listed_ones_first() {
         first.finish();
         target.finish();
     }
-}
-
-#[test]
-fn a_client_with_only_listed_servers_does_not_learn_others() {
-    let fake = Fake::play(vec![Box::new(|peer| {
-        peer.greet();
-        peer.knows(&["127.0.0.1:1".parse().unwrap()]);
-        let id = accept(peer, 0);
-        peer.push(id, &deliver(0, b"a"));
-        peer.flush();
-        end(peer, 1);
-    })]);
-    let mut client = Client::builder().server(fake.address().clone()).only_listed().connect().unwrap();
-    let mut subscriber = client.subscribe(&["t"], Start::Next).unwrap();
-    assert_eq!(take(&mut subscriber, 1), ["t 0 a"]);
-    assert_eq!(subscriber.client().session().servers(), 1);
-    drop(subscriber);
-    drop(client);
-    fake.finish();
 }
 
 #[test]
@@ -292,7 +277,7 @@ fn a_silent_node_gets_a_ping_and_is_then_abandoned() {
     });
     let (first, second) = (Fake::play(vec![silent]), Fake::play(vec![quiet]));
     let servers = [first.address().clone(), second.address().clone()];
-    let mut client = Client::builder().servers(servers).ping_after(Duration::from_millis(200)).connect().unwrap();
+    let mut client = subscribing(Builder::default().servers(servers).ping_after(Duration::from_millis(200)));
     let mut subscriber = client.subscribe(&["t"], Start::Next).unwrap();
     assert_eq!(take(&mut subscriber, 1), ["t 0 a"]);
     drop(subscriber);
@@ -322,11 +307,11 @@ fn temporary_errors_are_retried_and_permanent_ones_end_the_topic() {
                 let id = accept(peer, 0);
                 peer.push(id, &deliver(0, b"a"));
                 peer.flush();
-                peer.expect(Opcode::Unsubscribe);
+                return end(peer, 1);
             }
             peer.wait_for_end();
         })]);
-        let mut client = fake.client();
+        let mut client = subscribing(fake.builder());
         let mut subscriber = client.subscribe(&["t"], Start::Next).unwrap();
         let delivery = subscriber.next().unwrap().unwrap();
         assert_eq!(delivery.item.is_ok(), passes, "{status:?}");
@@ -363,7 +348,7 @@ fn a_subscription_to_an_unreachable_home_waits_and_gives_one_notice() {
         end(peer, 2);
     })]);
     let address = fake.address().clone();
-    let mut client = Client::builder().server(address).timeout(Duration::from_millis(300)).connect().unwrap();
+    let mut client = subscribing(Builder::default().server(address).timeout(Duration::from_millis(300)));
     let mut subscriber = client.subscribe(&["one", "none"], Start::Next).unwrap();
     let expected =
         [&format!("none waits for {home}: no path"), "one 0 a", &format!("none flows from {home}"), "none 7 b"];
@@ -436,8 +421,8 @@ fn another_server_is_tried_if_no_home_is_reachable_without_reporting_the_first_a
         end(peer, 1);
     })]);
     let servers = [first.address().clone(), second.address().clone()];
-    let builder = Client::builder().servers(servers).ping_after(Duration::from_millis(1200));
-    let mut client = builder.connect().unwrap();
+    let builder = Builder::default().servers(servers).ping_after(Duration::from_millis(1200));
+    let mut client = subscribing(builder);
     let mut subscriber = client.subscribe(&["t"], Start::Next).unwrap();
     let home = cube::home(TopicName::new("t").unwrap(), Dimension::new(3).unwrap()).index();
     assert_eq!(take(&mut subscriber, 3), ["t waits for 6: no path", &format!("t flows from {home}"), "t 0 a"]);
@@ -458,7 +443,7 @@ fn the_loss_of_all_servers_is_returned_and_the_next_call_tries_again() {
         peer.flush();
     })]);
     let address = fake.address().clone();
-    let mut client = Client::builder().server(address).timeout(Duration::from_millis(100)).connect().unwrap();
+    let mut client = subscribing(Builder::default().server(address).timeout(Duration::from_millis(100)));
     let mut subscriber = client.subscribe(&["t"], Start::Next).unwrap();
     assert_eq!(take(&mut subscriber, 1), ["t 0 a"]);
     fake.finish();
@@ -480,83 +465,12 @@ fn a_repeated_protocol_error_is_returned() {
         })
     });
     let fake = Fake::play(scripts.collect());
-    let mut client = fake.client();
+    let mut client = subscribing(fake.builder());
     let mut subscriber = client.subscribe(&["t"], Start::Next).unwrap();
     let error = subscriber.next().unwrap().unwrap_err();
     let hole = Fault::Hole { expected: Offset(0), found: Offset(1) };
     assert!(matches!(&error, Error::Protocol { fault, .. } if *fault == hole), "{error:?}");
     drop(subscriber);
-    drop(client);
-    fake.finish();
-}
-
-#[test]
-fn other_requests_can_be_sent_while_subscriptions_are_open() {
-    let fake = Fake::play(vec![Box::new(|peer| {
-        peer.greet();
-        let first = accept(peer, 0);
-        let asked = peer.expect(Opcode::Publish);
-        peer.push(first, &deliver(0, b"a"));
-        peer.answer(&asked, &published(0, 1, false));
-        peer.flush();
-        // The answer to SUBSCRIBE arrives while the client waits for that to FETCH.
-        let (second, asked) = (expect(peer), peer.expect(Opcode::Fetch));
-        peer.answer(&second, &subscribed(5));
-        peer.push(second.id, &deliver(5, b"b"));
-        peer.answer(&asked, &fetched(0, 0, 1, b"a"));
-        peer.flush();
-        let end = peer.expect(Opcode::Unsubscribe);
-        assert_eq!(end.request(), Request::Unsubscribe { subscription: first });
-        peer.push(first, &deliver(1, b"late"));
-        peer.push(second.id, &deliver(6, b"c"));
-        peer.flush();
-        self::end(peer, 1);
-    })]);
-    let mut client = fake.client();
-    let mut subscriptions = Subscriptions::new();
-    subscriptions.add("t", Start::Next).unwrap();
-    subscriptions.settle(&mut client).unwrap();
-    client.publish("t", &Batch::of(b"a")).unwrap();
-    subscriptions.add("u", Start::Next).unwrap();
-    let mut seen = Vec::new();
-    let at_once = Deadline::at_once();
-    seen.extend(subscriptions.next(&mut client, at_once).unwrap());
-    assert!(subscriptions.next(&mut client, at_once).unwrap().is_none() && !subscriptions.is_settled());
-    client.fetch("t", Start::Earliest, 0).unwrap();
-    let soon = Deadline::after(Duration::from_secs(10));
-    seen.extend(subscriptions.next(&mut client, soon).unwrap());
-    assert_eq!(subscriptions.remove(&mut client, "t"), Some(Offset(1)));
-    assert_eq!((subscriptions.remove(&mut client, "t"), subscriptions.contains("u")), (None, true));
-    seen.extend(subscriptions.next(&mut client, soon).unwrap());
-    assert_eq!(seen.iter().map(shown).collect::<Vec<_>>(), ["t 0 a", "u 5 b", "u 6 c"]);
-    subscriptions.clear(&mut client);
-    drop(client);
-    fake.finish();
-}
-
-#[test]
-fn a_long_wait_for_records_is_split_into_several_fetches_without_missing_any() {
-    let fake = Fake::play(vec![Box::new(|peer| {
-        peer.greet();
-        let asked = peer.expect(Opcode::Fetch);
-        let Request::Fetch(fetch) = asked.request() else { panic!("FETCH is decoded as FETCH") };
-        assert_eq!((fetch.start, fetch.max_wait_ms), (Start::Next, 30_000));
-        peer.answer(&asked, &fetched(4, 4, 4, b"")); // as if the wait were over
-        peer.flush();
-        let asked = peer.expect(Opcode::Fetch);
-        let Request::Fetch(fetch) = asked.request() else { panic!("FETCH is decoded as FETCH") };
-        assert_eq!(fetch.start, Start::Offset(Offset(4)));
-        assert_eq!((fetch.topic.id, fetch.epoch), (TopicId::new(7), Some(Epoch(1))));
-        assert!((25_000..=30_000).contains(&fetch.max_wait_ms), "{}", fetch.max_wait_ms);
-        pause(Duration::from_millis(300)); // longer than the client's timeout
-        peer.answer(&asked, &fetched(4, 4, 5, b"x"));
-        peer.flush();
-        peer.wait_for_end();
-    })]);
-    let address = fake.address().clone();
-    let mut client = Client::builder().server(address).timeout(Duration::from_millis(100)).connect().unwrap();
-    let fetch = client.fetch_wait("t", Start::Next, 0, Duration::from_secs(40)).unwrap();
-    assert_eq!(fetch.messages.len(), 1);
     drop(client);
     fake.finish();
 }

@@ -15,8 +15,11 @@ use crate::error::Error;
 use crate::fetch::{self, Fetch};
 use crate::nodes::{self, Cluster, KnownNode, Listing, NodeAnswer, Pong};
 use crate::publish::{self, Batch};
+use crate::subscriptions::Subscriptions;
 use crate::tokio::handle::Handle;
+use crate::tokio::producer::ProducerBuilder;
 use crate::tokio::requests::Requests;
+use crate::tokio::subscriber::Subscriber;
 use crate::topics::{self, Trimmed};
 use crate::trace::{self, Trace};
 
@@ -42,10 +45,9 @@ impl Builder {
     /// # Panics
     /// Outside of a Tokio runtime that has I/O and time enabled.
     pub async fn connect_tokio(self) -> Result<Client, Error> {
-        let (task, handle) = Requests::new(self.with_default_server());
-        ::tokio::spawn(task);
-        (&handle).place().await?;
-        Ok(Client { handle })
+        let client = Client::unconnected(self);
+        client.ingress().await?;
+        Ok(client)
     }
 }
 
@@ -59,6 +61,13 @@ impl Client {
     /// Outside of a Tokio runtime that has I/O and time enabled.
     pub async fn connect(servers: &str) -> Result<Self, Error> {
         Self::builder().servers(Address::list(servers)?).connect_tokio().await
+    }
+
+    /// Returns a client that connects with its first request.
+    pub(crate) fn unconnected(builder: Builder) -> Self {
+        let (task, handle) = Requests::new(builder.with_default_server());
+        ::tokio::spawn(task);
+        Self { handle }
     }
 
     /// Returns a builder, to set a timeout, names and the like; see [`Builder::connect_tokio`].
@@ -93,8 +102,8 @@ impl Client {
     }
 
     /// Returns the time limit for connecting and for each reply.
-    pub const fn timeout(&self) -> Duration {
-        self.handle.timeout
+    pub fn timeout(&self) -> Duration {
+        self.handle.settings.timeout
     }
 
     // --- topics ---
@@ -193,6 +202,64 @@ impl Client {
         wait: Duration,
     ) -> Result<Fetch, Error> {
         fetch::fetch_wait(&mut &self.handle, topic, start, max_records, wait).await
+    }
+
+    /// Subscribes to topics, each from `start`, with a connection of its own. When this returns, nothing that is
+    /// published from then on is missed. If a topic cannot be subscribed to, its first and last [`Delivery`] says so.
+    /// If its home is unreachable, its first item is [`Notice::Waiting`](crate::Notice::Waiting), and it is subscribed
+    /// to as soon as possible.
+    ///
+    /// ```no_run
+    /// # async fn run(client: dht_client::tokio::Client) -> Result<(), dht_client::Error> {
+    /// use dht_client::{Item, Start};
+    ///
+    /// let mut subscriber = client.subscribe(&["weather"], Start::Next).await?;
+    /// while let Some(delivery) = subscriber.next().await? {
+    ///     if let Item::Record(record) = delivery.item? {
+    ///         println!("{}: {:?}", record.offset, record.value);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns [`Error::Name`], or an error if no server answers.
+    ///
+    /// [`Delivery`]: crate::Delivery
+    pub async fn subscribe(&self, topics: &[&str], start: Start) -> Result<Subscriber, Error> {
+        let mut subscriptions = Subscriptions::new();
+        topics.iter().try_for_each(|topic| subscriptions.add(topic, start))?;
+        self.subscribe_to(subscriptions).await
+    }
+
+    /// Like [`Self::subscribe`], with a start for each topic, or another window.
+    ///
+    /// # Errors
+    /// Returns an error if no server answers.
+    pub async fn subscribe_to(&self, subscriptions: Subscriptions) -> Result<Subscriber, Error> {
+        Subscriber::open((*self.handle.settings).clone(), subscriptions.streams).await
+    }
+
+    /// Returns the settings of a producer of a topic, which collects records into batches by itself.
+    ///
+    /// ```no_run
+    /// # async fn run(client: dht_client::tokio::Client) -> Result<(), dht_client::Error> {
+    /// use dht_client::Record;
+    ///
+    /// let producer = client.producer("weather").start()?;
+    /// let mut sent = Vec::new();
+    /// for value in [b"sunny", b"rainy"] {
+    ///     sent.push(producer.send(&Record { value, ..Record::default() }).await?);
+    /// }
+    /// for acknowledgement in sent {
+    ///     println!("stored at {}", acknowledgement.await?);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn producer(&self, topic: &str) -> ProducerBuilder {
+        ProducerBuilder::new((*self.handle.settings).clone(), topic)
     }
 
     // --- nodes ---

@@ -65,6 +65,17 @@ impl Driver {
         self.timer.as_mut().poll(cx).is_ready()
     }
 
+    /// Returns true if bytes wait to be written.
+    pub(super) fn has_output(&mut self) -> bool {
+        self.session.bytes().is_some_and(|bytes| !bytes.output().is_empty())
+    }
+
+    /// Closes the connection.
+    pub(super) fn close(&mut self) {
+        self.session.close(now());
+        self.act();
+    }
+
     /// Connects and closes as the session asks. Returns true if it had asked for anything.
     fn act(&mut self) -> bool {
         let mut has_acted = false;

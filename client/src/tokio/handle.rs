@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+#[expect(clippy::disallowed_types, reason = "all handles have the same settings, which nobody changes")]
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,7 @@ use dht_protocol::wire::Hello;
 use crate::caller::{Caller, PIPELINE};
 use crate::error::{Error, Loss};
 use crate::session::call::{Outcome, Repeat};
+use crate::session::driving::Settings;
 use crate::session::request::OwnedRequest;
 use crate::tokio::driver::now;
 
@@ -56,12 +59,13 @@ pub(super) struct Status {
 
 /// The way to the task.
 #[derive(Clone, Debug)]
+#[expect(clippy::disallowed_types, reason = "all handles have the same settings, which nobody changes")]
 pub(super) struct Handle {
     pub(super) commands: mpsc::Sender<Command>,
     /// Tells the task that somebody has stopped to wait for a response; one message is enough for many of them.
     pub(super) abandoned: mpsc::Sender<()>,
     pub(super) status: watch::Receiver<Status>,
-    pub(super) timeout: Duration,
+    pub(super) settings: Arc<Settings>,
 }
 
 impl Handle {

@@ -40,7 +40,8 @@ impl Requests {
         let (commands, incoming) = mpsc::channel(COMMANDS);
         let (abandoned, abandonments) = mpsc::channel(1);
         let (reports, status) = watch::channel(Status::default());
-        let timeout = builder.0.timeout;
+        #[expect(clippy::disallowed_types, reason = "as in `Handle`")]
+        let settings = std::sync::Arc::new(builder.0.clone());
         let task = Self {
             driver: Driver::new(Session::new(builder.0, random())),
             commands: incoming,
@@ -50,7 +51,7 @@ impl Requests {
             status: reports,
             reported: None,
         };
-        (task, Handle { commands, abandoned, status, timeout })
+        (task, Handle { commands, abandoned, status, settings })
     }
 
     /// Passes commands to the session. Returns `None` when there are no handles any more, else whether there were any.

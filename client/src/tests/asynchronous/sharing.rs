@@ -11,7 +11,7 @@ use crate::fake::{Fake, Peer, Unused, fetched, published};
 use crate::tokio::Client;
 use crate::{Batch, Builder, Error, Offset, Start};
 
-fn run<T>(test: impl Future<Output = T>) -> T {
+pub(super) fn run<T>(test: impl Future<Output = T>) -> T {
     runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test)
 }
 
