@@ -215,9 +215,9 @@ pub const REPEAT_ARGS_MAX: usize = 56;
 pub const RUN_BYTES_MAX: u64 = CHUNK_MERGED_MAX as u64;
 
 /// Maximum number of topics with batches that can become one entry with later ones. They are searched for each batch,
-/// and each has a buffer of `RUN_BYTES_MAX` bytes, which is kept for the next turns. Clients that publish to many
-/// topics in turn keep most of the gain.
-pub const RUNS_MAX: usize = 16;
+/// and each has a buffer of `RUN_BYTES_MAX` bytes, which is kept for the next turns: 1 MiB in all. Another topic ends
+/// the runs of all others, so clients that publish to more topics in turn gain nothing.
+pub const RUNS_MAX: usize = 64;
 
 /// Maximum number of bytes of proposed entries that are not yet committed, with the memory that batches will take.
 /// Above it requests that change something are answered OVERLOADED, because the disk hangs.
