@@ -12,8 +12,8 @@ use crate::memory;
 use crate::pipe;
 use crate::process::{self, Process};
 use crate::report::{Row, Table};
-use crate::rounds::{self, Case, Effort};
-use crate::setup::{self, HOPS_MAX, Side};
+use crate::rounds::{self, Case, Effort, Kind};
+use crate::setup::{self, HOPS_MAX, Side, TOPICS_MAX};
 use crate::syscalls;
 
 pub(crate) const CPU_GOAL: f64 = 1.5;
@@ -34,6 +34,8 @@ pub(crate) const PIPELINED: (usize, usize) = (8, 64);
 pub(crate) enum Part {
     /// CPU time and latency.
     Load,
+    /// CPU time of other kinds of publishes.
+    Kinds,
     /// CPU time and latency with subscribers.
     Pipe,
     /// System calls per request.
@@ -48,10 +50,11 @@ impl FromStr for Part {
     fn from_str(word: &str) -> Result<Self, Self::Err> {
         match word {
             "load" => Ok(Self::Load),
+            "kinds" => Ok(Self::Kinds),
             "pipe" => Ok(Self::Pipe),
             "syscalls" => Ok(Self::Syscalls),
             "memory" => Ok(Self::Memory),
-            _ => Err("a part is load, pipe, syscalls or memory"),
+            _ => Err("a part is load, kinds, pipe, syscalls or memory"),
         }
     }
 }
@@ -84,6 +87,9 @@ pub(crate) fn compare(options: &Compare) -> Result<ExitCode, Error> {
     note_idle(&compared.cube)?;
     if wants(Part::Load) {
         load_rows(&compared, effort, &mut rows)?;
+    }
+    if wants(Part::Kinds) {
+        kind_rows(&compared, effort, &mut rows)?;
     }
     if wants(Part::Pipe) {
         pipe::home_rows(&compared, effort, &mut rows)?;
@@ -131,7 +137,8 @@ fn load_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>) -> Result
     for (conns, window) in [PIPELINED, UNBATCHED] {
         pin(compared, window == 1)?;
         for hops in 0..=HOPS_MAX {
-            let outcome = rounds::run(compared, Case { hops, conns, window, subscribers: 0 }, effort)?;
+            let case = Case { hops, conns, window, subscribers: 0, kind: Kind::Plain };
+            let outcome = rounds::run(compared, case, effort)?;
             let name = format!("{hops} links, {conns} x {window}");
             let (cpu, rate) = (outcome.cpu_ns, outcome.rate);
             note(&format!(
@@ -143,6 +150,29 @@ fn load_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>) -> Result
                 rows.push(Row::ratio(format!("p50: {name}"), &p50, "us", P50_GOAL));
             }
         }
+    }
+    Ok(())
+}
+
+/// Adds the CPU time of other kinds of publishes at the home.
+fn kind_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>) -> Result<(), Error> {
+    let (conns, window) = PIPELINED;
+    let kinds = [
+        ("8 topics", Kind::Topics(8)),
+        ("64 topics", Kind::Topics(TOPICS_MAX)),
+        ("sequenced", Kind::Sequenced),
+        ("growing memory", Kind::Growing),
+    ];
+    pin(compared, false)?;
+    for (name, kind) in kinds {
+        let outcome = rounds::run(compared, Case { hops: 0, conns, window, subscribers: 0, kind }, effort)?;
+        let name = format!("{name}, {conns} x {window}");
+        let (cpu, rate) = (outcome.cpu_ns, outcome.rate);
+        note(&format!(
+            "{name}: floor {:.0} messages/s at {:.0} ns, node {:.0} at {:.0}; disturbed rounds: {}",
+            rate.floor, cpu.floor, rate.node, cpu.node, outcome.disturbed,
+        ))?;
+        rows.push(Row::without_goal(format!("CPU: {name}"), &cpu, "ns", None));
     }
     Ok(())
 }
@@ -167,9 +197,9 @@ fn syscall_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>) -> Res
         ("relay between links", 2, 1, transit_of_two(compared), RELAY_SYSCALLS_GOAL),
     ];
     for (name, hops, floor_place, cube_place, goal) in places {
-        let case = Case { hops, conns, window, subscribers: 0 };
+        let case = Case { hops, conns, window, subscribers: 0, kind: Kind::Plain };
         let of = |side: &Side, place: usize| {
-            let plan = rounds::plan(&side.entries[usize::from(hops)], case, effort);
+            let plan = rounds::plan(side, case, effort);
             syscalls::per_request(side.processes[place].pid(), syscalls::ALL, &plan)
         };
         let (floor, node) = (of(&compared.floor, floor_place)?, of(&compared.cube, cube_place)?);

@@ -9,7 +9,7 @@ use dht_protocol::wire::request::Retention;
 
 use crate::disk::Folder;
 use crate::error::Error;
-use crate::load::Plan;
+use crate::load::{Operation, Plan};
 use crate::process::Process;
 use crate::protocol::Protocol;
 use crate::rounds::Effort;
@@ -48,6 +48,8 @@ impl Contestant {
             topics: vec![TOPIC.to_owned()],
             value_bytes: 64,
             count,
+            operation: Operation::Publish,
+            is_fresh: false,
             conns,
             window,
             whole_windows: effort.whole_windows,

@@ -23,6 +23,9 @@ use crate::error::Error;
 
 const ROUTE_ORIGIN: Range<usize> = HEADER_BYTES + route::at::ORIGIN.start..HEADER_BYTES + route::at::ORIGIN.end;
 
+/// Where the sequence stands in a PUBLISH of a client: behind the id and the epoch of the producer.
+const SEQUENCE: Range<usize> = HEADER_BYTES + 12..HEADER_BYTES + 20;
+
 /// Returns the whole frame with a valid header at the start of `input`; `None` while it is incomplete.
 pub(crate) fn first(input: &[u8]) -> Result<Option<&[u8]>, Error> {
     let Some(header) = input.get(..HEADER_BYTES) else { return Ok(None) };
@@ -102,6 +105,15 @@ pub(crate) fn answer_subscribe(request_id: RequestId, next: u64, out: &mut Vec<u
     let (first, next) = (Offset(0), Offset(next));
     let subscribed = Response::Subscribed(Subscribed { topic_id, epoch, from: next, first, next });
     subscribed.encode(Opcode::Subscribe.number(), request_id, None, out);
+}
+
+/// Sets the sequence of a client's PUBLISH.
+pub(crate) fn set_sequence(publish: &mut [u8], sequence: u64) {
+    BigEndian::write_u64(&mut publish[SEQUENCE], sequence);
+    let args_end = HEADER_BYTES + usize::from(BigEndian::read_u16(&publish[ARGS_LEN]));
+    let args_crc = crc32(&publish[HEADER_BYTES..args_end]);
+    BigEndian::write_u32(&mut publish[ARGS_CRC], args_crc);
+    seal(&mut publish[..HEADER_BYTES]);
 }
 
 /// Returns the header of the same frame with a route section of that length, or none.
@@ -262,8 +274,8 @@ impl Observer for Places<'_> {
 
 #[cfg(test)]
 mod tests {
-    use dht_protocol::types::Dimension;
-    use dht_protocol::wire::{Frame, Raw};
+    use dht_protocol::types::{Dimension, Sequenced};
+    use dht_protocol::wire::{Frame, Raw, Request};
 
     use super::*;
     use crate::session;
@@ -313,6 +325,18 @@ mod tests {
             let Push::Deliver(fetched) = push else { panic!("{push:?}") };
             assert_eq!((fetched.from, fetched.base, fetched.count, fetched.next), (Offset(5), Offset(5), 2, Offset(7)));
         }
+    }
+
+    #[test]
+    fn a_sequence_is_set_as_if_it_had_been_encoded() {
+        let producer = session::new_producer();
+        let mut bytes = session::publish_by(Some(producer), "floor", 7, 1, b"\0\0\0\x02\0x").unwrap();
+        set_sequence(&mut bytes, 1 << 40);
+        let header = Header::parse(&bytes, 1 << 20).unwrap().unwrap();
+        let frame = Frame::parse(header, Raw::Borrowed(&bytes), Dimension::new(0).unwrap()).unwrap();
+        let request = Request::decode(Opcode::Publish, frame.args().unwrap()).unwrap();
+        let Request::Publish(publish) = request else { panic!("{request:?}") };
+        assert_eq!(publish.producer, Some(Sequenced { producer, epoch: 0, sequence: 1 << 40 }));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use dht_protocol::wire::records::Record;
@@ -17,7 +18,7 @@ use crate::error::Error;
 use crate::process;
 use crate::protocol::Protocol;
 use crate::publisher::{Latencies, Publisher};
-use crate::session::{ANSWER_SECONDS, FRAME_MAX};
+use crate::session::{self, ANSWER_SECONDS, FRAME_MAX};
 use crate::stats;
 use crate::subscriber::Subscriber;
 
@@ -33,6 +34,30 @@ const SCRATCH_BYTES: usize = 2 * FRAME_MAX as usize;
 /// Maximum lead of publishers over the slowest subscriber, in bytes of records.
 const AHEAD_BYTES_MAX: usize = 4 << 20;
 
+/// What a request of the load does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// PUBLISH without a producer, the same request each time.
+    Publish,
+    /// PUBLISH by a producer of the connection, each request with the next sequence.
+    Sequenced,
+    /// FETCH of the first record.
+    Fetch,
+}
+
+impl FromStr for Operation {
+    type Err = &'static str;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "publish" => Ok(Self::Publish),
+            "sequenced" => Ok(Self::Sequenced),
+            "fetch" => Ok(Self::Fetch),
+            _ => Err("an operation is publish, sequenced or fetch"),
+        }
+    }
+}
+
 /// The plan of a load.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -46,6 +71,10 @@ pub(crate) struct Plan {
     pub(crate) value_bytes: usize,
     /// Number of records in a request; Redis has no batches and gets one.
     pub(crate) count: u32,
+    /// What a request does.
+    pub(crate) operation: Operation,
+    /// True if the topics are deleted and created again before the load, so that their memory grows from nothing.
+    pub(crate) is_fresh: bool,
     /// Number of connections.
     pub(crate) conns: usize,
     /// Number of requests in flight on each.
@@ -130,6 +159,9 @@ pub(crate) fn topic_names(prefix: &str, count: usize) -> Vec<String> {
 
 /// Executes the plan. The topics must exist.
 pub(crate) fn measure(plan: &Plan, pids: &[u32]) -> Result<Measured, Error> {
+    if plan.is_fresh {
+        session::renew_topics(plan.addr, &plan.topics)?;
+    }
     let mut load = Load::open(plan)?;
     let (warm_up, _) = load.run(WARM_UP)?;
     load.latencies.clear();

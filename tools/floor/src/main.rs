@@ -116,6 +116,10 @@ struct Load {
     /// records in a request [default: 1]
     #[argh(option, default = "1")]
     records: u32,
+    /// what a request does: publish, sequenced (by a producer of the connection), or fetch (the first record)
+    /// [default: publish]
+    #[argh(option, default = "load::Operation::Publish")]
+    operation: load::Operation,
     /// connections [default: 8]
     #[argh(option, default = "8")]
     conns: usize,
@@ -131,7 +135,7 @@ struct Load {
     /// address that they connect to [default: that of the publishers]
     #[argh(option)]
     subscribe_at: Option<SocketAddr>,
-    /// duration of the measurement in seconds [default: 1]
+    /// duration of the measurement in seconds; with 0 only the topics are created [default: 1]
     #[argh(option, default = "1.0")]
     secs: f64,
     /// processes whose CPU time is counted, as PID,PID,…
@@ -158,7 +162,7 @@ struct Compare {
     /// send the next window only when the last one has been answered completely
     #[argh(switch)]
     whole_windows: bool,
-    /// only this part: load, pipe, syscalls or memory [default: all]
+    /// only this part: load, kinds, pipe, syscalls or memory [default: all]
     #[argh(option)]
     only: Option<compare::Part>,
 }
@@ -282,6 +286,8 @@ fn run(command: Command) -> Result<ExitCode, Error> {
                 topics: load::topic_names(&load.topic, load.topics),
                 value_bytes: load.size,
                 count: load.records,
+                operation: load.operation,
+                is_fresh: false,
                 conns: load.conns,
                 window: load.window,
                 whole_windows: load.whole_windows,
@@ -290,8 +296,10 @@ fn run(command: Command) -> Result<ExitCode, Error> {
                 seconds: load.secs,
             };
             session::create_topics(plan.addr, &plan.topics, Retention::default())?;
-            let measured = load::measure(&plan, &load.pids.0)?;
-            writeln!(io::stdout(), "{measured}")?;
+            if plan.seconds > 0.0 {
+                let measured = load::measure(&plan, &load.pids.0)?;
+                writeln!(io::stdout(), "{measured}")?;
+            }
         }
         Command::Compare(options) => return compare::compare(&options),
         Command::Durable(options) => return durable::durable(&options),

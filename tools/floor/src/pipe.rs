@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::load;
 use crate::process;
 use crate::report::Row;
-use crate::rounds::{self, Case, Effort, Pair};
+use crate::rounds::{self, Case, Effort, Kind, Pair};
 use crate::session;
 use crate::setup;
 use crate::sockets::{self, End};
@@ -36,7 +36,8 @@ pub(crate) fn home_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>
     for (conns, window) in [PIPELINED, UNBATCHED] {
         pin(compared, window == 1)?;
         for subscribers in [FEW, MANY] {
-            let outcome = rounds::run(compared, Case { hops: 0, conns, window, subscribers }, effort)?;
+            let outcome =
+                rounds::run(compared, Case { hops: 0, conns, window, subscribers, kind: Kind::Plain }, effort)?;
             let name = format!("home -> {subscribers}, {conns} x {window}");
             let (cpu, rate) = (outcome.cpu_ns, outcome.rate);
             note(&format!(
@@ -58,7 +59,8 @@ pub(crate) fn far_rows(compared: &Compared, effort: Effort, rows: &mut Vec<Row>)
     for (conns, window) in [PIPELINED, UNBATCHED] {
         pin(compared, window == 1)?;
         let rounds = rounds::alternate(effort, 2, |which| {
-            far(compared, Case { hops: FAR_HOPS, conns, window, subscribers: [FEW, MANY][which] }, effort)
+            let subscribers = [FEW, MANY][which];
+            far(compared, Case { hops: FAR_HOPS, conns, window, subscribers, kind: Kind::Plain }, effort)
         })?;
         let name = format!("2 links -> {MANY} by {FEW}, {conns} x {window}");
         let cpu: [Pair; FAR_NODES] = array::from_fn(|node| rounds.pair(0, 1, |far| far.cpu_ns[node]));
@@ -109,7 +111,7 @@ fn far(compared: &Compared, case: Case, effort: Effort) -> Result<Far, Error> {
     let entry = &compared.cube.entries[usize::from(case.hops)];
     let path = setup::path_from(&entry.1);
     let ends: [End; FAR_NODES] = array::from_fn(|place| setup::end_of(&compared.cube, path[place]));
-    let plan = load::Plan { addr: ends[0].listens, ..rounds::plan(entry, case, effort) };
+    let plan = load::Plan { addr: ends[0].listens, ..rounds::plan(&compared.cube, case, effort) };
     let before = Sample::take(&ends)?;
     let measured = load::measure(&plan, &[])?;
     let after = Sample::take(&ends)?;

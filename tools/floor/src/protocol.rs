@@ -3,10 +3,11 @@
 
 use std::net::{SocketAddr, TcpStream};
 
+use dht_protocol::types::ProducerId;
 use dht_protocol::wire::{Header, Opcode};
 
 use crate::error::Error;
-use crate::load::Plan;
+use crate::load::{Operation, Plan};
 use crate::resp;
 use crate::session::{self, FRAME_MAX, Session};
 
@@ -32,11 +33,14 @@ impl Protocol {
         }
     }
 
-    /// Encodes the request that publishes one batch of the plan to `topic`.
-    pub(crate) fn publish(self, topic: &str, id: u64, plan: &Plan) -> Result<Vec<u8>, Error> {
-        match self {
-            Self::Frames => session::publish(topic, id, plan.count, &plan.batch()?),
-            Self::Resp => Ok(resp::xadd(topic, &plan.value())),
+    /// Encodes a request of the plan for `topic`. `producer` is that of the connection.
+    pub(crate) fn request(self, topic: &str, id: u64, plan: &Plan, producer: ProducerId) -> Result<Vec<u8>, Error> {
+        let publish_by = |producer| session::publish_by(producer, topic, id, plan.count, &plan.batch()?);
+        match (self, plan.operation) {
+            (Self::Frames, Operation::Publish) => publish_by(None),
+            (Self::Frames, Operation::Sequenced) => publish_by(Some(producer)),
+            (Self::Frames, Operation::Fetch) => session::fetch_first(topic, id),
+            (Self::Resp, _) => Ok(resp::xadd(topic, &plan.value())),
         }
     }
 
@@ -62,7 +66,7 @@ fn count_frames(input: &[u8]) -> Result<(usize, usize), Error> {
         }
         session::refuse_error(&header)?;
         at += header.frame_len();
-        answers += usize::from(header.opcode == Opcode::Publish.number());
+        answers += usize::from(header.opcode != Opcode::Ping.number());
     }
     Ok((answers, at))
 }

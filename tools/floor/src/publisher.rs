@@ -8,8 +8,10 @@ use mio::net::TcpStream;
 
 use crate::clock;
 use crate::error::Error;
-use crate::load::Plan;
+use crate::frames;
+use crate::load::{Operation, Plan};
 use crate::protocol::Protocol;
+use crate::session;
 
 /// The latencies of one run, in nanoseconds.
 pub(crate) type Latencies = Vec<u64>;
@@ -23,6 +25,8 @@ pub(crate) struct Publisher {
     requests: Vec<u8>,
     request_bytes: usize,
     protocol: Protocol,
+    /// The next sequence for each topic; empty if the requests have none.
+    sequences: Vec<u64>,
     /// The offset of the next byte to write, in the first half of `requests`.
     next: usize,
     /// The number of bytes from `next` on that remain to be written.
@@ -41,17 +45,20 @@ impl Publisher {
         let stream = protocol.connect(addr)?;
         stream.set_nonblocking(true)?;
         let count = (2 * plan.window).max(plan.topics.len());
+        let producer = session::new_producer();
         let mut requests = Vec::new();
         for (id, topic) in (1..).zip(plan.topics.iter().cycle().take(count)) {
-            requests.extend_from_slice(&protocol.publish(topic, id, plan)?);
+            requests.extend_from_slice(&protocol.request(topic, id, plan, producer)?);
         }
         let request_bytes = requests.len() / count;
         requests.extend_from_within(..);
+        let is_sequenced = plan.operation == Operation::Sequenced;
         Ok(Self {
             stream: TcpStream::from_std(stream),
             requests,
             request_bytes,
             protocol,
+            sequences: if is_sequenced { vec![0; plan.topics.len()] } else { Vec::new() },
             next: 0,
             unsent: 0,
             unanswered: 0,
@@ -67,10 +74,26 @@ impl Publisher {
 
     /// Sends `count` more requests in one write.
     pub(crate) fn send(&mut self, count: usize) -> Result<(), Error> {
+        if !self.sequences.is_empty() {
+            self.number(count);
+        }
         self.unanswered += count;
         self.unsent += count * self.request_bytes;
         self.sent = clock::now();
         self.write()
+    }
+
+    /// Gives the next `count` requests their sequences.
+    fn number(&mut self, count: usize) {
+        let (half, bytes) = (self.requests.len() / 2, self.request_bytes);
+        let first = (self.next + self.unsent) / bytes;
+        for place in (first..first + count).map(|place| place % (half / bytes)) {
+            let topic = place % self.sequences.len();
+            let request = place * bytes..(place + 1) * bytes;
+            frames::set_sequence(&mut self.requests[request.clone()], self.sequences[topic]);
+            self.sequences[topic] += 1;
+            self.requests.copy_within(request.clone(), half + request.start);
+        }
     }
 
     /// Writes the bytes that the socket did not accept before.

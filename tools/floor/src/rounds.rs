@@ -6,9 +6,10 @@
 
 use crate::compare::Compared;
 use crate::error::Error;
-use crate::load::{self, Measured, Plan};
+use crate::load::{self, Measured, Operation, Plan};
 use crate::process::Machine;
 use crate::protocol::Protocol;
+use crate::setup::{self, Side};
 use crate::stats::Spread;
 
 /// The shape of a load, applied to both sides.
@@ -22,6 +23,21 @@ pub(crate) struct Case {
     pub(crate) window: usize,
     /// Number of connections that subscribe to the topic, at the node that the publishers use.
     pub(crate) subscribers: usize,
+    /// The kind of publishes.
+    pub(crate) kind: Kind,
+}
+
+/// The kind of a load's publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// To one topic, without a producer.
+    Plain,
+    /// The same to this many topics in turn, which live where the publishers are.
+    Topics(usize),
+    /// To one topic, by a producer of each connection.
+    Sequenced,
+    /// To one topic that is empty at the beginning, so that its memory grows.
+    Growing,
 }
 
 /// The duration and number of the runs.
@@ -80,7 +96,7 @@ pub(crate) struct Rounds<T> {
 pub(crate) fn run(compared: &Compared, case: Case, effort: Effort) -> Result<Outcome, Error> {
     let sides = [&compared.floor, &compared.cube];
     let rounds = alternate(effort, sides.len(), |side| {
-        let plan = plan(&sides[side].entries[usize::from(case.hops)], case, effort);
+        let plan = plan(sides[side], case, effort);
         load::measure(&plan, &sides[side].pids())
     })?;
     let p50 = |run: &Measured| run.latency_us.map_or(f64::NAN, |[p50, _, _]| p50);
@@ -118,19 +134,23 @@ pub(crate) fn alternate<T>(
     Ok(Rounds { rounds, disturbed })
 }
 
-/// Returns the plan of a case for one entry of a side.
-pub(crate) fn plan(entry: &(std::net::SocketAddr, String), case: Case, effort: Effort) -> Plan {
+/// Returns the plan of a case for a side.
+pub(crate) fn plan(side: &Side, case: Case, effort: Effort) -> Plan {
+    let (addr, name) = &side.entries[usize::from(case.hops)];
+    let topics = if let Kind::Topics(count) = case.kind { setup::topics_here(count) } else { vec![name.clone()] };
     Plan {
-        addr: entry.0,
+        addr: *addr,
         protocol: Protocol::Frames,
-        topics: vec![entry.1.clone()],
+        topics,
         value_bytes: 64,
         count: 1,
+        operation: if case.kind == Kind::Sequenced { Operation::Sequenced } else { Operation::Publish },
+        is_fresh: case.kind == Kind::Growing,
         conns: case.conns,
         window: case.window,
         whole_windows: effort.whole_windows,
         subscribers: case.subscribers,
-        subscribe_at: entry.0,
+        subscribe_at: *addr,
         seconds: effort.seconds,
     }
 }

@@ -214,6 +214,9 @@ impl Server {
             self.fanout.subscribe(slot, id);
             self.send(slot, |_, out| frames::answer_subscribe(id, next, out));
         } else if !frames::is(frame, Opcode::Credit) {
+            if frames::is(frame, Opcode::Delete) {
+                self.log = Log::default();
+            }
             self.send(slot, |ack, out| ack.write(frame, 0, out));
         }
         Ok(())

@@ -2,11 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dht_protocol::types::{Dimension, RequestId, TopicName, crc32};
-use dht_protocol::wire::request::{ANY_NODE, Publish, Retention, Start, Subscribe, Topic};
+use dht_protocol::types::{Dimension, ProducerId, RequestId, Sequenced, TopicName, crc32};
+use dht_protocol::wire::request::{ANY_NODE, Fetch, Publish, Retention, Start, Subscribe, Topic};
 use dht_protocol::wire::response::Subscribed;
 use dht_protocol::wire::{
     DecodeError, Flags, Frame, HEADER_BYTES, Head, Header, Hello, Opcode, Raw, Request, Response,
@@ -110,17 +111,53 @@ pub(crate) fn create_topics(addr: SocketAddr, names: &[String], retention: Reten
     Ok(())
 }
 
+/// Deletes the topics, which must exist, and creates them again. A bare server forgets all that it holds.
+pub(crate) fn renew_topics(addr: SocketAddr, names: &[String]) -> Result<(), Error> {
+    let mut session = Session::open(addr)?;
+    for name in names {
+        let topic = Topic { name: topic_name(name)?, id: None };
+        session.send(&encode(&Request::Delete(topic), 1, &[]))?;
+    }
+    create_topics(addr, names, Retention::default())
+}
+
 /// Returns the counters of a node, as lines of `name value`.
 pub(crate) fn stats(addr: SocketAddr) -> Result<String, Error> {
     let answer = Session::open(addr)?.ask(&Request::Stats { node: ANY_NODE })?;
     if let Response::Stats { text, .. } = answer { Ok(text) } else { Err(Error::Unsupported) }
 }
 
+/// Returns a producer that this program has not used before.
+pub(crate) fn new_producer() -> ProducerId {
+    static USED: AtomicU32 = AtomicU32::new(0);
+    let number = u64::from(std::process::id()) << 32 | u64::from(USED.fetch_add(1, Ordering::Relaxed));
+    ProducerId::new(number).expect("the id of a process is not 0")
+}
+
 /// Encodes a PUBLISH of one batch of `count` records without a producer.
 pub(crate) fn publish(name: &str, request_id: u64, count: u32, records: &[u8]) -> Result<Vec<u8>, Error> {
+    publish_by(None, name, request_id, count, records)
+}
+
+/// Encodes a PUBLISH of one batch of `count` records. That of a producer has sequence 0.
+pub(crate) fn publish_by(
+    producer: Option<ProducerId>,
+    name: &str,
+    request_id: u64,
+    count: u32,
+    records: &[u8],
+) -> Result<Vec<u8>, Error> {
     let topic = Topic { name: topic_name(name)?, id: None };
-    let request = Request::Publish(Publish { topic, producer: None, count });
-    Ok(encode(&request, request_id, records))
+    let producer = producer.map(|producer| Sequenced { producer, epoch: 0, sequence: 0 });
+    Ok(encode(&Request::Publish(Publish { topic, producer, count }), request_id, records))
+}
+
+/// Encodes a FETCH of the first record of a topic.
+pub(crate) fn fetch_first(name: &str, request_id: u64) -> Result<Vec<u8>, Error> {
+    let topic = Topic { name: topic_name(name)?, id: None };
+    let (start, max_bytes, max_records, max_wait_ms) = (Start::Earliest, 0, 1, 0);
+    let fetch = Fetch { topic, epoch: None, start, max_bytes, max_records, max_wait_ms };
+    Ok(encode(&Request::Fetch(fetch), request_id, &[]))
 }
 
 /// Appends a CREDIT for a subscription to `out`.

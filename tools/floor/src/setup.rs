@@ -27,6 +27,12 @@ pub(crate) const DIMENSION: Dimension = match Dimension::new(3) {
     None => unreachable!(),
 };
 
+/// The largest number of topics that one load publishes to.
+pub(crate) const TOPICS_MAX: usize = 64;
+
+/// Bytes that each of these topics retains, so that they are soon full: growth has a load of its own.
+const KEPT_BYTES: u64 = 1 << 20;
+
 /// The maximum number of links that a request crosses while all links are up.
 pub(crate) const HOPS_MAX: u8 = DIMENSION.bits();
 
@@ -109,6 +115,8 @@ pub(crate) fn start_cube(program: &Path, base_port: u16) -> Result<Side, Error> 
     }
     let names = topics_by_hops();
     create_topics(local(base_port), &names, Retention::default())?;
+    let kept = Retention { bytes: KEPT_BYTES, ..Retention::default() };
+    create_topics(local(base_port), &topics_here(TOPICS_MAX), kept)?;
     let entries = names.into_iter().map(|name| (local(base_port), name)).collect();
     Ok(Side { processes, entries })
 }
@@ -165,6 +173,15 @@ fn topics_by_hops() -> Vec<String> {
     (0..=HOPS_MAX).map(|hops| name(hops).expect("1000 names hit every home")).collect()
 }
 
+/// Returns this many topic names of equal length, at most [`TOPICS_MAX`], whose home is node 0.
+pub(crate) fn topics_here(count: usize) -> Vec<String> {
+    let entry = NodeId::from_low_bits(0, DIMENSION);
+    let names = (0..10_000).map(|number| format!("topic-{number:04}"));
+    let here: Vec<String> = names.filter(|name| home(name) == entry).take(count).collect();
+    assert_eq!(here.len(), count, "an eighth of all names");
+    here
+}
+
 /// Returns the nodes that a request from node 0 for this topic passes, including node 0 and the home.
 pub(crate) fn path_to(name: &str) -> Vec<usize> {
     let entry = NodeId::from_low_bits(0, DIMENSION);
@@ -187,7 +204,7 @@ pub(crate) fn end_of(cube: &Side, node: usize) -> End {
 }
 
 fn home(name: &str) -> NodeId {
-    cube::home(TopicName::new(name).expect("one of `topics_by_hops`"), DIMENSION)
+    cube::home(TopicName::new(name).expect("short words and digits"), DIMENSION)
 }
 
 /// Returns true if a node answers and all its links are up.
@@ -210,4 +227,17 @@ pub(crate) fn wait_until(what: &'static str, mut is_ready: impl FnMut() -> bool)
 /// Returns the loopback address with this port.
 pub(crate) fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_topics_here_have_names_of_one_length_and_live_where_the_publishers_are() {
+        let names = topics_here(TOPICS_MAX);
+        assert_eq!(names.len(), TOPICS_MAX);
+        assert!(names.iter().all(|name| name.len() == names[0].len() && path_to(name) == [0]));
+        assert_eq!(topics_here(8), names[..8]);
+    }
 }
