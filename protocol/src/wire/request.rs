@@ -3,6 +3,8 @@
 //! Args are fixed fields, then text, then TLVs. In a number, 0 stands for "any", "none" or "the default"; only for a
 //! node, [`ANY_NODE`] stands for the connected node.
 
+use std::ops::Range;
+
 use super::feed::Heads;
 use super::field::{DecodeError, Observer, Reader, TAG_CRITICAL, Writer};
 use super::hello::NO_NODE;
@@ -381,6 +383,13 @@ pub(super) fn decode_retention(args: &mut Reader<'_, impl Observer>) -> Result<R
         age_ms: args.u64("retention_age_ms")?,
     })
 }
+
+/// Where the sequence stands in the args of a PUBLISH. Nothing else in them differs between batches of one producer
+/// that go to one topic and have equally many records.
+pub const PUBLISH_SEQUENCE: Range<usize> = 12..20;
+
+/// Where the id of the producer stands there; 0 if there is none.
+pub const PUBLISH_PRODUCER: Range<usize> = 0..8;
 
 impl<'a> Publish<'a> {
     fn encode<'w, 'b>(&self, args: &'w mut Writer<'b>) -> &'w mut Writer<'b> {

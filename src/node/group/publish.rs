@@ -51,11 +51,11 @@ impl Group {
         &mut self,
         step: &mut Step<'_>,
         topic: TopicId,
-        count: u32,
+        (producer, count): (Option<Sequenced>, u32),
         frame: &Frame<'_>,
         reply: ReplyTo,
     ) -> Result<(), ErrorResponse> {
-        self.propose_batch(step, (TopicRef::Id(topic), None, count), frame, reply)
+        self.propose_batch(step, (TopicRef::Id(topic), producer, count), frame, reply)
     }
 
     fn propose_batch(

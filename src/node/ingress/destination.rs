@@ -22,9 +22,9 @@ pub(in crate::node) struct Destination {
 }
 
 impl Destination {
-    /// Returns the target of a PUBLISH without a producer to a topic of this slot.
-    pub(in crate::node) const fn of_publish(settings: &Settings, slot: SlotId) -> Self {
-        Self { target: settings.leader_of(slot), kind: Kind::Group, ttl: None, is_repeatable: false }
+    /// Returns the target of a PUBLISH to a topic of this slot.
+    pub(in crate::node) const fn of_publish(settings: &Settings, slot: SlotId, is_repeatable: bool) -> Self {
+        Self { target: settings.leader_of(slot), kind: Kind::Group, ttl: None, is_repeatable }
     }
 
     /// Returns the target of a request that is about `subject`.

@@ -4,7 +4,7 @@ use super::harness::{Harness, Section, names, records, topic};
 use super::sent::Sent;
 use crate::limits::REPEATS;
 use crate::node::Event;
-use crate::types::{ConnId, Retention, TopicId};
+use crate::types::{ConnId, ProducerId, Retention, Sequenced, TopicId};
 use crate::wire::request::{Publish, Topic};
 use crate::wire::response::Published;
 use crate::wire::{Kind, Request, Response, Status};
@@ -136,4 +136,34 @@ fn they_are_remembered_over_links_at_the_ingress_and_at_the_home() {
     }
     node.ask(client, 8, &Request::Delete(topic(&name)));
     assert_eq!(publish(&mut node), [Status::UnknownTopic]);
+}
+
+#[test]
+fn batches_of_a_producer_differ_by_their_sequence_only() {
+    let (mut node, client, id) = node_with_topic();
+    let publish = |node: &mut Harness, number: u64, epoch: u32, sequence: u64| {
+        let producer = Some(Sequenced { producer: ProducerId::new(number).unwrap(), epoch, sequence });
+        let request = Request::Publish(Publish { topic: topic("topic"), producer, count: 1 });
+        let sent = node.ask_with(client, 7, &request, &records(1, 10));
+        let [answer] = &sent[..] else { panic!("{sent:?} is not one answer") };
+        if let Response::Published(Published { topic_id, base, duplicate, .. }) = answer.response() {
+            assert_eq!(topic_id, id);
+            Ok((base.0, duplicate))
+        } else {
+            Err(answer.status())
+        }
+    };
+    for sequence in 0..4 {
+        assert_eq!(publish(&mut node, 5, 0, sequence), Ok((sequence, false)));
+        assert_eq!(node.node.parts.repeats.len(), 1);
+    }
+    assert_eq!(publish(&mut node, 5, 0, 2), Ok((2, true)));
+    assert_eq!(publish(&mut node, 5, 0, 5), Err(Status::SequenceGap));
+    let damaged = |node: &mut Harness| publish(node, 5, 0, 4);
+    assert_eq!(node.damaged(Section::Args, damaged), Err(Status::CorruptFrame));
+    assert_eq!(publish(&mut node, 5, 1, 0), Ok((4, false)), "another epoch");
+    assert_eq!(publish(&mut node, 6, 0, 0), Ok((5, false)), "another producer");
+    assert_eq!(publish(&mut node, 5, 0, 4), Err(Status::ProducerFenced));
+    node.ask(client, 8, &Request::Delete(topic("topic")));
+    assert_eq!(publish(&mut node, 6, 0, 1), Err(Status::UnknownTopic));
 }

@@ -15,6 +15,7 @@ use dht_protocol::wire::frame::at::{
     ARGS_CRC, ARGS_LEN, FLAGS, HEADER_CRC, LENGTH, OPCODE, PAYLOAD_CRC, REQUEST_ID, ROUTE_LEN,
 };
 use dht_protocol::wire::inspect::inspect;
+use dht_protocol::wire::request::PUBLISH_SEQUENCE;
 use dht_protocol::wire::response::{Durability, Fetched, Payload, Published, Run, Subscribed};
 use dht_protocol::wire::route::{self, ROUTE_BYTES_MIN};
 use dht_protocol::wire::{Flags, FrameError, HEADER_BYTES, Header, Opcode, Push, Response};
@@ -23,8 +24,8 @@ use crate::error::Error;
 
 const ROUTE_ORIGIN: Range<usize> = HEADER_BYTES + route::at::ORIGIN.start..HEADER_BYTES + route::at::ORIGIN.end;
 
-/// Where the sequence stands in a PUBLISH of a client: behind the id and the epoch of the producer.
-const SEQUENCE: Range<usize> = HEADER_BYTES + 12..HEADER_BYTES + 20;
+/// Where the sequence stands in a PUBLISH of a client.
+const SEQUENCE: Range<usize> = HEADER_BYTES + PUBLISH_SEQUENCE.start..HEADER_BYTES + PUBLISH_SEQUENCE.end;
 
 /// Returns the whole frame with a valid header at the start of `input`; `None` while it is incomplete.
 pub(crate) fn first(input: &[u8]) -> Result<Option<&[u8]>, Error> {
