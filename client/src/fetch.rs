@@ -42,7 +42,7 @@ impl Client {
     /// # Errors
     /// Returns the node's error.
     pub fn fetch(&mut self, topic: &str, start: Start, max_records: u32) -> Result<Fetch, Error> {
-        at_once(fetch_of(self, topic, None, start, max_records, Duration::ZERO))
+        at_once(fetch_of(self, topic, None, start, (0, max_records), Duration::ZERO))
     }
 
     /// Like [`Self::fetch`], but if there is no record at `start` yet, the response waits up to `wait` for one. The
@@ -52,6 +52,27 @@ impl Client {
     /// Returns the node's error.
     pub fn fetch_wait(&mut self, topic: &str, start: Start, max_records: u32, wait: Duration) -> Result<Fetch, Error> {
         at_once(fetch_wait(self, topic, start, max_records, wait))
+    }
+
+    /// Reads records of a topic that must still be the one with this id, and in this epoch of its log, with one request
+    /// of at most `max_bytes` bytes of records; 0 means as many as fit one response. Returns at least one record if
+    /// there is one.
+    ///
+    /// # Errors
+    /// Returns [`Status::Recreated`] if the topic has another id, and [`Status::Truncated`] with
+    /// [`Detail::Next`](dht_protocol::wire::response::Detail::Next) if the log is in another epoch and its records from
+    /// there on are other ones.
+    ///
+    /// [`Status::Recreated`]: dht_protocol::wire::Status::Recreated
+    /// [`Status::Truncated`]: dht_protocol::wire::Status::Truncated
+    pub fn fetch_of(
+        &mut self,
+        topic: &str,
+        log: Option<(TopicId, Epoch)>,
+        start: Start,
+        max_bytes: u32,
+    ) -> Result<Fetch, Error> {
+        at_once(fetch_of(self, topic, log, start, (max_bytes, 0), Duration::ZERO))
     }
 
     /// Returns an iterator over all records from `start` up to the log end offset at the first response. Nothing is
@@ -88,7 +109,7 @@ pub(crate) async fn fetch_wait(
     let (mut identity, mut start) = (None, start);
     loop {
         let slice = left.min(Duration::from_millis(u64::from(FETCH_WAIT_MAX_MS)));
-        let fetch = fetch_of(client, topic, identity, start, max_records, slice).await?;
+        let fetch = fetch_of(client, topic, identity, start, (0, max_records), slice).await?;
         left = end.left(client.now()).unwrap_or(Duration::MAX);
         if !fetch.messages.is_empty() || left.is_zero() {
             return Ok(fetch);
@@ -100,19 +121,19 @@ pub(crate) async fn fetch_wait(
 }
 
 /// Reads records of a topic that must still have this identity, if there is one, with one request.
-async fn fetch_of(
+pub(crate) async fn fetch_of(
     client: &mut impl Caller,
     topic: &str,
     identity: Option<(TopicId, Epoch)>,
     start: Start,
-    max_records: u32,
+    (max_bytes, max_records): (u32, u32),
     wait: Duration,
 ) -> Result<Fetch, Error> {
     let request = Request::Fetch(request::Fetch {
         topic: Topic { name: TopicName::new(topic)?, id: identity.map(|(id, _)| id) },
         epoch: identity.map(|(_, epoch)| epoch),
         start,
-        max_bytes: 0,
+        max_bytes,
         max_records,
         max_wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
     });
@@ -170,7 +191,7 @@ impl Records<'_> {
         let fetched = match self.identity {
             None => self.client.fetch_wait(&self.topic, self.start, max_records, self.wait),
             Some(_) => {
-                at_once(fetch_of(self.client, &self.topic, self.identity, self.start, max_records, Duration::ZERO))
+                at_once(fetch_of(self.client, &self.topic, self.identity, self.start, (0, max_records), Duration::ZERO))
             }
         };
         let fetch = match fetched {

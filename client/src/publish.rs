@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use dht_protocol::limits::PAYLOAD_MAX;
-use dht_protocol::types::{ProducerId, TopicName};
+use dht_protocol::types::{ProducerId, Sequenced, TopicId, TopicName};
 use dht_protocol::wire::records::{Record, RecordError};
-use dht_protocol::wire::request::{Publish, Sequenced, Topic};
+use dht_protocol::wire::request::{Publish, Topic};
 use dht_protocol::wire::response::Published;
 use dht_protocol::wire::{Opcode, Request, Response};
 
@@ -87,7 +87,7 @@ impl Client {
     ///
     /// [`Producer`]: super::Producer
     pub fn publish(&mut self, topic: &str, batch: &Batch) -> Result<Published, Error> {
-        at_once(publish(self, topic, None, batch))
+        at_once(publish(self, (topic, None), None, batch))
     }
 
     /// Publishes the only batch of a producer, so that it can be retried at any time without a duplicate being stored.
@@ -99,22 +99,45 @@ impl Client {
     /// # Errors
     /// If [`Error::may_be_done`] is true, the records may have been stored all the same.
     pub fn publish_as(&mut self, topic: &str, producer: ProducerId, batch: &Batch) -> Result<Published, Error> {
-        at_once(publish(self, topic, Some(producer), batch))
+        at_once(publish(self, (topic, None), Some(only_batch(producer)), batch))
     }
+
+    /// Publishes a batch of a producer whose sequences the caller keeps, so that it can be retried at any time without
+    /// a duplicate being stored. The batch before it must have been acknowledged. With `id` the topic must have that
+    /// id.
+    ///
+    /// # Errors
+    /// Returns [`Status::Recreated`] if the topic has another id; nothing is stored then. If [`Error::may_be_done`] is
+    /// true, the records may have been stored all the same, and the sequence must not be used for another batch.
+    ///
+    /// [`Status::Recreated`]: dht_protocol::wire::Status::Recreated
+    pub fn publish_sequenced(
+        &mut self,
+        topic: &str,
+        id: Option<TopicId>,
+        sequenced: Sequenced,
+        batch: &Batch,
+    ) -> Result<Published, Error> {
+        at_once(publish(self, (topic, id), Some(sequenced), batch))
+    }
+}
+
+/// Returns the place of the only batch of a producer.
+pub(crate) const fn only_batch(producer: ProducerId) -> Sequenced {
+    Sequenced { producer, epoch: 0, sequence: 0 }
 }
 
 pub(crate) async fn publish(
     client: &mut impl Caller,
-    topic: &str,
-    producer: Option<ProducerId>,
+    (topic, id): (&str, Option<TopicId>),
+    producer: Option<Sequenced>,
     batch: &Batch,
 ) -> Result<Published, Error> {
     if batch.is_empty() {
         return Err(RecordError::Empty.into());
     }
-    let topic = Topic { name: TopicName::new(topic)?, id: None };
+    let topic = Topic { name: TopicName::new(topic)?, id };
     let repeat = if producer.is_some() { Repeat::Always } else { Repeat::NotDone };
-    let producer = producer.map(|producer| Sequenced { producer, epoch: 0, sequence: 0 });
     let request = Request::Publish(Publish { topic, producer, count: batch.count });
     let request = OwnedRequest::new(&request, &batch.payload)?;
     let Response::Published(published) = client.call(request, repeat, Duration::ZERO).await.result? else {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use dht_protocol::types::{Dimension, NodeId, Offset, ProducerId, SettingsChange, TopicId, TopicName};
+use dht_protocol::types::{
+    Dimension, Epoch, NodeId, Offset, ProducerId, Sequenced, SettingsChange, TopicId, TopicName,
+};
 use dht_protocol::wire::Hello;
 use dht_protocol::wire::request::{Retention, Start, TraceTarget};
 use dht_protocol::wire::response::{Description, Published};
@@ -171,7 +173,7 @@ impl Client {
     /// # Errors
     /// The same.
     pub async fn publish(&self, topic: &str, batch: &Batch) -> Result<Published, Error> {
-        publish::publish(&mut &self.handle, topic, None, batch).await
+        publish::publish(&mut &self.handle, (topic, None), None, batch).await
     }
 
     /// As [`crate::Client::publish_as`].
@@ -179,7 +181,21 @@ impl Client {
     /// # Errors
     /// The same.
     pub async fn publish_as(&self, topic: &str, producer: ProducerId, batch: &Batch) -> Result<Published, Error> {
-        publish::publish(&mut &self.handle, topic, Some(producer), batch).await
+        publish::publish(&mut &self.handle, (topic, None), Some(publish::only_batch(producer)), batch).await
+    }
+
+    /// As [`crate::Client::publish_sequenced`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn publish_sequenced(
+        &self,
+        topic: &str,
+        id: Option<TopicId>,
+        sequenced: Sequenced,
+        batch: &Batch,
+    ) -> Result<Published, Error> {
+        publish::publish(&mut &self.handle, (topic, id), Some(sequenced), batch).await
     }
 
     /// As [`crate::Client::fetch`].
@@ -202,6 +218,20 @@ impl Client {
         wait: Duration,
     ) -> Result<Fetch, Error> {
         fetch::fetch_wait(&mut &self.handle, topic, start, max_records, wait).await
+    }
+
+    /// As [`crate::Client::fetch_of`].
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn fetch_of(
+        &self,
+        topic: &str,
+        log: Option<(TopicId, Epoch)>,
+        start: Start,
+        max_bytes: u32,
+    ) -> Result<Fetch, Error> {
+        fetch::fetch_of(&mut &self.handle, topic, log, start, (max_bytes, 0), Duration::ZERO).await
     }
 
     /// Subscribes to topics, each from `start`, with a connection of its own. When this returns, nothing that is
