@@ -45,7 +45,8 @@ use crate::wire::FrameError;
 /// lingering.
 const SWEEP_US: u64 = 500_000;
 
-/// The sockets, of type `K`, and the clock. Readiness is edge-triggered: a socket is reported when that changes.
+/// The sockets, of type `K`, and the clock. Readiness is edge-triggered: a socket is reported once each time it becomes
+/// ready, not for as long as it is.
 pub trait Os<K> {
     /// Reads once. Less than `room` means that nothing more has arrived, and 0 is the end of the stream.
     ///

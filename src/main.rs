@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         Ok(config) => {
             logs::start(config.id.binary(config.dimension));
             if !words.unknown.is_empty() {
-                log::warn!("ignored in the environment, since no option has such a name: {}", words.unknown.join(", "));
+                log::warn!("ignored environment variables that set no option: {}", words.unknown.join(", "));
             }
             if arguments.print_config { say(&config.to_string()) } else { run(config) }
         }

@@ -43,7 +43,7 @@ impl Intake {
         self.used >= self.budget / 2
     }
 
-    /// Returns how many bytes may be read at once from a connection that would take `wanted`.
+    /// Returns how many bytes may be read at once from a connection that asks for `wanted` bytes.
     pub(crate) fn read_max(&self, wanted: usize) -> usize {
         wanted.min((self.free() / FREE_PART).clamp(READ_SHORT, READ_BUDGET))
     }
@@ -119,7 +119,7 @@ mod tests {
             }
         }
         assert_eq!(grown, [0, 1, 2, 3, 4], "as long as four times as much is free");
-        // They wait in their order, and one of them may grow.
+        // They wait first in, first out, and only the oldest may grow without room.
         assert_eq!((intake.next(), intake.next()), (Some(id(5)), None));
         assert!(intake.admits(id(5), MIB) && !intake.admits(id(200), MIB));
         intake.change(0, MIB);

@@ -36,8 +36,9 @@ pub struct Outbox {
     large: VecDeque<Large>,
     /// Bytes of other frames that are sent before the first of `large` gets its turn.
     before_large: usize,
-    /// Length in bytes without `large`.
+    /// Bytes of `parts` and `tail`.
     in_order: usize,
+    /// Bytes of these and of `large`.
     len: usize,
 }
 

@@ -213,7 +213,8 @@ fn record_crc(segment: u32, header: &[u8], body: &[u8]) -> u32 {
     crc32_of_parts([&segment.to_be_bytes(), header, body])
 }
 
-/// The body of a record of kind [`Kind::HardState`], which is the first record of every segment.
+/// The body of a record of kind [`Kind::HardState`]: the first record of every segment, and after an orderly stop the
+/// last one of the log, which has `is_end`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HardState {
     /// The node that this node voted for in the term of the record. Reserved for replication.

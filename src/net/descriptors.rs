@@ -47,7 +47,7 @@ impl Descriptors {
         Ok(Self { clients, handshakes, sockets: clients + handshakes + lingering + links })
     }
 
-    /// Returns the limit of open files at which [`CLIENTS_MAX`] clients fit.
+    /// Returns the limit on open files at which [`CLIENTS_MAX`] clients fit.
     pub fn wanted(dimension: Dimension, has_journal: bool) -> usize {
         Self::reserved(dimension, has_journal) + CLIENTS_MAX + HANDSHAKES_EXTRA + LINGERING_MAX
     }

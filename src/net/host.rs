@@ -42,11 +42,11 @@ impl HostPort {
         }
     }
 
-    /// True when a client can connect to it: it has a port, and it is not an address that only means "listen on all
-    /// interfaces", such as 0.0.0.0.
+    /// Returns true if a client can connect to it: it has a port, and its address is neither unspecified, such as
+    /// 0.0.0.0, nor multicast.
     pub fn is_reachable(&self) -> bool {
-        let is_all = |ip: IpAddr| ip.is_unspecified() || ip.is_multicast();
-        self.port() != 0 && !matches!(self, Self::Ip(address) if is_all(address.ip()))
+        let is_none = |ip: IpAddr| ip.is_unspecified() || ip.is_multicast();
+        self.port() != 0 && !matches!(self, Self::Ip(address) if is_none(address.ip()))
     }
 }
 

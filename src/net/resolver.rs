@@ -1,8 +1,9 @@
 //! Looks up the addresses of host names on threads beside the event loop, because a name server may take seconds or
 //! hang, and chooses which address of a name is dialled next.
 //!
-//! A lookup has a thread of its own that ends with its answer. A neighbour has at most one lookup at a time, so there
-//! are never more threads than neighbours. The names of neighbours are looked up anew for each dial; nothing is cached.
+//! Each lookup runs on a thread of its own, which ends once it has the answer. A neighbour has at most one lookup at a
+//! time, so there are never more threads than neighbours. The names of neighbours are looked up anew for each dial;
+//! nothing is cached.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;

@@ -29,8 +29,7 @@ pub enum Action {
         request_id: RequestId,
         /// The route section; only on links.
         route: Option<Route>,
-        /// True if the frame may be dropped when the send queue is above its high-water mark. The receiver detects the
-        /// loss.
+        /// True if the frame may be dropped when much is queued already. The receiver detects the loss.
         droppable: bool,
     },
     /// Queues an encoded frame for a connection. The same frame may go to many.
@@ -43,8 +42,7 @@ pub enum Action {
         route: Option<Route>,
         /// The frame.
         frame: Kept,
-        /// True if the frame may be dropped when the send queue is above its high-water mark. The receiver detects the
-        /// loss.
+        /// True if the frame may be dropped when much is queued already. The receiver detects the loss.
         droppable: bool,
     },
     /// Adds a body to the log; [`super::Event::Synced`] returns it once it is committed.

@@ -23,7 +23,7 @@ use crate::limits::{DRAIN_CLIENTS_US, DRAIN_LINKS_US, DRAIN_US};
 use crate::types::{ConnId, RequestId};
 use crate::wire::{Goaway, Status};
 
-const FAREWELL: &str = "this node is ending";
+const FAREWELL: &str = "this node is shutting down";
 
 /// The stages of the shutdown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

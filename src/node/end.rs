@@ -8,7 +8,7 @@ use crate::wire::{FrameError, Status};
 /// Why a connection ended. Its [`fmt::Display`] completes the line "link to 011 is down: …".
 #[derive(Clone, Copy, Debug)]
 pub(super) enum End<'a> {
-    /// The peer closed its sending side, and everything that it had asked for is answered.
+    /// The peer closed its sending side or sent GOAWAY, and nothing that it had asked for is outstanding.
     ClosedByPeer,
     /// The connection failed.
     Failed(io::ErrorKind),

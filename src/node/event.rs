@@ -66,7 +66,9 @@ pub enum Event<'a> {
         /// The number of bytes.
         bytes: usize,
     },
-    /// A droppable frame was dropped because the send queue was above its high-water mark.
+    /// A droppable frame was dropped because its send queue had more than [`PUSH_QUEUE_MAX`] bytes.
+    ///
+    /// [`PUSH_QUEUE_MAX`]: crate::limits::PUSH_QUEUE_MAX
     Dropped,
     /// A request of a client that is gone was not executed, because it would have changed nothing.
     Abandoned,

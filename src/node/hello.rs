@@ -120,7 +120,7 @@ impl Parts {
     fn check_client(&mut self, step: &Step<'_>, id: ConnId, hello: &Hello) -> Result<(), Refusal> {
         self.check_common(step, hello)?;
         if self.drain.has_begun() {
-            return Err(Refusal(Status::Closing, "this node is ending; try another one".to_owned()));
+            return Err(Refusal(Status::Closing, "this node is shutting down; use another one".to_owned()));
         }
         let clients_max = step.settings.clients_max;
         if self.conns.clients() > clients_max {
@@ -147,7 +147,7 @@ impl Parts {
     fn check_node(&self, step: &Step<'_>, hello: &Hello) -> Result<u8, Refusal> {
         self.check_common(step, hello)?;
         if self.drain.has_parted() {
-            return Err(Refusal(Status::Closing, "this node is ending".to_owned()));
+            return Err(Refusal(Status::Closing, "this node is shutting down".to_owned()));
         }
         let dimension = step.settings.dimension;
         if hello.role != Role::Node {

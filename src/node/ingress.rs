@@ -325,7 +325,7 @@ impl Ingress {
     fn answer_unknown(&mut self, step: &mut Step<'_>, pending: &Pending) {
         step.stats.timeouts += 1;
         let node = step.settings.name(pending.target);
-        let message = format!("node {node} did not answer in time; whether it was done is not known");
+        let message = format!("node {node} did not answer in time; the request may have been executed or not");
         self.answer(pending.asked, ErrorResponse::new(Status::OutcomeUnknown, message).into());
     }
 

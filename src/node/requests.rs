@@ -81,7 +81,7 @@ impl Parts {
             return Err(ErrorResponse::new(Status::UnknownOpcode, "no such operation in this version"));
         };
         if opcode.is_between_nodes() || opcode.is_push() {
-            return Err(ErrorResponse::new(Status::BadRequest, "only nodes may send this request"));
+            return Err(ErrorResponse::new(Status::BadRequest, "only nodes may send this operation"));
         }
         let Ok(args) = frame.args() else {
             step.stats.corrupt += 1;
@@ -89,7 +89,7 @@ impl Parts {
         };
         let mut request = decode(opcode, args, frame).map_err(malformed)?;
         if self.drain.has_begun() {
-            return Err(ErrorResponse::new(Status::ShuttingDown, "this node is ending; use another one"));
+            return Err(ErrorResponse::new(Status::ShuttingDown, "this node is shutting down; use another one"));
         }
         if self.readers.serve(step, id, &request, frame)? {
             return Ok(());

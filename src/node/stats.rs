@@ -104,13 +104,13 @@ counters! {
     delivers,
     /// Frames with records, and EVENTs that end subscriptions, sent over links for subscribers on other nodes.
     pushes,
-    /// Pushes dropped because the send queue of the link was above its high-water mark.
+    /// Pushes dropped because more than `PUSH_QUEUE_MAX` bytes were queued for the link.
     pushes_skipped,
     /// Fetches for readers that were behind.
     pulls,
     /// Gap notices sent to subscribers, because retention removed records before they were delivered.
     gaps,
-    /// Subscriptions ended because their topic was deleted or lost records.
+    /// Subscriptions ended by this node: topic deleted, records lost, or a record too large for the client.
     ended,
     /// Times that this node resent all its FEEDs to a home.
     resyncs,

@@ -227,7 +227,8 @@ fn after_a_repair_everything_that_was_not_dropped_is_there() {
         let logs = names(&disk, ".log");
         for _ in 0..rng.usize(1..4) {
             let name = &logs[rng.usize(..logs.len())];
-            // Damage to the entry that creates the topic would remove the topic itself.
+            // The first 200 bytes of the first segment hold the entry that creates the topic; damage to it would remove
+            // the topic itself.
             let at = rng.usize(if name.starts_with("0000000001") { 200 } else { 0 }..20_000);
             disk.flip(name, at * 8);
         }

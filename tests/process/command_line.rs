@@ -130,7 +130,7 @@ fn an_invalid_environment_gives_an_error_that_names_the_variable() {
     let outcome =
         run_in(&["DHT_NODE_TOKEN=a-secret", "DHT_NODE_PORT=tcp://10.0.0.1:80"], &["--id", "000", "--print-config"]);
     assert_eq!(outcome.code, Some(0));
-    let warning = "WARN  node 000 main: ignored in the environment, since no option has such a name: DHT_NODE_";
+    let warning = "WARN  node 000 main: ignored environment variables that set no option: DHT_NODE_";
     assert!(outcome.stderr.contains(warning), "{}", outcome.stderr);
     assert!(["DHT_NODE_TOKEN", "DHT_NODE_PORT"].iter().all(|name| outcome.stderr.contains(name)), "{}", outcome.stderr);
     assert!(!outcome.stderr.contains("a-secret"), "{}", outcome.stderr);

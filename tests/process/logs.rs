@@ -43,7 +43,7 @@ fn the_log_says_why_a_link_went_down() {
     let mut node = cube.take(1);
     node.signal("TERM");
     assert!(node.wait(PATIENCE).unwrap().success());
-    expect(&mut cube, "the other side sent GOAWAY CLOSING: this node is ending");
+    expect(&mut cube, "the other side sent GOAWAY CLOSING: this node is shutting down");
     cube.restart(1);
     cube.wait_linked();
     cube.kill(1);

@@ -1,5 +1,5 @@
-//! Checks whether the gaps reported to subscriptions are true. That shows only at the end, when everything has been
-//! read.
+//! Checks whether the gaps reported to subscriptions were justified, which can be decided only at the end, when
+//! everything has been read.
 
 use dht_node::types::Offset;
 

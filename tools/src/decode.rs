@@ -19,7 +19,7 @@ const SHOWN: usize = 8;
 /// Runs the command `decode [FILE]`.
 pub(crate) fn decode(decode: &args::Decode, session: &mut Session) -> Result<Exit, Failure> {
     let dimension = Dimension::new(decode.dimension).ok_or_else(|| {
-        Failure::usage_with(format!("no cube has {} dimensions", decode.dimension), "0 to 10 have".to_owned())
+        Failure::usage_with(format!("--dimension {}", decode.dimension), "a cube has 0 to 10 dimensions".to_owned())
     })?;
     let name = decode.file.as_deref().filter(|name| *name != "-");
     if name.is_none() && session.is_line {

@@ -194,7 +194,7 @@ impl Streams {
     /// Handles what has arrived and sends what is due, until `is_done`.
     ///
     /// # Errors
-    /// Returns an error if no server answers, or if the servers' error does not pass. The next call tries again, and
+    /// Returns an error if no server answers, or if the servers' error is not transient. The next call tries again, and
     /// nothing is lost.
     pub(crate) fn advance(
         &mut self,

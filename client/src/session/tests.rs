@@ -47,7 +47,7 @@ fn sent(bytes: &mut Buffers, now: Instant) -> Vec<u8> {
     output
 }
 
-/// Returns the operations of frames.
+/// Returns the opcodes of frames.
 fn opcodes(mut frames: &[u8]) -> Vec<Opcode> {
     let mut opcodes = Vec::new();
     while let Some(header) = Header::parse(frames, 1 << 20).unwrap() {

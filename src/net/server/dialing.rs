@@ -83,8 +83,8 @@ impl<S: Store> Loop<S> {
         }
     }
 
-    /// Connects to an address of a neighbour, in place of an earlier attempt. When that fails at once, its other
-    /// addresses are tried.
+    /// Connects to an address of a neighbour, in place of an earlier attempt. If that fails at once, tries its other
+    /// addresses.
     fn dial(&mut self, now: Now, node: NodeId, address: SocketAddr) {
         self.driver.hang_up(&mut self.sockets, node);
         let mut next = Some(address);

@@ -39,7 +39,7 @@ impl Os<TcpStream> for Sockets {
 
     fn note_link(&mut self, socket: &mut TcpStream) {
         if let Err(error) = SockRef::from(&*socket).set_send_buffer_size(LINK_SEND_BUFFER) {
-            log::debug!("the send buffer of a link keeps its size: {error}");
+            log::debug!("cannot set the size of the send buffer of a link: {error}");
         }
     }
 

@@ -294,7 +294,8 @@ fn cannot_open(reason: NotOpened) -> ErrorResponse {
             ErrorResponse::new(Status::ProducerExists, message)
         }
         NotOpened::NotCounted => {
-            let message = "the producer has published without being opened, so that its records are not counted";
+            let message =
+                "the producer published before it was opened, so its records are not counted; use another producer id";
             ErrorResponse::new(Status::ProducerExists, message)
         }
         NotOpened::Worn => {

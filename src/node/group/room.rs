@@ -59,6 +59,8 @@ impl Group {
 /// Returns the answer to a request for which there is no memory.
 fn out_of_memory(settings: &Settings, used: u64) -> ErrorResponse {
     let (cap, name) = (settings.memory_bytes, settings.name(settings.id));
-    let message = format!("node {name} holds {used} of {cap} bytes; delete topics or lower retention");
+    let message = format!(
+        "the topics of node {name} take {used} of {cap} bytes of memory (--memory); delete some or lower retention"
+    );
     ErrorResponse::new(Status::Quota, message).with(Detail::Limit(cap))
 }

@@ -121,7 +121,7 @@ impl Ingress {
         }
     }
 
-    /// Refuses all held FETCHes, because this node is ending.
+    /// Refuses all held FETCHes, because this node is shutting down.
     pub(in crate::node) fn end(&mut self) {
         self.is_ending = true;
         for (conn, queue) in std::mem::take(&mut self.held) {
@@ -131,7 +131,7 @@ impl Ingress {
     }
 
     fn refuse_for_good(&mut self, asked: Asked) {
-        let error = ErrorResponse::new(Status::ShuttingDown, "this node is ending; use another one");
+        let error = ErrorResponse::new(Status::ShuttingDown, "this node is shutting down; use another one");
         self.answer(asked, error.into());
     }
 }

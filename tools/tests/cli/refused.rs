@@ -44,7 +44,7 @@ fn values_that_cannot_work_are_refused() {
             ("fetch t -n", "", 2, "", "-n needs a value\n  see: dht-cli fetch --help"),
             ("fetch t --json=1", "", 2, "", "--json takes no value\n  see: dht-cli fetch --help"),
             ("nc", "nc\n", 2, "", "nc within nc\n  see: dht-cli nc --help"),
-            ("decode --dimension 11", "", 2, "", "no cube has 11 dimensions"),
+            ("decode --dimension 11", "", 2, "", "--dimension 11"),
             ("list a", "", 0, "", ""), // no command has created it
         ],
     );
