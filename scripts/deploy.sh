@@ -15,6 +15,7 @@ project=$(dirname "$scripts")
 readonly dimension_default=3 base_port_default=5000
 readonly listen_tries=200 # of 50 ms: a node that does not listen after 10 s never will
 readonly stop_tries=120   # of 50 ms: a node needs up to 5 s to drain; after 6 s it is killed
+readonly gateway_port_default=8080
 
 usage() {
     cat <<'END'
@@ -32,6 +33,8 @@ Options:
   --data DIR       where the nodes' data, pid files and logs are kept [default: run/ in the project]
   --sync WHEN      when records are fsynced: always, interval=100ms, or memory (never: nothing is kept)
                    [default: always]
+  --gateway        start the REST gateway, too, on 127.0.0.1:8080; building it takes another minute or two
+  --gateway-port P the same on another port
   -h, --help       this text
 
 While nodes run, options not given are those they were started with. After a stop, the dimension is that of the data,
@@ -49,19 +52,20 @@ END
 
 # $verb, $dimension, $base_port, $data from the command line; dimension and port stay empty if they are not given.
 parse_arguments() {
-    verb='' dimension='' base_port='' data='' sync=''
+    verb='' dimension='' base_port='' data='' sync='' gateway_port=''
     while (($# > 0)); do
         case $1 in
         start | stop | status | restart | clean)
             [[ -z $verb ]] || fail_usage "two verbs: $verb and $1"
             verb=$1
             ;;
-        --dimension | --base-port | --data | --sync)
+        --gateway) gateway_port=${gateway_port:-$gateway_port_default} ;;
+        --dimension | --base-port | --data | --sync | --gateway-port)
             (($# >= 2)) || fail_usage "$1 needs a value"
             set_option "$1" "$2"
             shift
             ;;
-        --dimension=* | --base-port=* | --data=* | --sync=*) set_option "${1%%=*}" "${1#*=}" ;;
+        --dimension=* | --base-port=* | --data=* | --sync=* | --gateway-port=*) set_option "${1%%=*}" "${1#*=}" ;;
         -h | --help)
             usage
             exit 0
@@ -92,6 +96,10 @@ set_option() {
     --base-port)
         is_number "$2" 1 65535 || fail_usage "--base-port $2" "a port is a number from 1 to 65535"
         base_port=$2
+        ;;
+    --gateway-port)
+        is_number "$2" 1 65535 || fail_usage "--gateway-port $2" "a port is a number from 1 to 65535"
+        gateway_port=$2
         ;;
     --data)
         [[ -n $2 ]] || fail_usage "--data needs a folder"
@@ -422,7 +430,7 @@ start() {
 }
 
 build_programs() {
-    build || {
+    build ${gateway_port:+dht-gateway} || {
         check_interrupted
         fail "dht-node could not be built; nothing was started" "what cargo says stands above"
     }
@@ -453,6 +461,54 @@ start_missing() {
         note_old_build
     fi
     show_cube
+    [[ -z $gateway_port ]] || start_gateway
+    echo "To end it: $self stop"
+}
+
+# Starts the gateway of the cube, unless it is running.
+start_gateway() {
+    local file=$data/gateway.pid log=$data/gateway.log index servers=127.0.0.1:$base_port tries started pid
+    if pid_file_runs "$file"; then
+        echo "gateway   is up already; $(tail -n 1 "$data/gateway.address")"
+        return 0
+    fi
+    read_taken_ports "$gateway_port"
+    if ((${#taken[@]} > 0)); then
+        read_port_holder "$gateway_port"
+        fail "port $gateway_port of the gateway is taken by $holder; the nodes run" \
+            "use another one: $self --gateway-port $((gateway_port % 65535 + 1))"
+    fi
+    for ((index = 1; index < nodes && index < 8; index++)); do
+        servers+=,127.0.0.1:$((base_port + index))
+    done
+    [[ ! -e $log ]] || mv -f "$log" "$log.1"
+    : >"$log"
+    set -m
+    nohup "$bin/dht-gateway" -s "$servers" --listen "127.0.0.1:$gateway_port" </dev/null >"$log" 2>&1 &
+    pid=$!
+    set +m
+    read_start_time "$pid" || true
+    echo "$pid ${started:-gone}" >"$file"
+    echo "it listens on http://127.0.0.1:$gateway_port" >"$data/gateway.address"
+    disown "$pid" 2>/dev/null || true
+    for ((tries = 0; ; tries++)); do
+        [[ $(<"$log") != *" listens on "* ]] || break
+        check_interrupted
+        if ! pid_file_runs "$file" || ((tries >= listen_tries)); then
+            rm -f "$file"
+            read_short_path "$log"
+            fail "the gateway did not start: $(tail -n 1 "$log"); the nodes run" "its log: $path"
+        fi
+        nap
+    done
+    cat <<END
+
+The gateway is up. To try:
+  curl -X PUT http://127.0.0.1:$gateway_port/v1/topics/weather
+  curl -d "sunny, 21 degrees" http://127.0.0.1:$gateway_port/v1/topics/weather/records
+  curl -N "http://127.0.0.1:$gateway_port/v1/topics/weather/stream?from=earliest"
+All of it is described, with a page to try it, at http://127.0.0.1:$gateway_port/
+END
 }
 
 # A node keeps the program that it was started with; cargo replaces the file.
@@ -486,7 +542,6 @@ Every node and link is up; the logs are in $logs. To try:
   $at:$base_port create weather
   $at:$((base_port + 3 % nodes)) publish weather "sunny, 21 degrees"
   $at:$((base_port + 6 % nodes)) fetch weather --from earliest
-To end it: $self stop
 END
 }
 
@@ -505,6 +560,9 @@ stop() {
 }
 
 stop_all() {
+    # The gateway first, so that its clients get the answers that the nodes still have for them.
+    ! pid_file_runs "$data/gateway.pid" || end_pid_files "$data/gateway.pid"
+    rm -f "$data/gateway.pid" "$data/gateway.address"
     end_pid_files "$data"/node-*.pid
     rm -f "$data/cube"
     read_count "$ended" node
@@ -556,6 +614,7 @@ clean() {
     stop_all
     local made entry
     made=$(<"$data/.made-by-deploy")
+    rm -f "$data"/gateway.log "$data"/gateway.log.1
     for entry in "$data"/node-*; do
         # Only names that this script and its nodes make: node-101.pid, .log, .log.1 and the data folder node-101.
         [[ ${entry##*/} =~ ^node-[01]+(\.pid|\.pid\.new|\.log|\.log\.1)?$ ]] || continue

@@ -55,14 +55,17 @@ read_short_path() {
 
 # --- building -----------------------------------------------------------------------------------------------------
 
-# $bin: the folder with the two programs, which are built unless DHT_BIN_DIR names one. If cargo fails, its output is
-# printed; meanwhile it is in $folder, if the script has one.
+# $bin: the folder with the programs, which are built unless DHT_BIN_DIR names one: dht-node and dht-cli, and those
+# given as arguments. If cargo fails, its output is printed; meanwhile it is in $folder, if the script has one.
 build() {
+    local programs=(dht-node dht-cli "$@") program_name
     if [[ -n ${DHT_BIN_DIR:-} ]]; then
         bin=$DHT_BIN_DIR
         [[ $bin == /* ]] || bin=$caller_folder/$bin
-        [[ -x $bin/dht-node && -x $bin/dht-cli ]] ||
-            fail "DHT_BIN_DIR=$DHT_BIN_DIR holds no dht-node and dht-cli" "unset it to have them built"
+        for program_name in "${programs[@]}"; do
+            [[ -x $bin/$program_name ]] ||
+                fail "DHT_BIN_DIR=$DHT_BIN_DIR holds no $program_name" "unset it to have it built"
+        done
         return 0
     fi
     command -v cargo >/dev/null ||
@@ -70,7 +73,7 @@ build() {
             "or name a folder with the programs: DHT_BIN_DIR=DIR ${self:-scripts/$program}"
     local output
     output=$(mktemp "${folder:-${TMPDIR:-/tmp}}/build.XXXXXX")
-    if ! run_cargo "$output"; then
+    if ! run_cargo "$output" "${programs[@]}"; then
         [[ -n ${interrupted:-} ]] || cat "$output" >&2
         rm -f "$output"
         return 1
@@ -79,10 +82,14 @@ build() {
     read_build_folder
 }
 
-# Runs cargo with its output in file $1 and one line of progress.
+# Builds the programs $2… with cargo's output in file $1 and one line of progress.
 run_cargo() {
-    local result=0
-    (cd "$project" && cargo build --release --locked --color never --workspace --bin dht-node --bin dht-cli 2>&1) |
+    local result=0 words=() program_name
+    # Only these packages are selected, so that those which are not needed bring no further features and crates.
+    for program_name in "${@:2}"; do
+        words+=(-p "$program_name" --bin "$program_name")
+    done
+    (cd "$project" && cargo build --release --locked --color never "${words[@]}" 2>&1) |
         show_progress "$1" || result=$?
     [[ ! -t 2 ]] || printf '\r\033[K' >&2
     return "$result"

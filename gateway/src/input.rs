@@ -1,0 +1,185 @@
+//! What requests contain: names, queries and bodies, each with an error that says what is wrong with it.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::body::{Body, HttpBody};
+use axum::extract::{FromRequestParts, Path, Query};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use bytes::Bytes;
+use dht_client::{Offset, Start, TopicName};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use crate::limits::BODY_TIME;
+use crate::problem::Problem;
+
+/// The name of a topic in a path. It may contain `%2F`, and be `.` or `..` where the client sends those as they are.
+#[derive(Debug)]
+pub(crate) struct Topic(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Topic {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(name) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| Problem::bad_request("INVALID_NAME", rejection.body_text()))?;
+        match TopicName::new(&name) {
+            Ok(_) => Ok(Self(name)),
+            Err(error) => Err(Problem::bad_request("INVALID_NAME", format!("{name:?} is no topic name: {error}"))),
+        }
+    }
+}
+
+/// The parameters of a query. Unknown ones are refused, because they are most likely misspelt.
+#[derive(Debug)]
+pub(crate) struct Params<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(params)) => Ok(Self(params)),
+            Err(rejection) => {
+                Err(Problem::bad_request("BAD_QUERY", rejection.body_text())
+                    .hint("the parameters are in /v1/openapi.json"))
+            }
+        }
+    }
+}
+
+/// Reads a body of at most `bytes_max` bytes.
+///
+/// # Errors
+/// Returns a problem for a larger body, and for one that does not arrive in time.
+pub(crate) async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
+    let too_large = || {
+        let detail = format!("the body has more than {bytes_max} bytes");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "TOO_LARGE", detail).hint("send it in several requests")
+    };
+    // A length that was announced is refused before the bytes come.
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(too_large());
+    }
+    match timeout(BODY_TIME, Limited::new(body, bytes_max).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
+        Ok(Err(error)) => Err(Problem::bad_request("BODY", format!("the body did not arrive: {error}"))),
+        Err(_) => {
+            let detail = format!("the body did not arrive within {} s", BODY_TIME.as_secs());
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "BODY_TIMEOUT", detail))
+        }
+    }
+}
+
+/// Decodes a body of JSON. An empty body stands for an empty object.
+///
+/// # Errors
+/// Returns what is wrong with it and where.
+pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let text = if body.trim_ascii().is_empty() { b"{}" } else { body };
+    serde_json::from_slice(text)
+        .map_err(|error| Problem::bad_request("BAD_JSON", format!("the body is wrong: {error}")))
+}
+
+/// Returns the media type of the body without its parameters, in lower case; an empty string if there is none.
+pub(crate) fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// Parses where a read starts: `earliest`, `next`, an offset, `@` and seconds since 1970, a time in RFC 3339, or how
+/// long ago, such as `5m`.
+///
+/// # Errors
+/// Returns a problem for anything else.
+pub(crate) fn start(text: &str, now: SystemTime) -> Result<Start, Problem> {
+    let micros = |time: SystemTime| {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Start::Time(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+    };
+    match text {
+        "earliest" => return Ok(Start::Earliest),
+        "next" | "latest" => return Ok(Start::Next),
+        _ => {}
+    }
+    if let Ok(offset) = text.parse() {
+        return Ok(Start::Offset(Offset(offset)));
+    }
+    if let Some(seconds) = text.strip_prefix('@').and_then(|seconds| seconds.parse::<u64>().ok()) {
+        return Ok(Start::Time(seconds.saturating_mul(1_000_000)));
+    }
+    if let Ok(time) = humantime::parse_rfc3339(text) {
+        return Ok(micros(time));
+    }
+    if let Some(time) = humantime::parse_duration(text).ok().and_then(|ago| now.checked_sub(ago)) {
+        return Ok(micros(time));
+    }
+    Err(Problem::bad_request("BAD_QUERY", format!("from={text}: that is no position in a topic")).hint(
+        "write earliest, next, an offset, a time such as 2026-11-22T10:00:00Z or @1763805600, or 5m for that ago",
+    ))
+}
+
+/// Parses a time such as `5s`; a bare number counts seconds.
+///
+/// # Errors
+/// Returns a problem for anything else, and for more than `most`.
+pub(crate) fn time(name: &str, text: &str, most: Duration) -> Result<Duration, Problem> {
+    let parsed = text.parse().map(Duration::from_secs).ok().or_else(|| humantime::parse_duration(text).ok());
+    match parsed {
+        Some(time) if time <= most => Ok(time),
+        Some(_) => Err(Problem::bad_request("BAD_QUERY", format!("{name}={text}: at most {} s", most.as_secs()))),
+        None => Err(Problem::bad_request("BAD_QUERY", format!("{name}={text}: write a time such as 5s or 500ms"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_is_read_in_each_form() {
+        let now = UNIX_EPOCH + Duration::from_secs(1000);
+        for (text, expected) in [
+            ("earliest", Some(Start::Earliest)),
+            ("next", Some(Start::Next)),
+            ("latest", Some(Start::Next)),
+            ("17", Some(Start::Offset(Offset(17)))),
+            ("@17", Some(Start::Time(17_000_000))),
+            ("1970-01-01T00:00:17Z", Some(Start::Time(17_000_000))),
+            ("1m", Some(Start::Time(940_000_000))),
+            ("1h", Some(Start::Time(0))),
+            ("", None),
+            ("-1", None),
+            ("@x", None),
+            ("tomorrow", None),
+            ("99999999999999999999", None),
+        ] {
+            let found = start(text, now);
+            match expected {
+                Some(Start::Time(0)) => assert!(matches!(found, Ok(Start::Time(0)) | Err(_)), "{text}"),
+                Some(expected) => assert_eq!(found, Ok(expected), "{text}"),
+                None => {
+                    assert_eq!(found.map_err(|problem| problem.code().to_owned()), Err("BAD_QUERY".into()), "{text}")
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_time_has_a_bound() {
+        let most = Duration::from_secs(55);
+        assert_eq!(time("wait", "5", most), Ok(Duration::from_secs(5)));
+        assert_eq!(time("wait", "500ms", most), Ok(Duration::from_millis(500)));
+        for text in ["56", "1h", "-1", "soon", ""] {
+            assert_eq!(
+                time("wait", text, most).map_err(|problem| problem.status()),
+                Err(StatusCode::BAD_REQUEST),
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The gateway as a process, in front of real nodes.
+
+#![expect(clippy::unwrap_used, reason = "an unexpected result fails the test")]
+
+mod harness;
+mod refused;
+mod requests;
+mod streams;

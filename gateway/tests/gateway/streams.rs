@@ -1,0 +1,135 @@
+//! Server-sent events and WebSockets.
+
+use serde_json::json;
+
+use crate::harness::{Connection, Process, ask};
+
+fn publish(gateway: &Process, payload: &str) {
+    assert_eq!(ask(gateway, "POST", "/v1/topics/t/records", &[], payload).status, 201);
+}
+
+fn stream(gateway: &Process, query: &str, headers: &[(&str, &str)]) -> Connection {
+    let mut stream = Connection::open(gateway);
+    stream.send("GET", &format!("/v1/topics/t/stream{query}"), headers, b"");
+    let head = stream.head();
+    assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")), "{head:?}");
+    stream
+}
+
+fn payloads(stream: &mut Connection, count: usize) -> Vec<String> {
+    let events = (0..count).map(|_| {
+        let (name, _, data) = stream.event();
+        assert_eq!(name, "", "{data}");
+        data["payload"].as_str().unwrap().to_owned()
+    });
+    events.collect()
+}
+
+#[test]
+fn a_stream_has_each_record_once_and_resumes() {
+    let node = Process::node();
+    let gateway = Process::gateway(&node.address, &[]);
+    ask(&gateway, "PUT", "/v1/topics/t", &[], "");
+    publish(&gateway, "0");
+    let mut all = stream(&gateway, "?from=earliest", &[]);
+    let mut new = stream(&gateway, "", &[]);
+    let (_, first, data) = all.event();
+    assert_eq!(data["offset"], 0);
+    (1..10).for_each(|number| publish(&gateway, &number.to_string()));
+    let expected: Vec<_> = (1..10).map(|number| number.to_string()).collect();
+    assert_eq!(payloads(&mut all, 9), expected);
+    assert_eq!(payloads(&mut new, 9), expected);
+    for last in [first.as_str(), "0"] {
+        assert_eq!(payloads(&mut stream(&gateway, "", &[("Last-Event-ID", last)]), 9), expected, "{last}");
+    }
+    publish(&gateway, "10");
+    assert_eq!((payloads(&mut all, 1), payloads(&mut new, 1)), (vec!["10".to_owned()], vec!["10".to_owned()]));
+}
+
+#[test]
+fn a_stream_says_what_happens_to_its_topic() {
+    let node = Process::node();
+    let gateway = Process::gateway(&node.address, &[]);
+    ask(&gateway, "PUT", "/v1/topics/t", &[], "");
+    (0..5).for_each(|number| publish(&gateway, &number.to_string()));
+    ask(&gateway, "DELETE", "/v1/topics/t/records?before=3", &[], "");
+    let mut reader = stream(&gateway, "?from=1", &[]);
+    let (name, _, data) = reader.event();
+    assert_eq!((name.as_str(), &data["gap"]), ("gap", &json!([1, 3])));
+    assert_eq!(payloads(&mut reader, 2), ["3", "4"]);
+    publish(&gateway, "5");
+    let (_, last, _) = reader.event();
+    ask(&gateway, "DELETE", "/v1/topics/t", &[], "");
+    let (name, _, data) = reader.event();
+    assert_eq!((name.as_str(), &data["code"]), ("deleted", &json!("UNKNOWN_TOPIC")));
+    // A reader of the old topic is told that this is another one.
+    ask(&gateway, "PUT", "/v1/topics/t", &[], "");
+    publish(&gateway, "new");
+    let mut reader = stream(&gateway, "", &[("Last-Event-ID", &last)]);
+    assert_eq!(reader.event().0, "recreated");
+    assert_eq!(payloads(&mut reader, 1), ["new"]);
+}
+
+#[test]
+fn a_reader_that_stops_delays_nobody_and_misses_nothing() {
+    const RECORDS: usize = 2_000;
+    let node = Process::node();
+    let gateway = Process::gateway(&node.address, &[]);
+    ask(&gateway, "PUT", "/v1/topics/t", &[], "");
+    let mut slow = stream(&gateway, "", &[]);
+    let mut quick = stream(&gateway, "", &[]);
+    let filler = "x".repeat(4_000);
+    let mut publisher = Connection::open(&gateway);
+    for number in 0..RECORDS {
+        publisher.send("POST", "/v1/topics/t/records", &[], format!("{number} {filler}").as_bytes());
+        assert_eq!(publisher.response().status, 201);
+        let (_, _, data) = quick.event();
+        assert_eq!(data["offset"], number);
+    }
+    // 8 MB were published meanwhile, more than sockets and feeds hold.
+    for number in 0..RECORDS {
+        assert_eq!(slow.event().2["offset"], number);
+    }
+}
+
+#[test]
+fn a_stream_outlives_its_node() {
+    let node = Process::node();
+    let address = node.address.clone();
+    let gateway = Process::gateway(&address, &[]);
+    ask(&gateway, "PUT", "/v1/topics/t", &[], "");
+    let mut reader = stream(&gateway, "", &[]);
+    publish(&gateway, "before");
+    assert_eq!(payloads(&mut reader, 1), ["before"]);
+    drop(node);
+    let _node = Process::node_at(&address);
+    // The node kept nothing, so the topic is gone; the reader learns it once the cube is back.
+    let (name, _, data) = reader.event();
+    assert!(name == "deleted" || name == "recreated", "{name} {data}");
+}
+
+#[test]
+fn a_web_socket_gets_what_its_credit_allows() {
+    let node = Process::node();
+    let gateway = Process::gateway(&node.address, &[]);
+    ask(&gateway, "PUT", "/v1/topics/t", &[], "");
+    (0..5).for_each(|number| publish(&gateway, &number.to_string()));
+    let mut socket = Connection::open(&gateway);
+    let headers = [
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    socket.send("GET", "/v1/topics/t/stream?from=earliest&credit=2", &headers, b"");
+    let head = socket.head();
+    assert_eq!((head.status, head.header("sec-websocket-accept")), (101, Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")));
+    let offsets = |socket: &mut Connection, count: usize| -> Vec<u64> {
+        (0..count).map(|_| socket.message()["offset"].as_u64().unwrap()).collect()
+    };
+    assert_eq!(offsets(&mut socket, 2), [0, 1]);
+    socket.grant(r#"{"credit":3}"#);
+    assert_eq!(offsets(&mut socket, 3), [2, 3, 4]);
+    socket.grant("hello");
+    assert_eq!(socket.message()["code"], "BAD_MESSAGE");
+}
