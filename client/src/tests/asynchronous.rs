@@ -108,7 +108,7 @@ impl Client {
 
 impl Subscriber<'_> {
     fn next_within(&mut self, time: Duration) -> Result<Option<Delivery>, Error> {
-        self.runtime.block_on(async { timeout(time, self.subscriber.next()).await.unwrap_or(Ok(None)) })
+        self.runtime.block_on(async { timeout(time, self.subscriber.next()).await.ok().flatten().transpose() })
     }
 
     fn cursor(&self, topic: &str) -> Option<Offset> {
@@ -131,6 +131,6 @@ impl Iterator for Subscriber<'_> {
     type Item = Result<Delivery, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.runtime.block_on(self.subscriber.next()).transpose()
+        self.runtime.block_on(self.subscriber.next())
     }
 }

@@ -244,8 +244,8 @@ impl Client {
     /// use dht_client::{Item, Start};
     ///
     /// let mut subscriber = client.subscribe(&["weather"], Start::Next).await?;
-    /// while let Some(delivery) = subscriber.next().await? {
-    ///     if let Item::Record(record) = delivery.item? {
+    /// while let Some(delivery) = subscriber.next().await {
+    ///     if let Item::Record(record) = delivery?.item? {
     ///         println!("{}: {:?}", record.offset, record.value);
     ///     }
     /// }

@@ -143,12 +143,10 @@ impl Subscriber {
         self.shared.lock().driver.session.channel().map(|channel| channel.server().to_owned())
     }
 
-    /// Returns the next item, or `None` when all subscriptions have ended.
-    ///
-    /// # Errors
-    /// As the stream.
-    pub async fn next(&mut self) -> Result<Option<Delivery>, Error> {
-        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await.transpose()
+    /// Returns the next item of the stream, or `None` when all subscriptions have ended. Dropping the future loses
+    /// nothing.
+    pub async fn next(&mut self) -> Option<Result<Delivery, Error>> {
+        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 }
 
