@@ -236,7 +236,7 @@ async fn run(hub: Hub, mut commands: mpsc::UnboundedReceiver<Command>) {
     loop {
         let next = async {
             match &mut subscriber {
-                Some(subscriber) if !is_idle => subscriber.next().await,
+                Some(subscriber) if !is_idle => subscriber.next().await.transpose(),
                 _ => std::future::pending().await,
             }
         };

@@ -11,6 +11,7 @@ use dht_client::{Offset, Start, TopicName};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
+use utoipa::IntoParams;
 
 use crate::limits::BODY_TIME;
 use crate::problem::Problem;
@@ -18,6 +19,16 @@ use crate::problem::Problem;
 /// The name of a topic in a path. It may contain `%2F`, and be `.` or `..` where the client sends those as they are.
 #[derive(Debug)]
 pub(crate) struct Topic(pub(crate) String);
+
+/// The same in the document of the API.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "it is only described")]
+pub(crate) struct TopicPath {
+    /// The name of the topic: 1 to 249 characters of `A-Z a-z 0-9 . _ / -`. A `/` is written as `%2F`.
+    #[param(pattern = "^[A-Za-z0-9._/-]+$", min_length = 1, max_length = 249, example = "weather")]
+    topic: String,
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for Topic {
     type Rejection = Problem;

@@ -7,15 +7,16 @@ use axum::extract::State;
 use serde_json::{Map, Value, json};
 
 use crate::api::App;
-use crate::input::Topic;
+use crate::input::{Topic, TopicPath};
 use crate::problem::Problem;
 use crate::views::{ClusterView, TopicView, TraceView};
 
 /// Returns the home of a name and the way there, whether or not there is such a topic.
 #[utoipa::path(
     get, path = "/v1/query/{topic}", tag = "cube",
-    params(("topic" = String, Path)),
+    params(TopicPath),
     responses(
+        (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 200, body = TopicView),
         (status = 503, description = "Retry", body = Problem, content_type = "application/problem+json"),
     ),
@@ -29,8 +30,9 @@ pub(crate) async fn query(State(app): State<Arc<App>>, Topic(topic): Topic) -> R
 /// Follows a request to the home of a name, node by node.
 #[utoipa::path(
     get, path = "/v1/trace/{topic}", tag = "cube",
-    params(("topic" = String, Path)),
+    params(TopicPath),
     responses(
+        (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 200, body = TraceView),
         (status = 503, description = "Retry", body = Problem, content_type = "application/problem+json"),
     ),

@@ -16,10 +16,11 @@ use dht_client::{Batch, Error, Published, TopicId};
 use dht_protocol::types::{ProducerId, Sequenced};
 use dht_protocol::wire::Status;
 use sha2::{Digest, Sha256};
+use utoipa::ToSchema;
 
 use crate::api::App;
 use crate::bodies::{self, Form};
-use crate::input::{Topic, media_type, read_body};
+use crate::input::{Topic, TopicPath, media_type, read_body};
 use crate::limits::{JSON_BYTES_MAX, LANE_TOPICS, LANES_PER_TOPIC};
 use crate::problem::Problem;
 use crate::views::PublishedView;
@@ -38,12 +39,15 @@ const KEY_BYTES_MAX: usize = 255;
 #[utoipa::path(
     post, path = "/v1/topics/{topic}/records", tag = "records",
     params(
-        ("topic" = String, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "At most 255 bytes, new for each request"),
+        TopicPath,
+        (
+            "Idempotency-Key" = Option<String>, Header, min_length = 1, max_length = 255,
+            description = "New for each request",
+        ),
         ("Dht-Key" = Option<String>, Header, description = "The record's key"),
     ),
     request_body(content(
-        (Vec<u8> = "application/octet-stream"), (serde_json::Value = "application/json"), (String = "application/x-ndjson"),
+        (Vec<u8> = "application/octet-stream"), (Vec<RecordForm> = "application/json"), (String = "application/x-ndjson"),
     )),
     responses(
         (status = 201, description = "The records are stored", body = PublishedView),
@@ -74,6 +78,27 @@ pub(crate) async fn publish(
     };
     let status = if published.duplicate { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(PublishedView::new(&topic, &published))))
+}
+
+/// A record as JSON. An object alone stands for an array of one.
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "it is only described; dht_client::json decodes it")]
+struct RecordForm {
+    /// The payload. Bytes that are no text are in base64 in `payload_b64` instead.
+    payload: String,
+    /// The key, or `key_b64`.
+    key: Option<String>,
+    /// The publisher's timestamp, in microseconds since 1970.
+    timestamp_us: Option<u64>,
+    headers: Option<Vec<HeaderForm>>,
+}
+
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "it is only described; dht_client::json decodes it")]
+struct HeaderForm {
+    name: String,
+    /// The value, or `value_b64`.
+    value: String,
 }
 
 /// Returns the key of a request, if it has one.

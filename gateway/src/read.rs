@@ -15,12 +15,13 @@ use serde_json::{Value, json as object};
 use utoipa::IntoParams;
 
 use crate::api::App;
-use crate::input::{self, Params, Topic};
+use crate::input::{self, Params, Topic, TopicPath};
 use crate::limits::{RECORDS_DEFAULT, RECORDS_MAX, WAIT_MAX};
 use crate::problem::Problem;
 
 /// The parameters of [`read()`].
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Read {
     /// `earliest` (the default), `next`, an offset, a time such as `2026-11-22T10:00:00Z` or `@1763805600`, or how long
@@ -65,7 +66,7 @@ impl Form {
 /// rest of it in `Dht-` headers; 204 if there is none.
 #[utoipa::path(
     get, path = "/v1/topics/{topic}/records", tag = "records",
-    params(("topic" = String, Path), Read),
+    params(TopicPath, Read),
     responses(
         (status = 200, content(
             (Value = "application/json"), (String = "application/x-ndjson"), (Vec<u8> = "application/octet-stream"),

@@ -16,13 +16,14 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::api::App;
-use crate::input::{self, Params, Topic};
+use crate::input::{self, Params, Topic, TopicPath};
 use crate::limits::{COMMENT_INTERVAL, CREDIT_MAX, MESSAGE_BYTES_MAX};
 use crate::problem::Problem;
 use crate::reader::{Event, From, Reader};
 
 /// The parameters of [`stream()`].
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Stream {
     /// Where to begin, as in a read; `next` by default. `Last-Event-ID` takes precedence.
@@ -50,7 +51,7 @@ pub(crate) struct Stream {
 #[utoipa::path(
     get, path = "/v1/topics/{topic}/stream", tag = "records",
     params(
-        ("topic" = String, Path), Stream,
+        TopicPath, Stream,
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was handled, or its offset"),
     ),
     responses(

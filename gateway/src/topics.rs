@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::api::App;
-use crate::input::{self, Params, Topic};
+use crate::input::{self, Params, Topic, TopicPath};
 use crate::limits::{JSON_BYTES_MAX, TOPICS_MAX};
 use crate::problem::Problem;
 use crate::views::{Bounds, ListedView, TopicView, TopicsView};
@@ -28,8 +28,8 @@ pub(crate) struct Settings {
 /// Without a body, or without a bound, the topic gets the defaults of its node.
 #[utoipa::path(
     put, path = "/v1/topics/{topic}", tag = "topics",
-    params(("topic" = String, Path, description = "1 to 249 bytes; a / is written as %2F")),
-    request_body(content = Settings, description = "What the topic keeps"),
+    params(TopicPath),
+    request_body(content = Option<Settings>, description = "What the topic keeps"),
     responses(
         (status = 201, description = "The topic was created", body = TopicView),
         (status = 200, description = "It existed, with the same retention", body = TopicView),
@@ -43,9 +43,10 @@ pub(crate) async fn create(
     Topic(topic): Topic,
     body: Body,
 ) -> Result<(StatusCode, Json<TopicView>), Problem> {
-    let settings: Settings = input::json(&input::read_body(body, JSON_BYTES_MAX).await?)?;
+    let settings: Option<Settings> = input::json(&input::read_body(body, JSON_BYTES_MAX).await?)?;
     let client = app.pool.client().await?;
-    let (description, existed) = client.create(&topic, settings.retention.retention()).await?;
+    let retention = settings.unwrap_or_default().retention.retention();
+    let (description, existed) = client.create(&topic, retention).await?;
     let status = if existed { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(TopicView::new(&topic, &description, client.dimension().await?))))
 }
@@ -53,8 +54,9 @@ pub(crate) async fn create(
 /// Describes a topic.
 #[utoipa::path(
     get, path = "/v1/topics/{topic}", tag = "topics",
-    params(("topic" = String, Path)),
+    params(TopicPath),
     responses(
+        (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 200, body = TopicView),
         (status = 404, description = "There is none", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Retry", body = Problem, content_type = "application/problem+json"),
@@ -69,12 +71,13 @@ pub(crate) async fn describe(State(app): State<Arc<App>>, Topic(topic): Topic) -
 /// Changes what a topic keeps, and leaves the bounds that are not given.
 #[utoipa::path(
     patch, path = "/v1/topics/{topic}", tag = "topics",
-    params(("topic" = String, Path)),
+    params(TopicPath),
     request_body(content = Settings),
     responses(
         (status = 200, body = TopicView),
         (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Retry", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn change(
@@ -97,10 +100,12 @@ pub(crate) async fn change(
 /// Deletes a topic with all its records.
 #[utoipa::path(
     delete, path = "/v1/topics/{topic}", tag = "topics",
-    params(("topic" = String, Path)),
+    params(TopicPath),
     responses(
+        (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 204, description = "It is gone"),
         (status = 404, description = "There is none", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Retry", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn delete(State(app): State<Arc<App>>, Topic(topic): Topic) -> Result<StatusCode, Problem> {
@@ -110,6 +115,7 @@ pub(crate) async fn delete(State(app): State<Arc<App>>, Topic(topic): Topic) -> 
 
 /// The parameters of [`trim`].
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Trim {
     /// The records before this offset are removed.
@@ -128,11 +134,13 @@ pub(crate) struct TrimmedView {
 /// Removes the records before an offset.
 #[utoipa::path(
     delete, path = "/v1/topics/{topic}/records", tag = "records",
-    params(("topic" = String, Path), Trim),
+    params(TopicPath, Trim),
     responses(
+        (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 200, body = TrimmedView),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 416, description = "The topic ends before that offset", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Retry", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn trim(
@@ -151,6 +159,7 @@ pub(crate) async fn trim(
 
 /// The parameters of [`list`].
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct List {
     /// Only topics whose names begin with this.

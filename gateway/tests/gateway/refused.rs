@@ -110,6 +110,9 @@ fn the_document_describes_all_paths_and_there_is_a_page() {
     let document = ask(&gateway, "GET", "/v1/openapi.json", &[], "").json();
     let paths: Vec<_> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(paths.len(), 10, "{paths:?}");
+    let read = &document["paths"]["/v1/topics/{topic}/records"]["get"]["parameters"];
+    let places: Vec<_> = read.as_array().unwrap().iter().map(|it| (it["name"].as_str(), it["in"].as_str())).collect();
+    assert_eq!(places[..2], [(Some("topic"), Some("path")), (Some("from"), Some("query"))]);
     let page = ask(&gateway, "GET", "/v1/docs/", &[], "");
     assert!(page.status == 200 && String::from_utf8_lossy(&page.body).contains("swagger"), "{page:?}");
     assert_eq!(ask(&gateway, "GET", "/", &[], "").header("location"), Some("/v1/docs/"));
