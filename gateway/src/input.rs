@@ -149,7 +149,23 @@ pub(crate) fn time(name: &str, text: &str, most: Duration) -> Result<Duration, P
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::stream;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_sends_a_byte_a_second_is_not_waited_for() {
+        let drops = stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some((Ok::<_, Infallible>(Bytes::from_static(b"x")), ()))
+        });
+        let begun = tokio::time::Instant::now();
+        let refused = read_body(Body::from_stream(drops), 1 << 20).await;
+        assert_eq!(refused.map_err(|problem| problem.code().to_owned()), Err("BODY_TIMEOUT".to_owned()));
+        assert_eq!(begun.elapsed(), BODY_TIME);
+    }
 
     #[test]
     fn a_start_is_read_in_each_form() {

@@ -93,6 +93,21 @@ fn a_reader_that_stops_delays_nobody_and_misses_nothing() {
 }
 
 #[test]
+fn a_thousand_readers_get_each_record_once() {
+    const RECORDS: u64 = 20;
+    let node = Process::node();
+    let gateway = Process::gateway(&node.address, &[]);
+    ask(&gateway, "PUT", "/v1/topics/t", &[], "");
+    let mut readers: Vec<_> = (0..1_000).map(|_| stream(&gateway, "", &[])).collect();
+    (0..RECORDS).for_each(|number| publish(&gateway, &number.to_string()));
+    for reader in &mut readers {
+        for offset in 0..RECORDS {
+            assert_eq!(reader.event().2["offset"], offset);
+        }
+    }
+}
+
+#[test]
 fn a_stream_outlives_its_node() {
     let node = Process::node();
     let address = node.address.clone();

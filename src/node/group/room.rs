@@ -60,7 +60,7 @@ impl Group {
 fn out_of_memory(settings: &Settings, used: u64) -> ErrorResponse {
     let (cap, name) = (settings.memory_bytes, settings.name(settings.id));
     let message = format!(
-        "the topics of node {name} take {used} of {cap} bytes of memory (--memory); delete some or lower retention"
+        "the topics of node {name} take {used} of {cap} bytes of memory (--memory); delete topics or lower retention"
     );
     ErrorResponse::new(Status::Quota, message).with(Detail::Limit(cap))
 }
