@@ -6,13 +6,13 @@ use dht_protocol::limits::PAYLOAD_MAX;
 use dht_protocol::types::{ProducerId, Sequenced, TopicId, TopicName};
 use dht_protocol::wire::records::{Record, RecordError};
 use dht_protocol::wire::request::{Publish, Topic};
-use dht_protocol::wire::response::Published;
-use dht_protocol::wire::{Opcode, Request, Response};
+use dht_protocol::wire::response::{ErrorResponse, Published};
+use dht_protocol::wire::{Opcode, Request, Response, Status};
 
 use crate::caller::{Caller, at_once};
 use crate::client::Client;
 use crate::error::Error;
-use crate::session::call::Repeat;
+use crate::session::call::{Outcome, Repeat};
 use crate::session::request::OwnedRequest;
 
 /// Records that are published together: all of them or none.
@@ -140,8 +140,16 @@ pub(crate) async fn publish(
     let repeat = if producer.is_some() { Repeat::Always } else { Repeat::NotDone };
     let request = Request::Publish(Publish { topic, producer, count: batch.count });
     let request = OwnedRequest::new(&request, &batch.payload)?;
-    let Response::Published(published) = client.call(request, repeat, Duration::ZERO).await.result? else {
-        return Err(client.mismatch(Opcode::Publish));
-    };
-    Ok(published)
+    let Outcome { result, may_be_done } = client.call(request, repeat, Duration::ZERO).await;
+    match result {
+        Ok(Response::Published(published)) => Ok(published),
+        Ok(_) => Err(client.mismatch(Opcode::Publish)),
+        // What the last attempt says does not hold for one before it that got no answer.
+        Err(error) if may_be_done && !error.may_be_done() => {
+            let message = format!("an earlier attempt got no answer; the last one says: {error}");
+            let response = Box::new(ErrorResponse::new(Status::OutcomeUnknown, message));
+            Err(Error::Refused { server: client.last_server(), response })
+        }
+        Err(error) => Err(error),
+    }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use ::tokio::runtime::{self, Runtime};
 use ::tokio::time::{sleep, timeout};
 
+use dht_protocol::types::ProducerId;
+
 use crate::tokio;
 use crate::{
     Batch, Builder, Cluster, Delivery, Description, Error, Fetch, KnownNode, Listing, NodeId, Offset, Published,
@@ -69,6 +71,10 @@ impl Client {
 
     fn publish(&mut self, topic: &str, batch: &Batch) -> Result<Published, Error> {
         self.runtime.block_on(self.client.publish(topic, batch))
+    }
+
+    fn publish_as(&mut self, topic: &str, producer: ProducerId, batch: &Batch) -> Result<Published, Error> {
+        self.runtime.block_on(self.client.publish_as(topic, producer, batch))
     }
 
     fn fetch(&mut self, topic: &str, start: Start, max_records: u32) -> Result<Fetch, Error> {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use dht_protocol::types::{Epoch, Offset, TopicId};
+use dht_protocol::types::{Epoch, Offset, ProducerId, TopicId};
 use dht_protocol::wire::request::ANY_NODE;
 use dht_protocol::wire::response::{
-    Detail, Durability, LinkState, LinkView, Listed, NodeAddress, NodePage, Page, Probe, View,
+    Detail, Durability, ErrorResponse, LinkState, LinkView, Listed, NodeAddress, NodePage, Page, Probe, View,
 };
 use dht_protocol::wire::{Opcode, Request, Response, Status};
 
@@ -75,6 +75,21 @@ fn a_lost_publish_is_retried_only_if_the_node_did_not_accept_it() {
     drop(client);
     first.finish();
     second.finish();
+}
+
+#[test]
+fn a_refusal_after_a_lost_attempt_does_not_say_that_nothing_was_stored() {
+    for (is_lost, expected) in [(true, Status::OutcomeUnknown), (false, Status::Quota)] {
+        let full = answer(Opcode::Publish, ErrorResponse::new(Status::Quota, "full").into());
+        let (first, second) = if is_lost { (cut(Opcode::Publish), vec![full]) } else { (full, vec![]) };
+        let (first, second) = (Fake::play(vec![first]), Fake::play(second));
+        let mut client = of_two(&first, &second);
+        let error = client.publish_as("t", ProducerId::new(9).unwrap(), &Batch::of(b"x")).unwrap_err();
+        assert_eq!((error.status(), error.may_be_done()), (Some(expected), is_lost), "{error}");
+        drop(client);
+        first.finish();
+        second.finish();
+    }
 }
 
 #[test]
