@@ -17,6 +17,7 @@ const _: () = {
     );
     assert!(CLIENT_CHARGE_MAX < CLIENTS_BYTES_LEAST, "one client does not use up the budget of all");
     assert!(PUSH_QUEUE_MAX < LINK_QUEUE_MAX, "pushes leave room for requests");
+    assert!(LINK_SEND_BUFFER >= FRAME_MAX as usize, "the kernel takes the largest frame at once");
     assert!(PULLS_PER_HOME_MAX < PULLS_MAX);
     assert!(PULLS_MAX as u64 * PULL_BYTES as u64 <= PULLED_BYTES_MAX, "small fetches are limited by number");
     assert!(SEGMENT_RESERVE_TRIMS < SEGMENT_RESERVE && SEGMENT_RESERVE_DELETES < SEGMENT_RESERVE_TRIMS);

@@ -4,9 +4,10 @@
 /// are bulk responses. Smaller ones are copied once.
 pub const OWN_BUFFER_MIN: usize = 16 << 10;
 
-/// Size in bytes of the kernel's send buffer of a link: what is in it is not overtaken. It bounds what a link carries
-/// in a round trip, to about 500 MB a second when that takes a millisecond.
-pub const LINK_SEND_BUFFER: usize = 256 << 10;
+/// Size in bytes of the kernel's send buffer of a link: what is in it is not overtaken, and it bounds what a link carries
+/// in a round trip. With less than the largest frame, a link that carries large publishes falls behind: its queue
+/// stayed full, and other requests over it got OVERLOADED.
+pub const LINK_SEND_BUFFER: usize = 1 << 20;
 
 /// Maximum number of bytes read from one connection at once.
 pub const READ_BUDGET: usize = 256 << 10;
@@ -71,5 +72,5 @@ pub const WRITE_BUDGET: usize = 256 << 10;
 /// turns; the rest has the next turns, each of which applies those of at least one.
 pub const COMMIT_WORK: u64 = 500_000;
 
-/// Work of the answers of the journal that one turn handles, with the same unit. One answer may take 0.5 ms.
+/// Work of the answers of the journal that one turn handles, in the unit of `TURN_WORK`. One answer may take 0.5 ms.
 pub const LOOKUP_WORK: u64 = 500_000;
