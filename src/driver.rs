@@ -16,8 +16,8 @@
 //! begin · on_ready for each socket · accept · read_ready · finish · on_time · write_dirty
 //! ```
 //!
-//! Timers run after the input, so that a frame that has already arrived counts as a sign of life. It does not listen,
-//! and it does not know where the neighbours are: its caller adds the connections.
+//! Timers run after the input, so that a frame that has already arrived counts as a sign of life. The driver does not
+//! listen, and it does not know where the neighbours are: its caller adds the connections.
 
 mod conn;
 mod dirty;

@@ -142,7 +142,7 @@ impl<C: Connections, S: Store> Turn<C, S> {
         let frame = if let Event::Frame { frame, .. } = &event { Some(*frame) } else { None };
         self.node.handle(now, event, &mut self.actions);
         if self.actions.is_empty() {
-            // As after most frames that publish.
+            // Most PUBLISH frames only join a run, and have no action of their own.
             return;
         }
         let mut actions = std::mem::take(&mut self.actions);

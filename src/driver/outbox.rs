@@ -10,8 +10,8 @@
 //!                                  bytes as it has have been sent before it
 //! ```
 //!
-//! A queue is short as far as it delays others: the large frames that wait do not count for its marks. Their ingresses
-//! have reserved memory for them.
+//! Large frames that wait delay nobody, so they do not count for the queue's high-water mark. Their ingresses have
+//! reserved memory for them.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};

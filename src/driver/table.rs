@@ -106,7 +106,7 @@ impl<K> Table<K> {
         self.conns.len()
     }
 
-    /// Returns the connection that has lingered longest, once.
+    /// Returns the connection that has lingered longest. Each is returned once.
     pub(crate) fn take_lingering(&mut self) -> Option<ConnId> {
         while let Some(id) = self.lingering.pop_front() {
             if self.get_mut(id).is_some() {
@@ -185,7 +185,7 @@ impl<K> Table<K> {
         self.queued_work
     }
 
-    /// Adds work that is charged like that of writing.
+    /// Charges work to this turn, like that of writing what was queued.
     pub(crate) const fn add_work(&mut self, work: u64) {
         self.queued_work += work;
     }

@@ -21,7 +21,7 @@ pub(crate) struct Socket {
 #[derive(Debug, Default)]
 pub(crate) struct FakeOs {
     pub now_us: u64,
-    /// What each read of the clock moves it by.
+    /// Microseconds by which each read of the clock advances it.
     pub step_us: u64,
 }
 

@@ -4,9 +4,9 @@
 /// are bulk responses. Smaller ones are copied once.
 pub const OWN_BUFFER_MIN: usize = 16 << 10;
 
-/// Size in bytes of the kernel's send buffer of a link: what is in it is not overtaken, and it bounds what a link carries
-/// in a round trip. With less than the largest frame, a link that carries large publishes falls behind: its queue
-/// stayed full, and other requests over it got OVERLOADED.
+/// Size in bytes of the kernel's send buffer of a link: what is in it is not overtaken, and it bounds what a link
+/// carries in a round trip. With less than the largest frame, a link that carries large publishes falls behind: its
+/// queue stays full, and other requests over it get OVERLOADED.
 pub const LINK_SEND_BUFFER: usize = 1 << 20;
 
 /// Maximum number of bytes read from one connection at once.

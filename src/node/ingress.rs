@@ -167,7 +167,7 @@ impl Ingress {
         &self.admission
     }
 
-    /// Returns true when others may have something to do.
+    /// Returns true if an [`Effect`] may wait to be carried out.
     pub(super) fn has_effects(&self) -> bool {
         !self.effects.is_empty() || !self.releasable.is_empty()
     }

@@ -110,7 +110,7 @@ impl Readers {
         }
     }
 
-    /// Returns true when others have something to do.
+    /// Returns true if an [`Effect`] waits to be carried out.
     pub(super) fn has_effects(&self) -> bool {
         !self.effects.is_empty()
     }

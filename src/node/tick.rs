@@ -11,7 +11,7 @@ use crate::wire::Status;
 /// during a stall says nothing about them.
 const STALL_US: u64 = 3 * TICK_US;
 
-/// Clients are checked in every so many ticks: their keepalive is in seconds, and there may be thousands of them.
+/// Clients are checked in one of this many ticks: their keepalive is in seconds, and there may be thousands of them.
 const TICKS_PER_CLIENT_SCAN: u64 = 5;
 
 /// The node's sense of time.

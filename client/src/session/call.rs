@@ -20,7 +20,7 @@ pub(crate) enum Repeat {
     Always,
     /// Only if the node did not execute it.
     NotDone,
-    /// If the connection is lost, but any response is the result.
+    /// Only if the connection is lost: any response is the result.
     Unanswered,
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct Calls {
     sent: BTreeMap<RequestId, CallId>,
     /// Number of those that were sent and may be executed only once.
     unrepeatable: usize,
-    /// The time limits of the others that were sent, and how many have each.
+    /// The time limits of all other calls that were sent, each with the number of calls that have it.
     limits: BTreeMap<Duration, usize>,
     done: BTreeSet<CallId>,
 }

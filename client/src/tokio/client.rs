@@ -113,7 +113,7 @@ impl Client {
     /// As [`crate::Client::create`].
     ///
     /// # Errors
-    /// The same.
+    /// Those of the blocking method.
     pub async fn create(&self, topic: &str, retention: Retention) -> Result<(Description, bool), Error> {
         topics::create(&mut &self.handle, topic, retention).await
     }
@@ -121,7 +121,7 @@ impl Client {
     /// As [`crate::Client::delete`].
     ///
     /// # Errors
-    /// The same.
+    /// Those of the blocking method.
     pub async fn delete(&self, topic: &str) -> Result<TopicId, Error> {
         topics::delete(&mut &self.handle, topic).await
     }
@@ -129,7 +129,7 @@ impl Client {
     /// As [`crate::Client::delete_id`].
     ///
     /// # Errors
-    /// The same.
+    /// Those of the blocking method.
     pub async fn delete_id(&self, topic: &str, id: TopicId) -> Result<TopicId, Error> {
         topics::delete_id(&mut &self.handle, topic, id).await
     }
@@ -137,7 +137,7 @@ impl Client {
     /// As [`crate::Client::alter`].
     ///
     /// # Errors
-    /// The same.
+    /// Those of the blocking method.
     pub async fn alter(&self, topic: &str, change: SettingsChange) -> Result<Description, Error> {
         topics::alter(&mut &self.handle, topic, change).await
     }
@@ -145,7 +145,7 @@ impl Client {
     /// As [`crate::Client::trim`].
     ///
     /// # Errors
-    /// The same.
+    /// Those of the blocking method.
     pub async fn trim(&self, topic: &str, to: Offset) -> Result<Trimmed, Error> {
         topics::trim(&mut &self.handle, topic, to).await
     }
@@ -153,7 +153,7 @@ impl Client {
     /// As [`crate::Client::info`].
     ///
     /// # Errors
-    /// The same.
+    /// Those of the blocking method.
     pub async fn info(&self, topic: &str) -> Result<Description, Error> {
         topics::info(&mut &self.handle, topic).await
     }
@@ -161,7 +161,7 @@ impl Client {
     /// As [`crate::Client::query`].
     ///
     /// # Errors
-    /// The same.
+    /// Those of the blocking method.
     pub async fn query(&self, topic: &str) -> Result<Description, Error> {
         topics::query(&mut &self.handle, topic).await
     }
@@ -171,7 +171,7 @@ impl Client {
     /// As [`crate::Client::publish`].
     ///
     /// # Errors
-    /// The same.
+    /// Those of the blocking method.
     pub async fn publish(&self, topic: &str, batch: &Batch) -> Result<Published, Error> {
         publish::publish(&mut &self.handle, (topic, None), None, batch).await
     }
@@ -179,7 +179,7 @@ impl Client {
     /// As [`crate::Client::publish_as`].
     ///
     /// # Errors
-    /// The same.
+    /// Those of the blocking method.
     pub async fn publish_as(&self, topic: &str, producer: ProducerId, batch: &Batch) -> Result<Published, Error> {
         publish::publish(&mut &self.handle, (topic, None), Some(publish::only_batch(producer)), batch).await
     }
@@ -187,7 +187,7 @@ impl Client {
     /// As [`crate::Client::publish_sequenced`].
     ///
     /// # Errors
-    /// The same.
+    /// Those of the blocking method.
     pub async fn publish_sequenced(
         &self,
         topic: &str,
@@ -201,7 +201,7 @@ impl Client {
     /// As [`crate::Client::fetch`].
     ///
     /// # Errors
-    /// The same.
+    /// Those of the blocking method.
     pub async fn fetch(&self, topic: &str, start: Start, max_records: u32) -> Result<Fetch, Error> {
         fetch::fetch_wait(&mut &self.handle, topic, start, max_records, Duration::ZERO).await
     }
@@ -209,7 +209,7 @@ impl Client {
     /// As [`crate::Client::fetch_wait`].
     ///
     /// # Errors
-    /// The same.
+    /// Those of the blocking method.
     pub async fn fetch_wait(
         &self,
         topic: &str,
@@ -223,7 +223,7 @@ impl Client {
     /// As [`crate::Client::fetch_of`].
     ///
     /// # Errors
-    /// The same.
+    /// Those of the blocking method.
     pub async fn fetch_of(
         &self,
         topic: &str,
@@ -297,7 +297,7 @@ impl Client {
     /// As [`crate::Client::list`].
     ///
     /// # Errors
-    /// The same.
+    /// Those of the blocking method.
     pub async fn list(&self, prefix: &str) -> Result<Listing, Error> {
         nodes::list(&mut &self.handle, prefix, true).await
     }
@@ -305,7 +305,7 @@ impl Client {
     /// As [`crate::Client::list_first`].
     ///
     /// # Errors
-    /// The same.
+    /// Those of the blocking method.
     pub async fn list_first(&self, prefix: &str) -> Result<Listing, Error> {
         nodes::list(&mut &self.handle, prefix, false).await
     }
@@ -313,7 +313,7 @@ impl Client {
     /// As [`crate::Client::nodes`].
     ///
     /// # Errors
-    /// The same.
+    /// Those of the blocking method.
     pub async fn nodes(&self) -> Result<Vec<KnownNode>, Error> {
         nodes::nodes(&mut &self.handle).await
     }
@@ -321,7 +321,7 @@ impl Client {
     /// As [`crate::Client::cluster`].
     ///
     /// # Errors
-    /// The same.
+    /// Those of the blocking method.
     pub async fn cluster(&self) -> Result<Cluster, Error> {
         nodes::cluster(&mut &self.handle).await
     }
@@ -329,7 +329,7 @@ impl Client {
     /// As [`crate::Client::stats`].
     ///
     /// # Errors
-    /// The same.
+    /// Those of the blocking method.
     pub async fn stats(&self, nodes: &[NodeId]) -> Result<Vec<NodeAnswer<String>>, Error> {
         nodes::stats(&mut &self.handle, nodes).await
     }
@@ -337,7 +337,7 @@ impl Client {
     /// As [`crate::Client::ping`].
     ///
     /// # Errors
-    /// The same.
+    /// Those of the blocking method.
     pub async fn ping(&self, node: NodeId) -> Result<Pong, Error> {
         nodes::ping(&mut &self.handle, node, random()).await
     }
@@ -345,7 +345,7 @@ impl Client {
     /// As [`crate::Client::trace`].
     ///
     /// # Errors
-    /// The same.
+    /// Those of the blocking method.
     pub async fn trace(&self, target: TraceTarget<'_>) -> Result<Trace, Error> {
         trace::trace(&mut &self.handle, target).await
     }
@@ -353,7 +353,7 @@ impl Client {
     /// As [`crate::Client::trace_topic`].
     ///
     /// # Errors
-    /// The same.
+    /// Those of the blocking method.
     pub async fn trace_topic(&self, topic: &str) -> Result<Trace, Error> {
         self.trace(TraceTarget::Topic(TopicName::new(topic)?)).await
     }

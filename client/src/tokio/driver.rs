@@ -103,7 +103,7 @@ impl Driver {
         true
     }
 
-    /// Reads what has arrived. Returns true if it was anything, or the end.
+    /// Reads what has arrived. Returns true if anything had, or if the stream has ended.
     fn read(&mut self, cx: &mut Context<'_>) -> bool {
         let (Socket::Open(stream), Some(bytes)) = (&mut self.socket, self.session.bytes()) else { return false };
         let mut total = 0;

@@ -32,8 +32,8 @@ use crate::tokio::driver::{Driver, now};
 /// reported as [`Item::Gap`].
 ///
 /// The stream ends when all subscriptions have ended. An `Err` of the stream itself concerns all topics: no server
-/// answered for the client's timeout, or the error does not pass. Polling the stream again tries again, and nothing is
-/// lost. [`Delivery::item`] has the errors of single topics.
+/// answered for the client's timeout, or the error is not transient. Polling the stream again tries again, and nothing
+/// is lost. [`Delivery::item`] has the errors of single topics.
 ///
 /// [`Client::subscribe`]: crate::tokio::Client::subscribe
 /// [`Item::Gap`]: crate::Item::Gap

@@ -108,6 +108,21 @@ fn a_thousand_readers_get_each_record_once() {
 }
 
 #[test]
+fn records_that_a_feed_does_not_keep_are_read_by_each_reader() {
+    let node = Process::node();
+    let gateway = Process::gateway(&node.address, &[]);
+    ask(&gateway, "PUT", "/v1/topics/t", &[], "");
+    let mut readers = [stream(&gateway, "", &[]), stream(&gateway, "", &[])];
+    let large = "x".repeat(100_000);
+    for payload in ["small", &large, "small", &large, &large] {
+        publish(&gateway, payload);
+        for reader in &mut readers {
+            assert_eq!(payloads(reader, 1), [payload]);
+        }
+    }
+}
+
+#[test]
 fn a_stream_outlives_its_node() {
     let node = Process::node();
     let address = node.address.clone();

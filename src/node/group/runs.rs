@@ -18,7 +18,7 @@ use crate::limits::{RUN_BYTES_MAX, RUNS_MAX};
 use crate::topic::mark_bounds;
 use crate::types::{Retention, TopicId, crc32};
 
-/// Places for batches that a run begins with.
+/// Number of batches for which a new run has room without growing.
 const PARTS_LEAST: usize = 16;
 
 /// Bytes of the buffer of a run, so that it does not grow with each batch.

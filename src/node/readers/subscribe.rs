@@ -340,8 +340,8 @@ impl Readers {
         }
     }
 
-    /// Removes a client that has disconnected, with its readers. If there are very many, most
-    /// are removed in later turns.
+    /// Removes a client that has disconnected, with its readers. If there are very many, most are removed in later
+    /// turns.
     pub(in crate::node) fn close_client(&mut self, step: &mut Step<'_>, id: ConnId) {
         let readers = self.clients.close(id);
         if !readers.is_empty() {
@@ -382,8 +382,7 @@ impl Readers {
         }
     }
 
-    /// Ends all readers of a topic with the reason. If there are very many, most end in
-    /// later turns.
+    /// Ends all readers of a topic with the reason. If there are very many, most end in later turns.
     pub(super) fn end_topic(&mut self, step: &mut Step<'_>, place: TopicKey, error: &ErrorResponse) {
         self.table.end(place, error.clone());
         self.end_some(step);

@@ -46,7 +46,7 @@ fn what_is_sent_while_a_batch_is_unanswered_leaves_with_the_next_one() {
         let asked = expect(peer, 0, 3);
         acknowledge(peer, &asked, 10);
         let asked = expect(peer, 1, 1);
-        // The others arrive while this one is unanswered, which the client reports with a request of its own.
+        // The client sends two more records before it lets this batch be acknowledged.
         acknowledge(peer, &asked, 20);
         let asked = expect(peer, 2, 2);
         acknowledge(peer, &asked, 30);
