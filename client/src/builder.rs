@@ -7,6 +7,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::session::driving::Settings;
 use crate::session::handshake::Introduction;
+use crate::session::servers::Learned;
 use crate::session::watch::QUIET_DEFAULT;
 
 /// The settings of a [`Client`].
@@ -17,6 +18,7 @@ impl Default for Builder {
     fn default() -> Self {
         Self(Settings {
             servers: Vec::new(),
+            learned: Learned::default(),
             timeout: Duration::from_secs(5),
             ping_after: QUIET_DEFAULT,
             learns_servers: true,

@@ -56,6 +56,12 @@ impl Client {
         Ok(client)
     }
 
+    /// Returns the settings of this client, to connect another one. That one also knows the servers that this one has
+    /// learned, so it connects while none of the listed servers answers.
+    pub fn to_builder(&self) -> Builder {
+        Builder(self.session.settings())
+    }
+
     /// Returns the ingress: the node that this client is connected to. Connects to one if necessary.
     ///
     /// # Errors

@@ -42,7 +42,13 @@ impl Pool {
     /// Returns a problem with 503 if no node answers; at once, if none answered a moment ago.
     pub(crate) async fn client(&self) -> Result<Client, Problem> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        self.slots[turn % self.slots.len()].client(&self.builder).await
+        self.slots[turn % self.slots.len()].client(|| self.settings()).await
+    }
+
+    /// Returns the settings of a new client: those of one that has connected, which knows nodes that are not listed.
+    fn settings(&self) -> Builder {
+        let known = self.slots.iter().find_map(|slot| slot.client.get());
+        known.map_or_else(|| self.builder.clone(), Client::to_builder)
     }
 }
 
@@ -51,7 +57,7 @@ impl Slot {
         self.client.get().filter(|client| client.server().is_some()).cloned()
     }
 
-    async fn client(&self, builder: &Builder) -> Result<Client, Problem> {
+    async fn client(&self, settings: impl FnOnce() -> Builder) -> Result<Client, Problem> {
         if let Some(client) = self.connected() {
             return Ok(client);
         }
@@ -68,7 +74,7 @@ impl Slot {
             match self.client.get() {
                 Some(client) => client.ingress().await.map(|_| client.clone()),
                 None => {
-                    let client = builder.clone().connect_tokio().await?;
+                    let client = settings().connect_tokio().await?;
                     Ok(self.client.get_or_init(|| client).clone())
                 }
             }

@@ -22,7 +22,7 @@ use crate::session::driving::{Action, Event, Settings, Watching};
 use crate::session::handshake::Greeting;
 use crate::session::incoming::{Answer, Incoming};
 use crate::session::request::OwnedRequest;
-use crate::session::servers::{Round, Servers};
+use crate::session::servers::{Learned, Round, Servers};
 use crate::session::tap::Direction;
 
 /// While more bytes than this are to be sent, calls wait. A node that reads nothing thus does not fill the memory with
@@ -67,8 +67,11 @@ enum Link {
 impl Session {
     pub(crate) fn new(settings: Settings, seed: u64) -> Self {
         assert!(!settings.servers.is_empty(), "a session has at least one server");
+        let mut random = Rng::with_seed(seed);
+        let learned = if settings.learns_servers { settings.learned.clone() } else { Learned::default() };
+        let servers = Servers::new(settings.servers.clone(), learned, &mut random);
         Self {
-            servers: Servers::new(settings.servers.clone()),
+            servers,
             settings,
             link: Link::Closed,
             actions: VecDeque::new(),
@@ -79,7 +82,7 @@ impl Session {
             failure: None,
             connections: 0,
             last: None,
-            random: Rng::with_seed(seed),
+            random,
             tapped: Vec::new(),
         }
     }
@@ -280,6 +283,16 @@ impl Session {
     /// Returns the number of servers to try: the listed ones and those that were learned.
     pub(crate) fn servers(&self) -> usize {
         self.servers.count(self.channel())
+    }
+
+    /// Returns the settings of another session of the same client, with what this one has learned of other servers.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings { learned: self.learned(), ..self.settings.clone() }
+    }
+
+    /// Returns what is known of other servers than the listed ones.
+    pub(crate) fn learned(&self) -> Learned {
+        self.servers.learned(self.channel())
     }
 
     /// Returns the frames in both directions since the last call, if the introduction asks for them.

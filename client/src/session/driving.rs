@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::address::Address;
 use crate::session::deadline::Deadline;
 use crate::session::handshake::Introduction;
+use crate::session::servers::Learned;
 
 /// What has happened to the connection, besides the bytes that it has carried.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub(crate) enum Watching {
 pub(crate) struct Settings {
     /// The servers to connect to; at least one.
     pub(crate) servers: Vec<Address>,
+    /// What another session of the same client has learned of other servers.
+    pub(crate) learned: Learned,
     /// The time limit for the response to a request, with all its retries; 0 means none.
     pub(crate) timeout: Duration,
     /// The silence after which a node is sent PING.

@@ -20,36 +20,61 @@ const CONNECT_QUICK: Duration = Duration::from_secs(1);
 /// The time limit for each attempt to connect to one of several servers if there is no overall limit.
 const CONNECT_SHARE: Duration = Duration::from_secs(5);
 
+/// The nodes of a cluster that a session knows of besides the listed servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Learned {
+    addresses: Vec<Address>,
+    cluster: String,
+}
+
 /// The listed servers, and those that nodes reported.
 #[derive(Debug)]
 pub(crate) struct Servers {
     listed: Vec<Address>,
     /// Index of the listed server to try first.
     next: usize,
-    /// The addresses of other nodes, as the last node reported them, shuffled by this client.
-    learned: Vec<Address>,
-    /// The cluster that they belong to.
-    cluster: String,
+    /// The other nodes, shuffled by this session.
+    learned: Learned,
     /// The server whose connection was closed most recently. It is tried last.
     left: Option<String>,
 }
 
 impl Servers {
-    pub(crate) const fn new(listed: Vec<Address>) -> Self {
-        Self { listed, next: 0, learned: Vec::new(), cluster: String::new(), left: None }
+    /// Returns the servers of a session. `learned` is what another session of the same client has learned.
+    pub(crate) fn new(listed: Vec<Address>, learned: Learned, random: &mut Rng) -> Self {
+        let mut servers = Self { listed, next: 0, learned: Learned::default(), left: None };
+        servers.learn(learned, random);
+        servers
+    }
+
+    /// Returns what is known besides the listed servers, where `channel` is the current connection.
+    pub(crate) fn learned(&self, channel: Option<&Channel>) -> Learned {
+        let Some(channel) = channel.filter(|channel| !channel.learned().is_empty()) else {
+            return self.learned.clone();
+        };
+        let current = channel.server().parse().ok();
+        let mut addresses: Vec<_> = channel.learned().iter().cloned().chain(current).collect();
+        addresses.retain(|address| !self.listed.contains(address));
+        Learned { addresses, cluster: channel.hello().cluster.clone() }
+    }
+
+    fn learn(&mut self, learned: Learned, random: &mut Rng) {
+        self.learned = learned;
+        // The order is random, so that the clients of a node do not all fail over to the same other node.
+        random.shuffle(&mut self.learned.addresses);
     }
 
     /// Returns the number of servers to try, where `channel` is the current connection.
     pub(crate) fn count(&self, channel: Option<&Channel>) -> usize {
         let learned = channel.map_or(&[][..], Channel::learned);
-        self.listed.len() + if learned.is_empty() { self.learned.len() } else { learned.len() }
+        self.listed.len() + if learned.is_empty() { self.learned.addresses.len() } else { learned.len() }
     }
 
     /// Returns the servers in the order in which to try them: the listed ones, beginning with the next one, then those
     /// that were learned, and finally the one whose connection was closed most recently.
     fn candidates(&self) -> VecDeque<Address> {
         let (behind, from) = self.listed.split_at(self.next);
-        let all = from.iter().chain(behind).chain(&self.learned).cloned();
+        let all = from.iter().chain(behind).chain(&self.learned.addresses).cloned();
         let (left, others): (Vec<_>, Vec<_>) = all.partition(|address| Some(address.to_string()) == self.left);
         others.into_iter().chain(left).collect()
     }
@@ -59,7 +84,7 @@ impl Servers {
         let mut introduction = Cow::Borrowed(own);
         if !self.listed.contains(address) {
             // By now another program or a node of another cluster may listen there.
-            introduction.to_mut().cluster.clone_from(&self.cluster);
+            introduction.to_mut().cluster.clone_from(&self.learned.cluster);
         }
         introduction
     }
@@ -75,13 +100,7 @@ impl Servers {
             self.next = (self.next + 1) % self.listed.len();
         }
         self.left = Some(channel.server().to_owned());
-        if !channel.learned().is_empty() {
-            self.learned = channel.learned().to_vec();
-            self.learned.retain(|address| !self.listed.contains(address));
-            // The order is random, so that the clients of a node do not all fail over to the same other node.
-            random.shuffle(&mut self.learned);
-            self.cluster.clone_from(&channel.hello().cluster);
-        }
+        self.learn(self.learned(Some(channel)), random);
     }
 }
 

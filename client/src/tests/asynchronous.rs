@@ -56,6 +56,10 @@ impl Client {
         self.client.server()
     }
 
+    fn to_builder(&self) -> Builder {
+        self.client.to_builder()
+    }
+
     fn idle(&mut self, time: Duration) -> Result<(), Error> {
         self.runtime.block_on(async { sleep(time).await });
         Ok(())

@@ -428,3 +428,29 @@ fn a_long_wait_for_records_is_split_into_several_fetches_without_missing_any() {
     drop(client);
     fake.finish();
 }
+
+#[test]
+fn another_client_with_the_same_settings_knows_what_the_first_has_learned() {
+    let second = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        peer.wait_for_end();
+    })]);
+    let known = [second.address().clone()];
+    let first = Fake::play(vec![Box::new(move |peer| {
+        peer.greet();
+        peer.knows(&known);
+        let asked = peer.expect(Opcode::Fetch);
+        peer.answer(&asked, &fetched(0, 0, 1, b"a"));
+        peer.flush();
+    })]);
+    let mut client = connect(first.builder());
+    client.fetch("t", Start::Earliest, 0).unwrap();
+    first.finish(); // from now on, its port refuses connections
+    let alone = client.to_builder().only_listed();
+    assert!(matches!(alone.connect().unwrap_err(), Error::Connect { .. }));
+    let other = connect(client.to_builder());
+    assert_eq!(other.server().unwrap(), second.address().to_string());
+    drop(other);
+    drop(client);
+    second.finish();
+}

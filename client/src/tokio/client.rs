@@ -77,6 +77,11 @@ impl Client {
         Builder::default()
     }
 
+    /// As [`crate::Client::to_builder`].
+    pub fn to_builder(&self) -> Builder {
+        Builder(self.handle.settings())
+    }
+
     /// Returns the ingress: the node that this client is connected to. Connects to one if necessary.
     ///
     /// # Errors
@@ -268,7 +273,7 @@ impl Client {
     /// # Errors
     /// Returns an error if no server answers.
     pub async fn subscribe_to(&self, subscriptions: Subscriptions) -> Result<Subscriber, Error> {
-        Subscriber::open((*self.handle.settings).clone(), subscriptions.streams).await
+        Subscriber::open(self.handle.settings(), subscriptions.streams).await
     }
 
     /// Returns the settings of a producer of a topic, which collects records into batches by itself.
@@ -289,7 +294,7 @@ impl Client {
     /// # }
     /// ```
     pub fn producer(&self, topic: &str) -> ProducerBuilder {
-        ProducerBuilder::new((*self.handle.settings).clone(), topic)
+        ProducerBuilder::new(self.handle.settings(), topic)
     }
 
     // --- nodes ---

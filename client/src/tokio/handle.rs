@@ -18,6 +18,7 @@ use crate::error::{Error, Loss};
 use crate::session::call::{Outcome, Repeat};
 use crate::session::driving::Settings;
 use crate::session::request::OwnedRequest;
+use crate::session::servers::Learned;
 use crate::tokio::driver::now;
 
 /// What a handle asks its task to do.
@@ -55,6 +56,8 @@ pub(super) struct Status {
     pub(super) place: Option<Place>,
     /// The address of the current or last node.
     pub(super) last_server: String,
+    /// What is known of other servers than the listed ones.
+    pub(super) learned: Learned,
 }
 
 /// The way to the task.
@@ -79,6 +82,11 @@ impl Handle {
     /// Waits for room in the task's queue. The task empties it without waiting for the node.
     async fn send(&self, command: Command) -> Result<(), Error> {
         self.commands.send(command).await.map_err(|_| gone(&self.status, true))
+    }
+
+    /// Returns the settings of another session of the same client.
+    pub(super) fn settings(&self) -> Settings {
+        Settings { learned: self.status.borrow().learned.clone(), ..(*self.settings).clone() }
     }
 
     async fn place(&self) -> Result<Place, Error> {

@@ -30,8 +30,8 @@ pub(super) struct Requests {
     /// Those who wait for a connection, and until when.
     opening: Vec<(Deadline, oneshot::Sender<Result<Place, Error>>)>,
     status: watch::Sender<Status>,
-    /// The number of the connection that was reported, or `None` while none is.
-    reported: Option<u64>,
+    /// The number of the connection that was reported, and whether it has told of other servers; `None` while none is.
+    reported: Option<(u64, bool)>,
 }
 
 impl Requests {
@@ -93,17 +93,17 @@ impl Requests {
     fn reply(&mut self) {
         let session = &mut self.driver.session;
         session.forget_answers(); // those that were abandoned
+        let connection = session.channel().map(|of| (session.connection_number(), !of.learned().is_empty()));
+        if connection != self.reported {
+            self.reported = connection;
+            let place = session.channel().map(place);
+            let last_server = session.last_server().to_owned();
+            self.status.send_replace(Status { place, last_server, learned: session.learned() });
+        }
         while let Some((id, outcome)) = session.take_any() {
             if let Some(reply) = self.waiting.remove(&id) {
                 let _ = reply.send(outcome); // it may have been abandoned just now
             }
-        }
-        let number = session.channel().map(|_| session.connection_number());
-        if number != self.reported {
-            self.reported = number;
-            let place = session.channel().map(place);
-            let last_server = session.last_server().to_owned();
-            self.status.send_replace(Status { place, last_server });
         }
         if !self.opening.is_empty() {
             self.reply_opened();

@@ -2,11 +2,12 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
+
+use crate::programs::{free_ports, program};
 
 /// How long a test waits for something that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -37,11 +38,22 @@ impl Process {
 
     /// Starts a single node at an address.
     pub(crate) fn node_at(address: &str) -> Self {
+        Self::node_of("0", "0", &format!("0 {address}\n"))
+    }
+
+    /// Starts two linked nodes.
+    pub(crate) fn cube() -> [Self; 2] {
+        let port = free_ports(2);
+        let peers = format!("0 127.0.0.1:{port}\n1 127.0.0.1:{}\n", port + 1);
+        ["0", "1"].map(|id| Self::node_of(id, "1", &peers))
+    }
+
+    fn node_of(id: &str, dimension: &str, peers: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let peers = folder.path().join("peers");
-        std::fs::write(&peers, format!("0 {address}\n")).unwrap();
-        let mut command = Command::new(node_program());
-        command.args(["--in-memory", "--id", "0", "--dimension", "0", "--peers"]).arg(&peers);
+        let file = folder.path().join("peers");
+        std::fs::write(&file, peers).unwrap();
+        let mut command = Command::new(program("dht-node", env!("CARGO_BIN_EXE_dht-gateway")));
+        command.args(["--in-memory", "--id", id, "--dimension", dimension, "--peers"]).arg(&file);
         Self::start(&mut command, Some(folder))
     }
 
@@ -68,19 +80,6 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Returns the path of the daemon, in the folder of the gateway's program. It is built if it is missing, as when only
-/// this package was built.
-fn node_program() -> PathBuf {
-    let program = PathBuf::from(env!("CARGO_BIN_EXE_dht-gateway")).with_file_name("dht-node");
-    if !program.exists() {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "-p", "dht-node", "--bin", "dht-node", "--target-dir"]);
-        build.arg(program.parent().and_then(|profile| profile.parent()).unwrap());
-        assert!(build.status().unwrap().success());
-    }
-    program
 }
 
 /// A response.

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "an unexpected result fails the test")]
 
 mod harness;
+#[path = "../../../tests/support/programs.rs"]
+mod programs;
 mod refused;
 mod requests;
 mod streams;

@@ -139,6 +139,40 @@ fn a_stream_outlives_its_node() {
 }
 
 #[test]
+fn a_gateway_that_was_given_one_node_outlives_it() {
+    let [listed, other] = Process::cube();
+    let gateway = Process::gateway(&listed.address, &["--connections", "64"]);
+    // A topic that lives at the other node.
+    let is_there =
+        |topic: &str| ask(&gateway, "GET", &format!("/v1/query/{topic}"), &[], "").json()["home"] == json!("1");
+    let topic = (0..).map(|number| format!("t{number}")).find(|topic| is_there(topic)).unwrap();
+    let path = format!("/v1/topics/{topic}");
+    let publish = |payload: &str| ask(&gateway, "POST", &format!("{path}/records"), &[], payload);
+    assert_eq!(ask(&gateway, "PUT", &path, &[], "").status, 201);
+    let open = || {
+        let mut reader = Connection::open(&gateway);
+        reader.send("GET", &format!("{path}/stream?from=earliest"), &[], b"");
+        assert_eq!(reader.head().status, 200);
+        reader
+    };
+    let mut before = open();
+    assert_eq!(publish("a").status, 201);
+    assert_eq!(payloads(&mut before, 1), ["a"]);
+    drop(listed);
+    let mut after = open();
+    assert_eq!(payloads(&mut after, 1), ["a"]);
+    // As many requests as the pool has connections. Most of them are made only now, when the listed node is gone.
+    for number in 0..64 {
+        let payload = number.to_string();
+        assert_eq!(publish(&payload).status, 201);
+        for reader in [&mut before, &mut after] {
+            assert_eq!(payloads(reader, 1), [payload.as_str()]);
+        }
+    }
+    drop(other);
+}
+
+#[test]
 fn a_web_socket_gets_what_its_credit_allows() {
     let node = Process::node();
     let gateway = Process::gateway(&node.address, &[]);

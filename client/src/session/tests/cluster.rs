@@ -15,6 +15,7 @@ use crate::session::deadline::Deadline;
 use crate::session::driving::{Action, Event, Settings, Watching};
 use crate::session::handshake::Introduction;
 use crate::session::request::OwnedRequest;
+use crate::session::servers::Learned;
 
 /// A session with its time, and what a driver would do.
 pub(super) struct Driver {
@@ -29,6 +30,7 @@ impl Driver {
         let start = now();
         let settings = Settings {
             servers: (1..=servers).map(|port| format!("node:{port}").parse().unwrap()).collect(),
+            learned: Learned::default(),
             timeout: millis(5000),
             ping_after: millis(1000),
             learns_servers: false,

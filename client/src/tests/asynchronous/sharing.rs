@@ -7,9 +7,9 @@ use ::tokio::runtime;
 use dht_protocol::types::ProducerId;
 use dht_protocol::wire::{Opcode, Request};
 
-use crate::fake::{Fake, Peer, Unused, fetched, published};
+use crate::fake::{Fake, Peer, Unused, deliver, fetched, published, subscribed};
 use crate::tokio::Client;
-use crate::{Batch, Builder, Error, Offset, Start};
+use crate::{Batch, Builder, Error, Item, Offset, Record, Start};
 
 pub(super) fn run<T>(test: impl Future<Output = T>) -> T {
     runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test)
@@ -148,4 +148,41 @@ fn unreachable_servers_are_an_error_and_connecting_again_is_possible() {
         assert!(Client::connect("nowhere:1,,").await.is_err());
         assert!(matches!(builder.connect_tokio().await.unwrap_err(), Error::Connect { .. }));
     });
+}
+
+#[test]
+fn subscribers_and_producers_know_what_their_client_has_learned() {
+    let second = Fake::play(vec![
+        Box::new(|peer| {
+            peer.greet();
+            let asked = peer.expect(Opcode::Subscribe);
+            peer.answer(&asked, &subscribed(0));
+            peer.push(asked.id, &deliver(0, b"a"));
+            peer.flush();
+            peer.answer_only_pings();
+        }),
+        Box::new(|peer| {
+            peer.greet();
+            store_in_reverse(peer, 1);
+            peer.wait_for_end();
+        }),
+    ]);
+    let known = [second.address().clone()];
+    let first = Fake::play(vec![Box::new(move |peer| {
+        peer.greet();
+        peer.knows(&known);
+        store_in_reverse(peer, 1);
+    })]);
+    run(async {
+        let client = first.builder().connect_tokio().await.unwrap();
+        client.publish("t", &Batch::of(&[1])).await.unwrap();
+        first.finish(); // from now on, its port refuses connections
+        let mut subscriber = client.subscribe(&["t"], Start::Earliest).await.unwrap();
+        assert!(matches!(subscriber.next().await.unwrap().unwrap().item.unwrap(), Item::Record(_)));
+        drop(subscriber);
+        let producer = client.producer("t").start().unwrap();
+        let record = Record { value: &[2], ..Record::default() };
+        assert_eq!(producer.send(&record).await.unwrap().await.unwrap(), Offset(2));
+    });
+    second.finish();
 }
