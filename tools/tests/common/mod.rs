@@ -1,10 +1,13 @@
 //! Real nodes for the tests of the command line.
 
+#[path = "../../../tests/support/programs.rs"]
+pub(crate) mod programs;
+
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+
+pub(crate) use programs::free_ports;
 
 /// A process of dht-node, which is killed when this is dropped.
 pub(crate) struct Node {
@@ -52,28 +55,7 @@ impl Drop for Node {
     }
 }
 
-/// Returns the first of `count` consecutive free ports. They are below the system's ephemeral ports, because one of
-/// those could be taken by a connection before its node listens.
-pub(crate) fn free_ports(count: u16) -> u16 {
-    static CALLS: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let call = CALLS.fetch_add(1, Ordering::SeqCst) + u16::try_from(std::process::id() % 250).unwrap() * 8;
-        let base = 12_000 + call * 8;
-        if (base..base + count).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
-            return base;
-        }
-    }
-}
-
-/// Returns the path of the daemon, in the folder of the command line's program. It is built if it is missing, as when
-/// only this package was built.
+/// Returns the path of the daemon.
 pub(crate) fn node_program() -> PathBuf {
-    let program = PathBuf::from(env!("CARGO_BIN_EXE_dht-cli")).with_file_name("dht-node");
-    if !program.exists() {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "-p", "dht-node", "--bin", "dht-node", "--target-dir"]);
-        build.arg(program.parent().and_then(|profile| profile.parent()).unwrap());
-        assert!(build.status().unwrap().success());
-    }
-    program
+    programs::program("dht-node", env!("CARGO_BIN_EXE_dht-cli"))
 }
