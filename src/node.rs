@@ -5,7 +5,7 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `event`, `action` | the contract |
+//! | `event`, `action`, `lookup` | the contract |
 //! | `hello`, `conns`, `sources` | who is at the other end of a connection, and what each address uses |
 //! | `end` | why connections end, for the log |
 //! | `router` | the links to the neighbours; the next hop of each frame |
@@ -17,13 +17,14 @@
 //! | `routed` | frames with a route: executed here, or forwarded |
 //! | `serve` | requests for this node, and what follows when an entry is applied: it passes on what `group` returns |
 //! | `groups`, `group` | the topics of this node, by slot: changes, reads, and pushes to readers |
-//! | `pending`, `subject`, `call`, `frames`, `news`, `cut`, `errors` | what several of these use |
+//! | `asked`, `pending`, `subject`, `call`, `frames`, `news`, `cut`, `errors` | what several of these use |
 //! | `probe` | requests about the nodes themselves |
 //! | `restore` | what a start does before the first event |
 //! | `tick`, `wall`, `drain`, `stats` | ticks, the wall clock, the orderly shutdown, counters |
 //! | `work` | what events cost, by which the event loop bounds its turns |
 
 mod action;
+mod asked;
 mod call;
 mod conns;
 mod cut;
@@ -37,6 +38,7 @@ mod groups;
 mod hello;
 mod ingress;
 mod links;
+mod lookup;
 mod news;
 mod pending;
 mod probe;
@@ -59,7 +61,7 @@ mod tests;
 
 pub use action::{Action, Packet};
 pub use event::Event;
-pub use group::Lookup;
+pub use lookup::Lookup;
 pub use sources::SourceLimits;
 
 use conns::{Conns, Peer};

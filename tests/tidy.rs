@@ -4,6 +4,7 @@
 //! function from one file to its faults; the tests at the end show that each one bites.
 //! That every operation has its section in protocol.md and its vectors is checked beside the vectors.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -33,6 +34,10 @@ const IMPORTS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
 ];
+
+/// The modules of the daemon in whose folders no circle of imports may be; see "Layers of the daemon" in
+/// ARCHITECTURE.md.
+const ACYCLIC: &str = "node";
 
 /// What only some modules of the daemon and some other packages may touch, who they are, and what the others do
 /// instead. Tests at a file's end are free.
@@ -74,6 +79,12 @@ const GENERATED: &[&str] = &["target/", "run/", "bench-results/"];
 #[test]
 fn a_file_imports_only_from_layers_above_it() {
     check_sources(layer_faults);
+}
+
+#[test]
+fn no_modules_of_a_folder_import_each_other_in_a_circle() {
+    let is_concerned = |source: &Source| source.package() == "daemon" && lists(ACYCLIC, source.module());
+    report(circle_faults(&sources().into_iter().filter(is_concerned).collect::<Vec<_>>()));
 }
 
 #[test]
@@ -179,6 +190,53 @@ fn layer_faults(source: &Source) -> Vec<String> {
     faults
 }
 
+/// What a module imports from another one in the same folder. Both are named by their paths without `.rs`; what is in
+/// their own folders counts as part of them.
+struct Sideways {
+    from: String,
+    to: String,
+    /// The file, and the line in it.
+    place: (String, usize),
+}
+
+/// The imports that form circles. Again and again, those are removed that start at a module to which none leads, and
+/// those that lead to a module at which none starts; those in a circle are left.
+fn circle_faults(sources: &[Source]) -> Vec<String> {
+    let modules: BTreeSet<&str> = sources.iter().map(|source| source.path.trim_end_matches(".rs")).collect();
+    let mut left: Vec<Sideways> = sources.iter().flat_map(sideways).collect();
+    left.retain(|import| import.from != import.to && modules.contains(import.to.as_str()));
+    loop {
+        let before = left.len();
+        let (starts, ends): (BTreeSet<_>, BTreeSet<_>) =
+            left.iter().map(|import| (import.from.clone(), import.to.clone())).unzip();
+        left.retain(|import| ends.contains(&import.from) && starts.contains(&import.to));
+        if left.len() == before {
+            break;
+        }
+    }
+    let fault = |Sideways { from, to, place: (path, line) }| {
+        format!("{path}:{line}: `{from}` imports `{to}`, which leads back; move what both need to a module of its own")
+    };
+    left.into_iter().map(fault).collect()
+}
+
+/// For each folder that a file is in, what it imports from the others there, by `super::…::name` or `crate::…::name`.
+fn sideways(source: &Source) -> Vec<Sideways> {
+    let code = without_comments(source.without_tests());
+    let parts: Vec<&str> = source.path.trim_end_matches(".rs").split('/').collect();
+    let top = parts.iter().position(|part| *part == "src").map_or(0, |at| at + 1);
+    let mut found = Vec::new();
+    for depth in top..parts.len() {
+        let up = vec!["super"; parts.len() - depth].join("::");
+        let down = [&["crate"], &parts[top..depth]].concat().join("::");
+        for (line, name) in [up, down].iter().flat_map(|root| imports(&code, root)) {
+            let (from, to) = (parts[..=depth].join("/"), [&parts[..depth], &[name.as_str()]].concat().join("/"));
+            found.push(Sideways { from, to, place: (source.path.clone(), line) });
+        }
+    }
+    found
+}
+
 fn touch_faults(source: &Source) -> Vec<String> {
     let code = without_comments(source.without_tests());
     let forbidden = TOUCHES.iter().filter(|(_, modules, _)| !lists(modules, source.place()));
@@ -237,7 +295,7 @@ fn tracked_fault(path: &str, bytes: u64) -> Option<String> {
 /// The first name after every `root::`, with its line; `root::{a, b::{c}}` gives `a` and `b`.
 fn imports(code: &str, root: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
-    for at in words(code, root) {
+    for at in words(code, root).into_iter().filter(|at| !code[..*at].ends_with("::")) {
         let Some(rest) = code[at + root.len()..].strip_prefix("::") else { continue };
         let mut depth = 0;
         let mut outer = String::new(); // the text with what stands in inner braces left out
@@ -288,13 +346,17 @@ fn lists(names: &str, name: &str) -> bool {
 }
 
 fn check_sources(faults_of: fn(&Source) -> Vec<String>) {
+    report(sources().iter().flat_map(faults_of).collect());
+}
+
+fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = Vec::new();
     for folder in ["src", "protocol", "client", "tools", "tests"] {
         read_sources(root, &root.join(folder), &mut sources);
     }
     assert!(sources.len() > 10, "the sources were not found under {}", root.display());
-    report(sources.iter().flat_map(faults_of).collect());
+    sources
 }
 
 fn read_sources(root: &Path, folder: &Path, sources: &mut Vec<Source>) {
@@ -358,6 +420,28 @@ mod the_checks_bite {
                 ("tests/simulation.rs", "use dht_node::node::Node;", &[]),
             ],
         );
+    }
+
+    /// `a` and `b/c` form a circle; `d` only leads to it, and `e` is only led to. `b` and the files of its folder may
+    /// import each other.
+    #[test]
+    fn on_circles() {
+        let sources = [
+            source("src/node.rs", "use a::A;\nuse crate::node::b::B;"),
+            source("src/node/a.rs", "use super::{\n    b::{B, c},\n    e::E,\n};"),
+            source("src/node/b.rs", "use c::C;\nuse super::Node;"),
+            source("src/node/b/c.rs", "use super::B;\nfn f() -> super::super::a::A { super::super::e::E }"),
+            source("src/node/b/d.rs", "use super::c::C;\nuse super::super::super::types;"),
+            source("src/node/d.rs", "use crate::node::a;"),
+            source(
+                "src/node/e.rs",
+                "//! Used by [`super::a`].\n#[cfg(test)]\nmod tests {\n    use super::super::a;\n}",
+            ),
+        ];
+        let faults = circle_faults(&sources);
+        let places: Vec<&str> = faults.iter().filter_map(|fault| fault.split(": ").next()).collect();
+        assert_eq!(places, ["src/node/a.rs:1", "src/node/b/c.rs:2"], "{faults:#?}");
+        assert_eq!(circle_faults(&sources[..3]).len(), 0, "without `c` there is none");
     }
 
     #[test]

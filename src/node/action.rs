@@ -1,6 +1,6 @@
 //! The outputs of a node.
 
-use super::group::Lookup;
+use super::lookup::Lookup;
 use crate::entry::{Body, Note};
 use crate::types::{ConnId, NodeId, RequestId};
 use crate::wire::response::Acks;

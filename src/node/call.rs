@@ -1,6 +1,6 @@
 //! Requests at the node that executes them: whom to answer, and how.
 
-use super::ingress::Asked;
+use super::asked::Asked;
 use crate::types::{Dimension, NodeId, RequestId, SlotId};
 use crate::wire::response::Ack;
 use crate::wire::{Flags, Frame, Header, Origin, Response, Route, TrafficClass};

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::group::Lookup;
+use super::lookup::Lookup;
 use crate::entry::{Body, Found, Room, Unreadable};
 use crate::types::{ConnId, NodeId, Source};
 use crate::wire::{Frame, FrameError};

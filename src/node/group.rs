@@ -12,8 +12,8 @@
 //! |---|---|
 //! | `topics` | creating, deleting, changing, listing and describing topics |
 //! | `publish` | batches and producers |
-//! | `fetch`, `read` | reading records, from memory and from the journal |
-//! | `proposals` | the entries that are not committed yet, and whom to answer |
+//! | `fetch`, `read` | where reads and subscriptions start; reading records, from memory and from the journal |
+//! | `proposals`, `cost` | the entries that are not committed yet, whom to answer, and what they cost |
 //! | `room` | whether there is room for an entry |
 //! | `runs` | small batches that become one entry |
 //! | `seal` | the end of a turn: entries become bodies of the log |
@@ -28,6 +28,7 @@
 
 mod age;
 mod apply;
+mod cost;
 mod feed;
 mod feeds;
 mod fetch;
@@ -46,7 +47,6 @@ mod topics;
 pub(super) use apply::Applied;
 pub(super) use push::{EndOfTopic, NewRecords};
 pub(super) use read::Finished;
-pub use read::Lookup;
 pub(super) use runs::Part;
 
 use super::call::{Answer, Call};
@@ -56,9 +56,9 @@ use crate::topic::{Catalogue, NotHeld};
 use crate::types::{Offset, SlotId, TopicId};
 use crate::wire::Request;
 use crate::wire::response::{Durability, ErrorResponse, Fetched};
-use fetch::read_log;
 use lead::Lead;
 use proposals::Proposals;
+use read::read_log;
 
 /// The topics of one slot.
 #[derive(Debug)]

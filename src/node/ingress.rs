@@ -36,57 +36,20 @@ pub(super) use destination::Destination;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use super::asked::Asked;
 use super::pending::PendingTable;
-use super::readers::opens_reader;
 use super::router::Stuck;
 use super::{Settings, Step};
-use crate::limits::{EXPIRED_PER_TURN, REQUEST_TIMEOUT_US, RESPONSE_CHARGE_SHORT, clients_bytes};
-use crate::types::{ConnId, NodeId, RequestId, Source};
+use crate::limits::{EXPIRED_PER_TURN, REQUEST_TIMEOUT_US, clients_bytes};
+use crate::types::{ConnId, NodeId, Source};
 use crate::wire::frame::Kept;
 use crate::wire::response::ErrorResponse;
-use crate::wire::{Class, Frame, Kind, Opcode, Origin, Request, Response, Status};
-use charge::charge_of;
+use crate::wire::{Class, Frame, Kind, Origin, Response, Status};
 use held::Held;
 use lanes::Lanes;
 use reach::Reach;
 use request::{Pending, State};
 use retry::{is_not_applied, is_of_one_attempt};
-
-/// A client's request, as needed to respond to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Asked {
-    /// The client's connection.
-    pub conn: ConnId,
-    /// The request id that the client chose.
-    pub request_id: RequestId,
-    /// The opcode as on the wire.
-    pub opcode: u8,
-    /// Bytes reserved for its response.
-    pub charge: u32,
-    /// True if it is a SUBSCRIBE or a FETCH with a waiting time, and so has a pending reader. Only then is the pending
-    /// reader with this request id its own: another request of the client may have the same id.
-    pub opens: bool,
-}
-
-impl Asked {
-    /// Returns the request of a client.
-    pub(super) fn new(conn: ConnId, frame: &Frame<'_>, request: &Request<'_>) -> Self {
-        let header = &frame.header;
-        let opens = opens_reader(request, header.flags);
-        Self { conn, request_id: header.request_id, opcode: header.opcode, charge: charge_of(request), opens }
-    }
-
-    /// Returns a PUBLISH of a client.
-    pub(super) const fn of_publish(conn: ConnId, request_id: RequestId) -> Self {
-        Self { conn, request_id, opcode: Opcode::Publish.number(), charge: RESPONSE_CHARGE_SHORT, opens: false }
-    }
-
-    /// Decodes the response to this request; returns `None` when it is corrupt.
-    pub(super) fn decode(&self, frame: &Frame<'_>) -> Option<Response> {
-        let (args, payload) = (frame.args().ok()?, frame.keep_payload().ok()?);
-        Response::decode(Opcode::from_number(self.opcode)?, frame.header.status, args, &payload).ok()
-    }
-}
 
 /// The requests of this node's clients.
 #[derive(Debug)]

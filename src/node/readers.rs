@@ -8,10 +8,10 @@
 //!
 //! | file | subject |
 //! |---|---|
-//! | `subscribe` | how readers begin and end |
+//! | `subscribe`, `pending` | how readers begin and end; requests that become readers |
 //! | `deliver`, `pull` | records to readers: new ones as they come, older ones to readers that are behind |
 //! | `follow` | reports to homes about the readers here, and what the homes say |
-//! | `outage` | unreachable homes, and the notices to their subscribers |
+//! | `home`, `outage` | what is known about homes; unreachable ones, and the notices to their subscribers |
 //! | `table`, `clients` | the readers with the topics that they follow; the clients that have them |
 //!
 //! What the other parts have to do about the readers is an [`Effect`].
@@ -19,16 +19,16 @@
 mod clients;
 mod deliver;
 mod follow;
+mod home;
 mod outage;
+mod pending;
 mod pull;
 mod subscribe;
 mod table;
 
-pub(super) use subscribe::opens_reader;
-
 use std::collections::{BTreeSet, VecDeque};
 
-use super::ingress::Asked;
+use super::asked::Asked;
 use super::pending::PendingTable;
 use super::{Settings, Step};
 use crate::types::{ConnId, Offset, SlotId, Source, TopicId};

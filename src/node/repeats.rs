@@ -10,8 +10,9 @@
 
 use byteorder::{BigEndian, ByteOrder};
 
+use super::asked::Asked;
 use super::call::ReplyTo;
-use super::ingress::{Asked, Destination};
+use super::ingress::Destination;
 use super::{Parts, Step};
 use crate::limits::{REPEAT_ARGS_MAX, REPEATS};
 use crate::types::{ConnId, Sequenced, SlotId, TopicId};

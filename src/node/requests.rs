@@ -2,12 +2,13 @@
 //! gives clients their answers, and passes on what follows from these.
 
 use super::action::{Action, Packet};
+use super::asked::Asked;
 use super::call::{Call, ReplyTo};
 use super::conns::Client;
 use super::cut::{fit, fit_frame};
 use super::end::End;
 use super::frames::{changed_frame, decode, malformed};
-use super::ingress::{Asked, Attempt, Destination, Effect, out_of_memory};
+use super::ingress::{Attempt, Destination, Effect, out_of_memory};
 use super::sources::SourceLimits;
 use super::subject::Subject;
 use super::{Parts, Step};

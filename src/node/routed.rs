@@ -1,9 +1,9 @@
 //! Frames with a route that arrive on a link: they are executed or completed here, or forwarded. Responses to them.
 
 use super::action::Packet;
+use super::asked::Asked;
 use super::call::ReplyTo;
 use super::group::Part;
-use super::ingress::Asked;
 use super::news::News;
 use super::requests::Reply;
 use super::router::Stuck;

@@ -2,7 +2,8 @@
 
 use super::call::{Answer, Call, ReplyTo};
 use super::frames::{decode, malformed};
-use super::group::{Applied, EndOfTopic, Finished, Lookup, NewRecords, Part};
+use super::group::{Applied, EndOfTopic, Finished, NewRecords, Part};
+use super::lookup::Lookup;
 use super::news::News;
 use super::readers::Effect;
 use super::requests::Reply;

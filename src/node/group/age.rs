@@ -2,7 +2,8 @@
 
 use super::super::Step;
 use super::Group;
-use super::proposals::{Cost, Proposal};
+use super::cost::Cost;
+use super::proposals::Proposal;
 use crate::entry::{Entry, Reclock};
 use crate::limits::AGE_SCAN_PER_TICK;
 

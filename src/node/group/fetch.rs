@@ -1,18 +1,15 @@
-//! Reading records, and where reads and subscriptions start.
+//! FETCH and SUBSCRIBE: where reads and subscriptions start.
 
 use super::super::Step;
 use super::super::call::{Answer, Call};
-use super::super::cut::or_most;
-use super::super::work::Work;
 use super::Group;
-use super::read::{Begin, Reader};
+use super::read::{Begin, Reader, check_epoch};
 use crate::entry::Wanted;
-use crate::limits::PAYLOAD_MAX;
-use crate::topic::{Eras, NotHeld, Topic};
-use crate::types::{Epoch, Offset};
+use crate::topic::{Eras, Topic};
+use crate::types::Offset;
 use crate::wire::Status;
 use crate::wire::request::{Fetch, Start, Subscribe};
-use crate::wire::response::{Detail, ErrorResponse, Fetched};
+use crate::wire::response::{Detail, ErrorResponse};
 
 impl Group {
     /// Answers FETCH at once. A FETCH that may wait for records waits at its ingress.
@@ -56,42 +53,6 @@ impl Group {
             }
         }
     }
-}
-
-/// Returns an error unless offsets of that epoch still refer to the same records.
-pub(super) fn check_epoch(topic: &Topic, epoch: Option<Epoch>) -> Result<(), ErrorResponse> {
-    let Some(epoch) = epoch.filter(|epoch| *epoch != topic.epoch) else { return Ok(()) };
-    let message = "the topic lost records; offsets from its end on are new ones";
-    let error = ErrorResponse::new(Status::Truncated, message);
-    Err(error.with(Detail::Next(topic.lost_from(epoch))).with(Detail::Epoch(topic.epoch)))
-}
-
-/// Reads records from an offset on. A limit of 0 means only the limit of one frame.
-///
-/// # Errors
-/// Returns [`NotHeld`] when the records are not in memory.
-pub(super) fn read_log(
-    work: &mut Work,
-    topic: &Topic,
-    from: Offset,
-    max_bytes: u32,
-    max_records: u32,
-) -> Result<Fetched, NotHeld> {
-    let read = topic.log.read(from, or_most(max_bytes).min(PAYLOAD_MAX) as usize, or_most(max_records))?;
-    work.add_records(read.walked);
-    work.add_entries(read.payload.parts.len());
-    work.add_bytes(read.payload.len());
-    Ok(Fetched {
-        topic_id: topic.id,
-        epoch: topic.epoch,
-        from,
-        base: read.base,
-        count: read.count,
-        first: topic.log.first(),
-        next: topic.log.next(),
-        runs: read.runs,
-        payload: read.payload,
-    })
 }
 
 /// Where a read of a topic starts.

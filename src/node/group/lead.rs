@@ -55,12 +55,11 @@ impl Group {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Lookup;
     use super::*;
     use crate::entry::{Entry, Unreadable};
     use crate::node::Action;
     use crate::node::tests::settings;
-    use crate::node::{Node, Step};
+    use crate::node::{Lookup, Node, Step};
     use crate::types::{Epoch, NodeId, Now, Offset, Retention, TopicId};
     use crate::wire::Origin;
     use crate::wire::response::Durability;

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::super::call::ReplyTo;
+use super::cost::{Cost, ENTRY_COST};
 use super::runs::{Part, Runs, SmallBatch};
-use crate::entry::{Batch, Body, Entry, TopicRef};
-use crate::topic::{PRODUCER_COST_MAX, chunk_cost, topic_cost};
+use crate::entry::{Body, Entry};
 use crate::types::{Retention, TopicId};
 
 /// Whom to answer when an entry has been applied.
@@ -26,75 +26,6 @@ impl Proposal {
     }
 }
 
-/// The most memory in bytes that an entry takes until it has been committed, or will take once it has been applied.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Cost {
-    /// Memory of records, which eviction can free once the journal has them.
-    pub(super) records: u64,
-    /// Memory of what is remembered about producers.
-    pub(super) producers: u64,
-    /// Memory of a new topic.
-    pub(super) topics: u64,
-    /// Memory of the entry and its proposal. It does not count towards the node's memory limit, only towards
-    /// `PROPOSALS_BYTES_MAX`, because it is free again after the commit.
-    pub(super) entry: u64,
-}
-
-/// Memory of an entry beside its name and its records, and of its proposal with the longest path.
-const ENTRY_COST: usize = 512;
-const _: () = assert!(size_of::<(Entry, Proposal, Totals)>() + 160 <= ENTRY_COST);
-
-impl Cost {
-    /// Returns the cost of an entry.
-    pub(super) fn of(entry: &Entry) -> Self {
-        let name_len = |topic: &TopicRef| if let TopicRef::Name(name) = topic { name.len() } else { 0 };
-        let (name_len, records, producers, topics) = match entry {
-            Entry::Publish(Batch { topic, payload, producer, .. }) => {
-                let producers = if producer.is_some() { PRODUCER_COST_MAX } else { 0 };
-                (name_len(topic), chunk_cost(payload.len()), producers, 0)
-            }
-            Entry::OpenProducer { topic, .. } => (name_len(topic), 0, PRODUCER_COST_MAX, 0),
-            Entry::Create { name, .. } => (name.len(), 0, 0, topic_cost(name.len())),
-            Entry::Delete { topic } | Entry::Alter { topic, .. } => (name_len(topic), 0, 0, 0),
-            Entry::Trim { .. } | Entry::RaiseEpochs | Entry::Reclock(_) => (0, 0, 0, 0),
-        };
-        Self { records, producers, topics, entry: (ENTRY_COST + name_len) as u64 }
-    }
-
-    /// Returns the most that a batch without a producer costs.
-    pub(super) const fn of_batch(payload_len: usize) -> Self {
-        Self { records: chunk_cost(payload_len), producers: 0, topics: 0, entry: ENTRY_COST as u64 }
-    }
-
-    /// Returns the part that counts towards the node's memory limit.
-    pub(super) const fn lasting(self) -> u64 {
-        self.records + self.fixed()
-    }
-
-    /// Returns the part of it that eviction can never free.
-    pub(super) const fn fixed(self) -> u64 {
-        self.producers + self.topics
-    }
-
-    pub(super) const fn plus(self, other: Self) -> Self {
-        Self {
-            records: self.records + other.records,
-            producers: self.producers + other.producers,
-            topics: self.topics + other.topics,
-            entry: self.entry + other.entry,
-        }
-    }
-
-    const fn minus(self, other: Self) -> Self {
-        Self {
-            records: self.records - other.records,
-            producers: self.producers - other.producers,
-            topics: self.topics - other.topics,
-            entry: self.entry - other.entry,
-        }
-    }
-}
-
 /// How many proposals there are of some kinds, and what all of them cost. Each batch of a run counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Totals {
@@ -103,6 +34,8 @@ struct Totals {
     creates: usize,
     cost: Cost,
 }
+
+const _: () = assert!(size_of::<(Entry, Proposal, Totals)>() + 160 <= ENTRY_COST);
 
 impl Totals {
     fn of(entry: &Entry) -> Self {
@@ -211,9 +144,9 @@ impl Proposals {
     }
 
     fn close_some(&mut self, places: Range<usize>) {
-        for (entry, proposal, cost) in self.runs.close(places) {
-            let totals = Totals::of_batches(proposal.parts.len(), cost);
-            self.open.push_back((entry, proposal, totals));
+        for (entry, parts, cost) in self.runs.close(places) {
+            let totals = Totals::of_batches(parts.len(), cost);
+            self.open.push_back((entry, Proposal { parts, ..Proposal::default() }, totals));
         }
     }
 

@@ -3,7 +3,8 @@
 use super::super::Step;
 use super::super::call::{Answer, Call, ReplyTo};
 use super::Group;
-use super::proposals::{Cost, Proposal};
+use super::cost::Cost;
+use super::proposals::Proposal;
 use super::runs::{Part, SmallBatch};
 use crate::entry::{Batch, Entry, Place, TopicRef};
 use crate::limits::{MERGE_BYTES_MAX, PAYLOAD_MAX};

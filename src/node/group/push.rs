@@ -3,7 +3,7 @@
 use super::super::Step;
 use super::super::errors::unknown_topic;
 use super::Group;
-use super::fetch::read_log;
+use super::read::read_log;
 use crate::limits::PAYLOAD_MAX;
 use crate::types::{NodeSet, Offset, RequestId, TopicId};
 use crate::wire::push::Span;

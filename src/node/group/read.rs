@@ -1,4 +1,5 @@
-//! Reads from the journal, for records that are not in memory: queries in flight, queries that wait, and their answers.
+//! Reads from the log in memory, and from the journal for records that are not in memory: queries in flight, queries
+//! that wait, and their answers.
 
 use std::collections::VecDeque;
 
@@ -7,32 +8,16 @@ use slab::Slab;
 use super::super::action::Action;
 use super::super::call::{Answer, ReplyTo};
 use super::super::cut::{or_most, shorten, skip};
+use super::super::lookup::Lookup;
+use super::super::work::Work;
 use super::super::{Settings, Step};
 use super::Group;
-use super::fetch::{check_epoch, read_log};
 use crate::entry::{Found, Unreadable, Wanted};
-use crate::limits::{FETCH_RESERVE_LEAST, READ_AGAIN_MS, READ_BYTES_MAX, READS_MAX, READS_WAITING_MAX};
+use crate::limits::{FETCH_RESERVE_LEAST, PAYLOAD_MAX, READ_AGAIN_MS, READ_BYTES_MAX, READS_MAX, READS_WAITING_MAX};
 use crate::topic::{NotHeld, Topic, push_run};
-use crate::types::{Epoch, NodeId, Offset, SlotId, TopicId};
+use crate::types::{Epoch, NodeId, Offset, TopicId};
 use crate::wire::response::{Detail, ErrorResponse, Fetched, Payload, Run};
 use crate::wire::{Origin, Response, Status};
-
-/// A query to the journal.
-#[derive(Debug)]
-pub struct Lookup {
-    /// The slot of the topic.
-    pub(in crate::node) slot: SlotId,
-    /// See [`super::lead::Lead::number`].
-    lead: u64,
-    /// The topic's id.
-    pub topic: TopicId,
-    /// The name of the topic, for the log.
-    pub topic_name: Box<str>,
-    /// What to read.
-    pub wanted: Wanted,
-    /// Names the read that waits for the answer.
-    token: usize,
-}
 
 /// The reads that wait for the journal.
 #[derive(Debug, Default)]
@@ -311,6 +296,42 @@ impl Group {
         let left = u32::try_from(next.0.saturating_sub(fetched.base.0)).unwrap_or(u32::MAX);
         Ok(shorten(fetched, max_bytes as usize, max_records.min(left)))
     }
+}
+
+/// Returns an error unless offsets of that epoch still refer to the same records.
+pub(super) fn check_epoch(topic: &Topic, epoch: Option<Epoch>) -> Result<(), ErrorResponse> {
+    let Some(epoch) = epoch.filter(|epoch| *epoch != topic.epoch) else { return Ok(()) };
+    let message = "the topic lost records; offsets from its end on are new ones";
+    let error = ErrorResponse::new(Status::Truncated, message);
+    Err(error.with(Detail::Next(topic.lost_from(epoch))).with(Detail::Epoch(topic.epoch)))
+}
+
+/// Reads records from an offset on. A limit of 0 means only the limit of one frame.
+///
+/// # Errors
+/// Returns [`NotHeld`] when the records are not in memory.
+pub(super) fn read_log(
+    work: &mut Work,
+    topic: &Topic,
+    from: Offset,
+    max_bytes: u32,
+    max_records: u32,
+) -> Result<Fetched, NotHeld> {
+    let read = topic.log.read(from, or_most(max_bytes).min(PAYLOAD_MAX) as usize, or_most(max_records))?;
+    work.add_records(read.walked);
+    work.add_entries(read.payload.parts.len());
+    work.add_bytes(read.payload.len());
+    Ok(Fetched {
+        topic_id: topic.id,
+        epoch: topic.epoch,
+        from,
+        base: read.base,
+        count: read.count,
+        first: topic.log.first(),
+        next: topic.log.next(),
+        runs: read.runs,
+        payload: read.payload,
+    })
 }
 
 /// Returns the error for records that the journal cannot read.

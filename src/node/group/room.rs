@@ -2,7 +2,7 @@
 
 use super::super::Settings;
 use super::Group;
-use super::proposals::Cost;
+use super::cost::Cost;
 use crate::limits::PROPOSALS_BYTES_MAX;
 use crate::wire::Status;
 use crate::wire::response::{Detail, ErrorResponse};

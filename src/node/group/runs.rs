@@ -12,7 +12,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::super::call::ReplyTo;
-use super::proposals::{Cost, Proposal};
+use super::cost::Cost;
 use crate::entry::{Batch, Entry, Place, TopicRef};
 use crate::limits::{RUN_BYTES_MAX, RUNS_MAX};
 use crate::topic::mark_bounds;
@@ -100,7 +100,7 @@ impl Run {
     }
 
     /// Returns its entry, and whom to answer.
-    fn close(self, spares: &mut Vec<Vec<u8>>) -> (Entry, Proposal, Cost) {
+    fn close(self, spares: &mut Vec<Vec<u8>>) -> (Entry, Vec<Part>, Cost) {
         let is_single = self.parts.len() == 1;
         let payload_crc = if is_single { self.first_crc } else { crc32(&self.payload) };
         let batch = Batch {
@@ -115,7 +115,7 @@ impl Run {
         if spares.len() < RUNS_MAX {
             spares.push(self.payload);
         }
-        (Entry::Publish(batch), Proposal { parts: self.parts, ..Proposal::default() }, self.cost)
+        (Entry::Publish(batch), self.parts, self.cost)
     }
 }
 
@@ -154,7 +154,7 @@ impl Runs {
     }
 
     /// Ends the runs at these places.
-    pub(super) fn close(&mut self, places: Range<usize>) -> impl Iterator<Item = (Entry, Proposal, Cost)> {
+    pub(super) fn close(&mut self, places: Range<usize>) -> impl Iterator<Item = (Entry, Vec<Part>, Cost)> {
         self.runs.drain(places).map(|run| run.close(&mut self.spares))
     }
 

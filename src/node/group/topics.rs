@@ -3,7 +3,8 @@
 use super::super::call::{Answer, Call};
 use super::super::{Settings, Step};
 use super::Group;
-use super::proposals::{Cost, Proposal};
+use super::cost::Cost;
+use super::proposals::Proposal;
 use crate::cube;
 use crate::entry::{Entry, TopicRef};
 use crate::limits::{LIST_NAMES_MAX, LIST_SCAN_MAX, TOPICS_MAX};

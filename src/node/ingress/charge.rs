@@ -1,15 +1,13 @@
-//! Backpressure: how much of the budget a request reserves, and suspending and resuming reads from clients as
+//! Backpressure: requests reserve and release budget, and reads from clients are suspended and resumed as
 //! [`Admission`](super::Admission) decides.
 
 use super::super::Step;
 use super::super::action::Action;
+use super::super::asked::Asked;
 use super::super::cut::or_most;
-use super::{Asked, Effect, Ingress};
-use crate::limits::{
-    FETCH_RESERVE_LEAST, LIST_BYTES_MAX, NODES_BYTES_MAX, PAYLOAD_MAX, RESPONSE_CHARGE, RESPONSE_CHARGE_SHORT,
-};
+use super::{Effect, Ingress};
+use crate::limits::{FETCH_RESERVE_LEAST, PAYLOAD_MAX};
 use crate::types::ConnId;
-use crate::wire::Request;
 use crate::wire::request::Fetch;
 
 /// Maximum number of waiting clients that are checked when a request is finished, so that its cost does not grow with
@@ -120,31 +118,5 @@ impl Ingress {
     /// Checks the clients that wait for the shared budget; runs in each tick.
     pub(super) fn tick_throttled(&mut self, step: &mut Step<'_>) {
         self.resume_throttled(step, RESUMED_PER_TICK);
-    }
-}
-
-/// Returns the response budget to reserve for a request: the size of its largest possible answer.
-pub(super) fn charge_of(request: &Request<'_>) -> u32 {
-    match request {
-        Request::Fetch(fetch) => or_most(fetch.max_bytes).clamp(FETCH_RESERVE_LEAST, PAYLOAD_MAX) + RESPONSE_CHARGE,
-        Request::Nodes { .. } => NODES_BYTES_MAX + RESPONSE_CHARGE,
-        Request::List(_) => LIST_BYTES_MAX + RESPONSE_CHARGE,
-        Request::Info(_)
-        | Request::Feed { .. }
-        | Request::Heads(_)
-        | Request::Query { .. }
-        | Request::Trace { .. }
-        | Request::Cluster { .. }
-        | Request::Stats { .. } => RESPONSE_CHARGE,
-        Request::Ping { .. }
-        | Request::Create { .. }
-        | Request::Delete(_)
-        | Request::Alter { .. }
-        | Request::Trim { .. }
-        | Request::Producer { .. }
-        | Request::Publish(_)
-        | Request::Subscribe(_)
-        | Request::Unsubscribe { .. }
-        | Request::Credit { .. } => RESPONSE_CHARGE_SHORT,
     }
 }

@@ -11,8 +11,9 @@
 //! error either.
 
 use super::super::Step;
+use super::super::asked::Asked;
 use super::super::frames::changed_frame;
-use super::{Asked, Effect, Ingress, too_many_pending};
+use super::{Effect, Ingress, too_many_pending};
 use crate::limits::{HELD_BYTES, PAYLOAD_MAX, REQUEST_TIMEOUT_US, RESPONSE_CHARGE};
 use crate::types::NodeId;
 use crate::wire::frame::Kept;

@@ -1,6 +1,6 @@
 //! A client's request that another node is to answer.
 
-use super::Asked;
+use super::super::asked::Asked;
 use crate::types::{ConnId, NodeId};
 use crate::wire::frame::Kept;
 use crate::wire::{Kind, Response};

@@ -7,10 +7,10 @@ use crate::node::Node;
 use crate::node::frames::request_frame;
 use crate::node::subject::Subject;
 use crate::node::tests::settings;
-use crate::types::{Now, Offset, TopicName};
-use crate::wire::Flags;
+use crate::types::{Now, Offset, RequestId, TopicName};
 use crate::wire::request::{Fetch, Start, Topic};
 use crate::wire::response::Detail;
+use crate::wire::{Flags, Request};
 
 const START_US: u64 = 1_000_000;
 const CLIENT: ConnId = ConnId { slot: 3, generation: 1 };

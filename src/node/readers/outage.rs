@@ -16,29 +16,11 @@ use super::super::Step;
 use super::super::action::{Action, Packet};
 use super::super::ingress::Admission;
 use super::Readers;
+use super::home::Outage;
 use super::table::{Consumer, ReaderKey, TopicKey};
 use crate::limits::{OUTAGE_ASK_US, OUTAGE_NOTIFIED_US, OUTAGE_PROBE_US, OUTAGE_SILENT_US};
 use crate::types::SlotId;
-use crate::wire::{Push, Status};
-
-/// Why a home cannot be reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outage {
-    /// This node or a node along the path knows no path to the home.
-    NoPath,
-    /// There may be a path, but the home does not answer.
-    NoAnswer,
-}
-
-impl Outage {
-    /// Returns the reason code that WAITING carries.
-    const fn reason(self) -> Status {
-        match self {
-            Self::NoPath => Status::Unreachable,
-            Self::NoAnswer => Status::OutcomeUnknown,
-        }
-    }
-}
+use crate::wire::Push;
 
 /// Approximate size of WAITING and FLOWING, in bytes.
 const NOTICE_BYTES: usize = 40;

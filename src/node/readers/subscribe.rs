@@ -5,58 +5,21 @@
 //! records, it becomes a reader that waits for them.
 
 use super::super::action::{Action, Packet};
-use super::super::ingress::Asked;
+use super::super::asked::{Asked, opens_reader};
 use super::super::{Settings, Step};
+use super::pending::{PendingReader, ReaderKind};
 use super::table::{Consumer, Followed, Poll, Reader, ReaderKey, Report, TopicKey};
 use super::{Effect, Readers};
-use crate::cube;
 use crate::limits::{
     ENDED_PER_TURN, FETCH_WAIT_MAX_MS, POLLS_ENDED_PER_TICK, SUBSCRIPTIONS_MAX, SUBSCRIPTIONS_PER_CLIENT_MAX,
 };
-use crate::types::{ConnId, Offset, RequestId, SlotId, TopicId, TopicName};
+use crate::types::{ConnId, Offset, RequestId, TopicId};
 use crate::wire::request::{Fetch, Subscribe};
 use crate::wire::response::{Detail, ErrorResponse, Fetched, Payload, Subscribed};
 use crate::wire::{Flags, Frame, Push, Request, Response, Status};
 
 /// Work of adding or removing a reader, as that of looking at so many entries: it has places in six tables.
 const READER_ENTRIES: usize = 50;
-
-/// A SUBSCRIBE, or a FETCH with a waiting time, whose answer is outstanding. It becomes a reader when the answer
-/// arrives; a FETCH only does so if the answer has no records.
-#[derive(Debug)]
-pub(in crate::node) struct PendingReader {
-    /// The topic's name.
-    pub name: Box<str>,
-    /// The slot of the topic.
-    pub slot: SlotId,
-    /// The kind of reader that it becomes.
-    pub kind: ReaderKind,
-}
-
-impl PendingReader {
-    fn new(settings: &Settings, name: TopicName<'_>, kind: ReaderKind) -> Self {
-        Self { name: name.as_str().into(), slot: cube::slot(name, settings.slots), kind }
-    }
-}
-
-/// The kind of reader that a [`PendingReader`] becomes.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::node) enum ReaderKind {
-    /// A subscription with this credit.
-    Stream {
-        /// Bytes of records that may be sent.
-        limit: u64,
-    },
-    /// A waiting FETCH.
-    Poll {
-        /// The limit of the request; 0 means no limit.
-        max_bytes: u32,
-        /// The limit of the request; 0 means no limit.
-        max_records: u32,
-        /// Monotonic time in microseconds at which it is answered without records.
-        deadline_us: u64,
-    },
-}
 
 impl Readers {
     /// Executes the part of a client's request that concerns this node's own subscriptions. Returns false if the
@@ -435,12 +398,6 @@ impl Readers {
             }
         }
     }
-}
-
-/// Returns true if the request has a pending reader until it is answered.
-pub(in crate::node) fn opens_reader(request: &Request<'_>, flags: Flags) -> bool {
-    let may_wait = matches!(request, Request::Subscribe(_) | Request::Fetch(Fetch { max_wait_ms: 1.., .. }));
-    may_wait && !flags.has(Flags::ONEWAY)
 }
 
 /// Returns the answer without records to a FETCH at the log end offset.

@@ -14,10 +14,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use foldhash::fast::RandomState;
 use slotmap::{KeyData, SlotMap, new_key_type};
 
-use super::super::ingress::Asked;
+use super::super::asked::Asked;
 use super::super::work::Work;
-use super::outage::Outage;
-use super::subscribe::PendingReader;
+use super::home::{Home, Outage};
+use super::pending::PendingReader;
 use crate::limits::{TAIL_BYTES_MAX, TAILS_BYTES_MAX};
 use crate::types::{ConnId, Epoch, Offset, RequestId, SlotId, Slots, TopicId};
 use crate::wire::response::{ErrorResponse, TopicState};
@@ -160,38 +160,6 @@ pub(super) struct InFlightReport {
     pub version: u64,
     /// Monotonic time in microseconds at which it was sent.
     pub at_us: u64,
-}
-
-/// What is known about the home of a slot: the node that leads it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Home {
-    /// True while this node is the home.
-    pub is_here: bool,
-    /// Number of topics of the slot that are followed here.
-    pub topics: u32,
-    /// Number of those for which the home has confirmed a report.
-    pub feeds: u32,
-    /// Exclusive or of the ids of the topics for which it has confirmed that it pushes.
-    pub digest: u64,
-    /// The home's instance and the counter of its last HEADS. Counting starts with the answer to a FEED; while this is
-    /// `None`, no HEADS counts as missed.
-    pub last: Option<(u64, u64)>,
-    /// Monotonic time in microseconds of the last HEADS, or at which following began.
-    pub heard_us: u64,
-    /// Number of consecutive HEADS with a digest that differs from ours.
-    pub mismatches: u32,
-    /// Monotonic time in microseconds of the last frame that the home sent, or at which following began.
-    pub alive_us: u64,
-    /// Monotonic time in microseconds at which a request first found no path to the home since then.
-    pub unreachable_us: Option<u64>,
-    /// Monotonic time in microseconds from which a silent home may be probed again.
-    pub probe_at_us: u64,
-    /// The outage, once it has lasted long enough for the subscribers to be notified.
-    pub outage: Option<Outage>,
-    /// The request id of the last FEED to the home.
-    pub feed_version: u64,
-    /// Number of fetches in flight to the home.
-    pub pulls: usize,
 }
 
 /// The least and the greatest key of a reader, by which readers are sorted at the same offset.

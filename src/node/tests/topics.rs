@@ -7,7 +7,7 @@ use crate::limits::{
     PROPOSALS_BYTES_MAX, TICK_US, TOPIC_NAME_MAX, TOPICS_MAX,
 };
 use crate::node::Event;
-use crate::node::ingress::Asked;
+use crate::node::asked::Asked;
 use crate::types::{ConnId, Epoch, Offset, Opening, ProducerId, Retention, Sequenced, SettingsChange, TopicName};
 use crate::wire::request::{ANY_NODE, Fetch, List, Publish, Start};
 use crate::wire::response::{Detail, OFFSET_FORGOTTEN, Page};
