@@ -22,8 +22,8 @@ usage() {
 Usage: scripts/deploy.sh [start|stop|status|restart|clean] [options]
 
   start     build what is needed and start the nodes that do not run yet (this is the default)
-  stop      end the nodes: each hands over what it has and exits; after 6 s it is killed
-  status    a line per node; exit 0 when all are up, 1 when not
+  stop      end the gateway and the nodes: each hands over what it has and exits; after 6 s it is killed
+  status    a line per node, and one for the gateway; exit 0 when all are up, 1 when not
   restart   stop, then start
   clean     stop, then remove pid files, logs and the nodes' data
 
@@ -113,11 +113,13 @@ set_option() {
     esac
 }
 
-# $last_dimension, $last_base_port, $last_sync: the options with which the nodes of the data folder were started; after
-# `stop` the dimension is empty.
+# $last_dimension, $last_base_port, $last_sync, $last_gateway_port: the options with which the nodes and the gateway of
+# the data folder were started; after `stop` the dimension and the gateway's port are empty.
 read_last_start() {
     local key value
-    last_dimension='' last_base_port='' last_sync=''
+    last_dimension='' last_base_port='' last_sync='' last_gateway_port=''
+    { read -r value <"$data/gateway.address"; } 2>/dev/null || value=
+    ! is_number "${value##*:}" 1 65535 || last_gateway_port=${value##*:}
     [[ -r $data/cube ]] || return 0
     while IFS='=' read -r key value; do
         case $key in
@@ -172,6 +174,7 @@ settle_options() {
     dimension=${dimension:-${last_dimension:-${kept_dimension:-$dimension_default}}}
     base_port=${base_port:-${last_base_port:-$base_port_default}}
     sync=${sync:-${last_sync:-always}}
+    gateway_port=${gateway_port:-$last_gateway_port}
     nodes=$((1 << dimension))
     ((base_port + nodes - 1 <= 65535)) ||
         fail_usage "$nodes nodes from port $base_port on" "the last one would need port $((base_port + nodes - 1))"
@@ -469,7 +472,7 @@ start_missing() {
 start_gateway() {
     local file=$data/gateway.pid log=$data/gateway.log index servers=127.0.0.1:$base_port tries started pid
     if pid_file_runs "$file"; then
-        echo "gateway   is up already; $(tail -n 1 "$data/gateway.address")"
+        echo "gateway   is up already at $(<"$data/gateway.address")"
         return 0
     fi
     read_taken_ports "$gateway_port"
@@ -489,7 +492,7 @@ start_gateway() {
     set +m
     read_start_time "$pid" || true
     echo "$pid ${started:-gone}" >"$file"
-    echo "it listens on http://127.0.0.1:$gateway_port" >"$data/gateway.address"
+    echo "http://127.0.0.1:$gateway_port" >"$data/gateway.address"
     disown "$pid" 2>/dev/null || true
     for ((tries = 0; ; tries++)); do
         [[ $(<"$log") != *" listens on "* ]] || break
@@ -560,38 +563,55 @@ stop() {
 }
 
 stop_all() {
+    local what=()
     # The gateway first, so that its clients get the answers that the nodes still have for them.
-    ! pid_file_runs "$data/gateway.pid" || end_pid_files "$data/gateway.pid"
-    rm -f "$data/gateway.pid" "$data/gateway.address"
+    end_pid_files "$data/gateway.pid"
+    ((ended == 0)) || what+=("the gateway")
+    rm -f "$data/gateway.address"
     end_pid_files "$data"/node-*.pid
     rm -f "$data/cube"
     read_count "$ended" node
-    if ((ended > 0)); then echo "stopped   $count"; else echo "stopped   nothing ran"; fi
+    ((ended == 0)) || what+=("$count")
+    if ((${#what[@]} == 2)); then
+        echo "stopped   ${what[0]} and ${what[1]}"
+    else
+        echo "stopped   ${what[0]-nothing ran}"
+    fi
 }
 
 status() {
     settle_options
-    local index ports=() port up=0 state
+    local index ports=() up=0
     for ((index = 0; index < nodes; index++)); do
         ports+=("$((base_port + index))")
     done
-    read_taken_ports "${ports[@]}"
+    read_taken_ports "${ports[@]}" ${gateway_port:+"$gateway_port"}
     printf '%-10s  %5s  %8s  %s\n' node port pid state
     for ((index = 0; index < nodes; index++)); do
         read_id "$index" "$dimension"
-        port=$((base_port + index))
-        if ! pid_file_runs "$data/node-$id.pid"; then
-            state=down pid=-
-        elif [[ " ${taken[*]-} " == *" $port "* ]]; then
-            state=up up=$((up + 1))
-        else
-            state="runs, but does not listen"
-        fi
-        printf '%-10s  %5d  %8s  %s\n' "$id" "$port" "$pid" "$state"
+        read_state "$data/node-$id.pid" "${ports[index]}"
+        [[ $state != up ]] || up=$((up + 1))
+        printf '%-10s  %5d  %8s  %s\n' "$id" "${ports[index]}" "$pid" "$state"
     done
     read_count "$nodes" node
+    state=up
+    if [[ -n $gateway_port ]]; then
+        read_state "$data/gateway.pid" "$gateway_port"
+        printf '%-10s  %5d  %8s  %s\n' gateway "$gateway_port" "$pid" "$state: http://127.0.0.1:$gateway_port"
+    fi
     echo "$up of $count up"
-    ((up == nodes))
+    [[ $state == up ]] && ((up == nodes))
+}
+
+# $state, $pid: those of the process in pid file $1, which should listen on port $2. $taken: the ports that are taken.
+read_state() {
+    if ! pid_file_runs "$1"; then
+        state=down pid=-
+    elif [[ " ${taken[*]-} " == *" $2 "* ]]; then
+        state=up
+    else
+        state="runs, but does not listen"
+    fi
 }
 
 restart() {

@@ -10,6 +10,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use common::programs::program;
 use common::{Node, free_ports, node_program};
 
 /// Options for a short sweep.
@@ -168,6 +169,33 @@ fn a_cube_that_was_stopped_starts_on_the_same_ports_and_stores_in_the_same_way()
     assert!(!printed.contains("data      "), "it was in memory, and is again: {printed}");
     cube.check("stop", 0, &["stopped   1 node"]);
     cube.check("start --dimension 0 --sync always", 0, &["data      RUN: 0 topics found"]);
+}
+
+#[test]
+fn the_gateway_is_part_of_the_status_and_ends_and_restarts_with_the_nodes() {
+    let _ = program("dht-gateway", env!("CARGO_BIN_EXE_dht-cli"));
+    let cube = Deployment::new();
+    let port = cube.base + 3;
+    let [up, down] = ["up", "down"].map(|state| format!("{state}: http://127.0.0.1:{port}\n2 of 2 nodes up"));
+    let started = format!("The gateway is up. To try:\n  curl -X PUT http://127.0.0.1:{port}/v1/topics/weather");
+    cube.check(&format!("start --dimension 1 --sync memory --gateway-port {port}"), 0, &[&started]);
+    cube.check("status", 0, &[&up]);
+    cube.check("start", 0, &["every node was up already", &format!("is up already at http://127.0.0.1:{port}")]);
+    let pid = std::fs::read_to_string(cube.folder.path().join("run/gateway.pid")).unwrap();
+    let pid = pid.split(' ').next().unwrap();
+    assert!(Command::new("kill").args(["-KILL", pid]).status().unwrap().success());
+    // It is gone a moment after the signal.
+    while cube.run("status").0 == Some(0) {}
+    cube.check("status", 1, &[&down]);
+    cube.check("start", 0, &["every node was up already", &started]);
+    cube.check("restart", 0, &["stopped   the gateway and 2 nodes", &started]);
+    cube.check("status", 0, &[&up]);
+    cube.check("stop", 0, &["stopped   the gateway and 2 nodes"]);
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "nothing listens any more");
+    let (code, printed) = cube.run("status");
+    assert!(code == Some(1) && !printed.contains("gateway"), "{printed}");
+    cube.check("clean", 0, &["cleaned   ./run"]);
+    assert!(!cube.folder.path().join("run").exists(), "all that was in it is removed");
 }
 
 #[test]
