@@ -265,6 +265,20 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Returns the error for a request of which an earlier attempt may have been executed. What the last attempt says
+    /// does not hold for that one.
+    pub(crate) fn in_doubt(&self) -> Self {
+        if self.may_be_done() {
+            return self.again();
+        }
+        let message =
+            format!("an earlier attempt got no answer and may have been executed; the last one failed: {self}");
+        let response = Box::new(ErrorResponse::new(Status::OutcomeUnknown, message));
+        Self::Refused { server: self.server().unwrap_or_default().to_owned(), response }
+    }
+}
+
 fn io_again(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }

@@ -139,7 +139,8 @@ impl Producer<'_> {
     /// Waits until all batches are acknowledged, and retries those that failed.
     ///
     /// # Errors
-    /// Returns the first error that a retry cannot cure, or the last error if the time is over.
+    /// Returns the first error that a retry cannot cure, or the last error if the time is over. It has the status
+    /// OUTCOME_UNKNOWN if an earlier attempt at the batch got no answer.
     pub fn flush(&mut self) -> Result<(), Error> {
         self.batcher.seal();
         self.drive(|publisher| publisher.unacknowledged() == 0)

@@ -6,8 +6,8 @@ use dht_protocol::limits::PAYLOAD_MAX;
 use dht_protocol::types::{ProducerId, Sequenced, TopicId, TopicName};
 use dht_protocol::wire::records::{Record, RecordError};
 use dht_protocol::wire::request::{Publish, Topic};
-use dht_protocol::wire::response::{ErrorResponse, Published};
-use dht_protocol::wire::{Opcode, Request, Response, Status};
+use dht_protocol::wire::response::Published;
+use dht_protocol::wire::{Opcode, Request, Response};
 
 use crate::caller::{Caller, at_once};
 use crate::client::Client;
@@ -144,12 +144,7 @@ pub(crate) async fn publish(
     match result {
         Ok(Response::Published(published)) => Ok(published),
         Ok(_) => Err(client.mismatch(Opcode::Publish)),
-        // What the last attempt says does not hold for one before it that got no answer.
-        Err(error) if may_be_done && !error.may_be_done() => {
-            let message = format!("an earlier attempt got no answer; the last one says: {error}");
-            let response = Box::new(ErrorResponse::new(Status::OutcomeUnknown, message));
-            Err(Error::Refused { server: client.last_server(), response })
-        }
+        Err(error) if may_be_done => Err(error.in_doubt()),
         Err(error) => Err(error),
     }
 }

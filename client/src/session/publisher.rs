@@ -66,6 +66,22 @@ struct Unacked {
     batch: Batch,
     /// The request id, or `None` if the batch must be sent, for the first time or again.
     request: Option<RequestId>,
+    /// True if an earlier attempt ended without an answer, or with one that does not tell whether the batch is stored.
+    may_be_stored: bool,
+}
+
+/// Why nothing more can be done at present.
+#[derive(Debug)]
+struct Failure {
+    error: Error,
+    /// The sequence of the batch that cannot be published; `None` if the connection failed.
+    sequence: Option<u64>,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, sequence: None }
+    }
 }
 
 impl Publisher {
@@ -97,7 +113,7 @@ impl Publisher {
         let sequence = self.sequence_next;
         self.sequence_next += 1;
         self.unacked_bytes += batch.payload().len();
-        self.unacked.push_back(Unacked { sequence, batch, request: None });
+        self.unacked.push_back(Unacked { sequence, batch, request: None, may_be_stored: false });
         sequence
     }
 
@@ -109,14 +125,15 @@ impl Publisher {
     /// Handles what has arrived, and sends what is due.
     ///
     /// # Errors
-    /// Returns the first error that a retry cannot cure, or the last error if the time is over. The batches stay
-    /// queued; after [`Self::restart`] those that failed are sent again.
+    /// Returns the first error that a retry cannot cure, or the last error if the time is over; OUTCOME_UNKNOWN if an
+    /// earlier attempt may have stored the batch. The batches stay queued; after [`Self::restart`] those that failed
+    /// are sent again.
     pub(crate) fn advance(&mut self, session: &mut Session, now: Instant) -> Result<(), Error> {
         loop {
             match self.step(session, now) {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
-                Err(error) => self.on_error(error, now)?,
+                Err(failure) => self.on_failure(failure, now)?,
             }
         }
     }
@@ -173,8 +190,17 @@ impl Publisher {
         self.acks.drain(..)
     }
 
+    /// Returns true if an unacknowledged batch may be stored: no attempt to publish it or one of those before it was
+    /// refused for certain.
+    pub(crate) fn may_be_stored(&self, sequence: u64) -> bool {
+        let place = self.unacked.iter().position(|unacked| unacked.sequence == sequence);
+        place.is_some_and(|place| {
+            self.unacked.range(..=place).all(|unacked| unacked.may_be_stored || unacked.request.is_some())
+        })
+    }
+
     /// Handles one response, or sends what is due. Returns true if there may be more to do.
-    fn step(&mut self, session: &mut Session, now: Instant) -> Result<bool, Error> {
+    fn step(&mut self, session: &mut Session, now: Instant) -> Result<bool, Failure> {
         if let Some(answer) = self.arrived(session, now)? {
             self.on_answer(session, answer, now)?;
             return Ok(true);
@@ -214,38 +240,45 @@ impl Publisher {
     fn check_connection(&mut self, session: &Session) {
         if session.channel().is_none() || session.connection_number() != self.connection {
             self.connection = session.connection_number();
-            self.unacked.iter_mut().for_each(|unacked| unacked.request = None);
+            for unacked in &mut self.unacked {
+                unacked.may_be_stored |= unacked.request.take().is_some();
+            }
         }
     }
 
-    fn send_unsent(&mut self, session: &mut Session, now: Instant) -> Result<(), Error> {
+    fn send_unsent(&mut self, session: &mut Session, now: Instant) -> Result<(), Failure> {
         self.check_connection(session);
         let Some(channel) = session.channel_mut() else { return Ok(()) };
-        let name = TopicName::new(&self.topic)?;
+        let name = TopicName::new(&self.topic).map_err(Error::from)?;
         for unacked in self.unacked.iter_mut().filter(|unacked| unacked.request.is_none()) {
             let request = Request::Publish(Publish {
                 topic: Topic { name, id: self.topic_id },
                 producer: Some(Sequenced { producer: self.id, epoch: self.epoch, sequence: unacked.sequence }),
                 count: unacked.batch.count(),
             });
-            unacked.request = Some(channel.send(&request, unacked.batch.payload(), now)?);
+            let sent = channel.send(&request, unacked.batch.payload(), now);
+            let sequence = Some(unacked.sequence);
+            unacked.request = Some(sent.map_err(|error| Failure { error, sequence })?);
         }
         Ok(())
     }
 
-    fn on_answer(&mut self, session: &mut Session, answer: Answer, now: Instant) -> Result<(), Error> {
+    fn on_answer(&mut self, session: &mut Session, answer: Answer, now: Instant) -> Result<(), Failure> {
         let Some(index) = self.unacked.iter().position(|unacked| unacked.request == Some(answer.id)) else {
             return Ok(());
         };
-        let sequence = self.unacked[index].sequence;
+        let unacked = &mut self.unacked[index];
+        let sequence = unacked.sequence;
         let response = match session.accept(answer.response, now) {
             Ok(response) => response,
             Err(error) => {
+                unacked.request = None;
+                unacked.may_be_stored |= error.may_be_done();
                 self.rewind(self.resume_at(&error).unwrap_or(sequence), session);
-                return Err(error);
+                return Err(Failure { error, sequence: Some(sequence) });
             }
         };
-        let Response::Published(published) = response else { return Err(session.mismatch(Opcode::Publish)) };
+        let Response::Published(published) = response else { return Err(session.mismatch(Opcode::Publish).into()) };
         let acked = self.unacked.remove(index).expect("its index was just found");
         self.unacked_bytes -= acked.batch.payload().len();
         self.topic_id = Some(published.topic_id);
@@ -259,6 +292,7 @@ impl Publisher {
     fn rewind(&mut self, sequence: u64, session: &mut Session) {
         for unacked in self.unacked.iter_mut().filter(|unacked| unacked.sequence >= sequence) {
             if let Some(id) = unacked.request.take() {
+                unacked.may_be_stored = true;
                 session.abandon(id);
             }
         }
@@ -268,10 +302,13 @@ impl Publisher {
     ///
     /// # Errors
     /// Returns the error if another attempt does not help, or if no time is left for one.
-    fn on_error(&mut self, error: Error, now: Instant) -> Result<(), Error> {
+    fn on_failure(&mut self, Failure { error, sequence }: Failure, now: Instant) -> Result<(), Error> {
         let pause = self.backoff.next(&error, self.deadline, now);
         if !self.may_repeat(&error) || self.deadline.left(now).is_some_and(|left| left <= pause) {
-            return Err(error);
+            // Only if the first batch is stored can any other one be.
+            let concerned = sequence.or_else(|| self.unacked.front().map(|unacked| unacked.sequence));
+            let is_in_doubt = concerned.is_some_and(|sequence| self.may_be_stored(sequence));
+            return Err(if is_in_doubt { error.in_doubt() } else { error });
         }
         self.not_before = Deadline::at(now, pause);
         Ok(())

@@ -266,7 +266,8 @@ impl Task {
     fn fail(&mut self, error: &Error) {
         for waiting in self.waiting.drain(..) {
             self.room.add_permits(waiting.cost as usize);
-            let _ = waiting.reply.send(Err(error.again()));
+            let is_in_doubt = self.batcher.publisher.may_be_stored(waiting.sequence);
+            let _ = waiting.reply.send(Err(if is_in_doubt { error.in_doubt() } else { error.again() }));
         }
         self.driver.session.forget_answers();
         self.batcher = Batcher::new(publisher(&self.topic), self.batcher.batching, now());

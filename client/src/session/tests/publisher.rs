@@ -138,3 +138,34 @@ fn the_time_limit_restarts_with_each_acknowledgement_and_ends_the_attempt() {
     one.connect(1);
     assert_eq!(sequences(&one.published()), [1]);
 }
+
+#[test]
+fn a_refusal_after_a_lost_attempt_does_not_say_that_nothing_was_stored() {
+    // Each case: what happens to the first attempt at two batches before the second one is refused for good.
+    let lost: fn(&mut One, RequestId) = |one, _| one.driver.end();
+    let unknown = |one: &mut One, id| one.driver.arrive(&refused(id, Status::OutcomeUnknown, 0, Vec::new()));
+    let not_done = |one: &mut One, id| one.driver.arrive(&refused(id, Status::Overloaded, 0, Vec::new()));
+    for (ends, expected) in
+        [(lost, Status::OutcomeUnknown), (unknown, Status::OutcomeUnknown), (not_done, Status::Quota)]
+    {
+        let mut one = One::new(1, 2);
+        one.connect(1);
+        let first = one.published();
+        ends(&mut one, first[0].0);
+        one.advance().unwrap();
+        let is_lost = one.driver.session.is_closed();
+        one.pass_until_due();
+        if is_lost {
+            one.driver.actions();
+            one.connect(1);
+        }
+        let again = one.published();
+        assert_eq!(sequences(&again), [0, 1]);
+        one.driver.arrive(&refused(again[0].0, Status::Quota, 0, Vec::new()));
+        let error = one.advance().unwrap_err();
+        assert_eq!((error.status(), error.may_be_done()), (Some(expected), expected != Status::Quota), "{error}");
+        // The sequences stay those of the same records.
+        one.publisher.restart(&one.driver.session, one.driver.now);
+        assert_eq!((sequences(&one.published()), one.publisher.next_sequence()), (vec![0, 1], 2));
+    }
+}

@@ -151,6 +151,26 @@ fn an_error_fails_what_is_unacknowledged_and_later_records_have_a_new_producer()
 }
 
 #[test]
+fn a_record_whose_batch_got_no_answer_fails_as_unknown_whatever_the_error_of_a_later_one_is() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        let asked: Vec<_> = (0..3).map(|sequence| expect(peer, sequence, 1)).collect();
+        peer.refuse(&asked[1], Status::Quota, 0, Vec::new());
+        peer.flush();
+    })]);
+    run(async {
+        let producer = client(&fake).producer("t").batch_bytes(1).start().unwrap();
+        let sent = [send(&producer, b"a").await, send(&producer, b"b").await, send(&producer, b"c").await];
+        for (acknowledgement, expected) in sent.into_iter().zip([Status::OutcomeUnknown, Status::Quota, Status::Quota])
+        {
+            let error = acknowledgement.await.unwrap_err();
+            assert_eq!((error.status(), error.may_be_done()), (Some(expected), expected != Status::Quota), "{error}");
+        }
+    });
+    fake.finish();
+}
+
+#[test]
 fn a_producer_without_a_server_fails_its_records_in_time() {
     let fake = Fake::play(Vec::new());
     let builder = fake.builder().timeout(Duration::from_millis(200));
