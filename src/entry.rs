@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 pub use codec::{BodyLen, DecodeError, decode, encode};
 
-use crate::types::{Epoch, Offset, Opening, Retention, Sequenced, SettingsChange, TopicId};
+use crate::types::{Epoch, Offset, Opening, Retention, Sequenced, SettingsChange, SlotId, TopicId};
 
 /// One log entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,14 +65,29 @@ pub enum Entry {
     Reclock(Reclock),
 }
 
-/// The entries that one turn has added to the log, in the order in which they are applied. Together they form one
+/// What one turn has added to the log of a group: entries, in the order in which they are applied. It becomes one
 /// record of the journal.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Body {
+    /// The slot of the group.
+    pub slot: SlotId,
     /// Position in the log: one more than that of the body before. The first body of a log has 1.
     pub index: u64,
-    /// The entries, at least one.
-    pub entries: Vec<Entry>,
+    /// The term of the leader that has proposed the entries.
+    pub term: u32,
+    /// The encoded entries, at least one. Empty if the log is only in memory, where nobody reads them.
+    pub bytes: Bytes,
+}
+
+/// A body that the store has written, so that it may be acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The slot of the group.
+    pub slot: SlotId,
+    /// Position of the body in the log of the group.
+    pub index: u64,
+    /// Where the encoded entries are in the journal.
+    pub place: Place,
 }
 
 /// Bytes of the header of a body's record in the journal.
@@ -144,17 +159,35 @@ pub struct Batch {
     pub append_us: u64,
     /// The encoded records.
     pub payload: Bytes,
-    /// Where the payload is in the journal.
+    /// Where the payload is: in its body once that is encoded, in the journal once the body is written.
     pub place: Place,
 }
 
-/// A position in the journal.
+impl Entry {
+    /// Records where the journal has the body that contains this entry.
+    pub fn locate(&mut self, body: Place) {
+        if let Self::Publish(batch) = self {
+            batch.place = batch.place.inside(body);
+        }
+    }
+}
+
+/// A position in the journal, or in a body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// Number of the segment, from 1; 0 means that the payload is not in the journal.
+    /// Number of the segment, from 1; 0 for a position in a body, or of something that is not in the journal.
     pub segment: u32,
-    /// Byte position within the segment.
+    /// Byte position within the segment, or within the body.
     pub position: u32,
+}
+
+impl Place {
+    /// Returns where this position of a body is in the journal, which has the body at `start`.
+    #[must_use]
+    pub fn inside(self, start: Self) -> Self {
+        let position = start.position.checked_add(self.position).expect("a body lies in a segment, below 4 GiB");
+        Self { position, ..start }
+    }
 }
 
 /// The outcome of applying an entry, from which the journal knows where records are and which are dead.

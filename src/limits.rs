@@ -219,7 +219,8 @@ pub const RUN_BYTES_MAX: u64 = CHUNK_MERGED_MAX as u64;
 /// the runs of all others, so clients that publish to more topics in turn gain nothing.
 pub const RUNS_MAX: usize = 64;
 
-/// Maximum number of bytes of proposed entries that are not yet committed, with the memory that batches will take.
+/// Maximum number of bytes of proposed entries that are not yet committed, with their encoding and the memory that
+/// batches will take: a batch counts twice.
 /// Above it requests that change something are answered OVERLOADED, because the disk hangs.
 pub const PROPOSALS_BYTES_MAX: u64 = 64 << 20;
 

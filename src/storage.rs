@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 pub use checkpoints::Checkpoints;
 pub use start::{Scratch, Started, start};
 
-use crate::entry::{Body, BodyLen, Found, Note, Room, Unreadable};
+use crate::entry::{Body, Found, Note, Room, Unreadable, Written};
 use crate::journal::{self, Cut, Folder, Identity, Mark, OpenError, Watermarked};
 use crate::limits::{NOTES_MAX, NOTES_WAIT, SEGMENT_BYTES, SEGMENT_BYTES_FIRST};
 use crate::node::{Lookup, Node};
@@ -105,8 +105,8 @@ enum Task {
 /// A message to the event loop.
 #[derive(Debug)]
 enum News {
-    /// A committed body, the end of the log after it, and the bytes left in its segment.
-    Committed(Body, Mark, u32),
+    /// A body that may be acknowledged, the end of the log after it, and the bytes left in its segment.
+    Written(Written, Mark, u32),
     /// The next segment, with this number and size, has been sent to the commit thread.
     Prepared {
         number: u32,
@@ -188,18 +188,18 @@ impl Storage {
 
 impl Store for Storage {
     fn submit(&mut self, body: Body) {
-        self.space.submit(BodyLen::of(&body.entries).in_journal() as u64);
+        self.space.submit(journal::record_len(body.bytes.len()) as u64);
         self.work.send(Work::Body(body)).expect("the thread runs until it receives the task to end");
     }
 
-    fn take_committed(&mut self) -> Option<Body> {
+    fn take_written(&mut self) -> Option<Written> {
         // On an idle node no later notes cause these to be sent, although they may make whole segments dead.
         if self.notes_since.is_some_and(|since| left(since + NOTES_WAIT).is_zero()) {
             self.tell_notes();
         }
         while let Ok(news) = self.news.try_recv() {
             match news {
-                News::Committed(body, mark, room) => {
+                News::Written(body, mark, room) => {
                     self.checkpoints.give_back(mark);
                     self.space.commit(mark.place.segment, room);
                     return Some(body);

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::entry::{Body, Found, Note, Room, Unreadable};
+use crate::entry::{Body, Found, Note, Place, Room, Unreadable, Written};
 use crate::limits::{COMMIT_WORK, LOOKUP_WORK, PUSH_QUEUE_MAX};
 use crate::node::{Action, Event, Lookup, Node, Packet};
 use crate::types::{ConnId, NodeId, Now, RequestId};
@@ -31,12 +31,12 @@ pub trait Connections {
     fn watch(&mut self, _node: &Node, _event: &Event<'_>) {}
 }
 
-/// The log of the node's replica group.
+/// The logs of the node's groups.
 pub trait Store {
-    /// Takes the next body of the log.
+    /// Takes the next body of a log.
     fn submit(&mut self, body: Body);
-    /// Returns the oldest committed body that has not been returned yet.
-    fn take_committed(&mut self) -> Option<Body>;
+    /// Returns a body that is written, each one once. Those of a group come in the order of its log.
+    fn take_written(&mut self) -> Option<Written>;
     /// Takes the outcomes of returned entries, in the order of the entries.
     fn file(&mut self, notes: Vec<Note>);
     /// Starts a query about records that [`Self::file`] has recorded.
@@ -54,19 +54,19 @@ pub trait Store {
     fn close(&mut self, image: Vec<u8>);
 }
 
-/// A log in memory, in which submitted bodies are committed at once.
+/// Logs in memory, in which submitted bodies are written at once.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    committed: VecDeque<Body>,
+    written: VecDeque<Written>,
 }
 
 impl Store for MemoryStore {
     fn submit(&mut self, body: Body) {
-        self.committed.push_back(body);
+        self.written.push_back(Written { slot: body.slot, index: body.index, place: Place::default() });
     }
 
-    fn take_committed(&mut self) -> Option<Body> {
-        self.committed.pop_front()
+    fn take_written(&mut self) -> Option<Written> {
+        self.written.pop_front()
     }
 
     fn file(&mut self, _notes: Vec<Note>) {}
@@ -188,8 +188,8 @@ impl<C: Connections, S: Store> Turn<C, S> {
     fn apply_committed(&mut self, now: Now) -> bool {
         let end = self.node.work().saturating_add(COMMIT_WORK);
         while self.node.work() < end {
-            let Some(body) = self.store.take_committed() else { return false };
-            self.handle(now, Event::Synced { body });
+            let Some(body) = self.store.take_written() else { return false };
+            self.handle(now, Event::Written { body });
         }
         true
     }

@@ -107,6 +107,9 @@ impl NodeId {
 pub struct Slots(u8);
 
 impl Slots {
+    /// The most slots that a cube can have.
+    pub const MOST: Self = Self(DIMENSION_MAX);
+
     /// Returns `2^bits` slots, or `None` when `bits` is above [`DIMENSION_MAX`].
     pub const fn new(bits: u8) -> Option<Self> {
         if bits <= DIMENSION_MAX { Some(Self(bits)) } else { None }

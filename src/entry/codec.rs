@@ -1,7 +1,7 @@
 //! The encoding of entries: the body of one journal record holds the entries of one turn.
 //!
 //! ```text
-//! body     u64 base_us, then items to its end
+//! body     u8 version, u56 base_us, then items to its end
 //! item     u8 tag, then by its kind:
 //!   create      str8 name, u64 seed, u32 epoch, u64 records, u64 bytes, u64 age_ms, time, [parts]
 //!   delete      topic
@@ -15,6 +15,9 @@
 //!  time     varint: difference to base_us in microseconds, zigzag-encoded
 //!  parts    u8 tag, varint length, that many bytes; tags increase; then u8 0
 //! ```
+//!
+//! The version says how entries are applied: all members of a group must apply a body alike, so a node that does not
+//! know its version refuses it. There is only version 0.
 //!
 //! The parts of a create entry are present when its tag has the bit for parts. They are reserved for later versions,
 //! which can add to a new topic what this one does not know, such as its owner (part 1). This version writes no parts.
@@ -59,8 +62,11 @@ pub enum DecodeError {
     Newer,
 }
 
-/// Size in bytes of a body's base time, which the times of its entries are relative to.
+/// Size in bytes of a body's version and base time, which the times of its entries are relative to.
 const BASE_TIME: usize = 8;
+
+/// The latest base time in microseconds since 1970: the year 4253.
+const BASE_MAX: u64 = (1 << 56) - 1;
 
 /// The length of a body, known before it is encoded.
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,7 +85,7 @@ impl BodyLen {
     /// Returns the length with one more entry at the end.
     #[must_use]
     pub fn with(self, entry: &Entry) -> Self {
-        let base_us = self.base_us.or_else(|| time_of(entry));
+        let base_us = self.base_us.or_else(|| base_time(entry));
         Self { base_us, entries: self.entries + len_of(entry, base_us.unwrap_or(0)) }
     }
 
@@ -125,12 +131,12 @@ fn len_of(entry: &Entry, base_us: u64) -> usize {
     }
 }
 
-/// Appends a body to `out`, and sets each batch's `place` to the position of its payload in the journal. `start` is the
-/// position of the body's first byte.
+/// Appends a body to `out`, and sets each batch's `place` to the position of its payload in the body.
 #[expect(clippy::arithmetic_side_effects, reason = "a body lies in a segment, whose positions fit 32 bits")]
-pub fn encode(entries: &mut [Entry], start: Place, out: &mut Vec<u8>) {
+pub fn encode(entries: &mut [Entry], out: &mut Vec<u8>) {
     let begin = out.len();
-    let base_us = entries.iter().find_map(time_of).unwrap_or(0);
+    let base_us = base_of(entries);
+    // The version, 0, is the first byte.
     out.put_u64(base_us);
     for entry in entries {
         match entry {
@@ -159,7 +165,7 @@ pub fn encode(entries: &mut [Entry], start: Place, out: &mut Vec<u8>) {
                 varint::put(out, batch.count.into());
                 varint::put(out, batch.payload.len() as u64);
                 let inside = u32::try_from(out.len() - begin).expect("a body is below 4 GiB");
-                batch.place = Place { position: start.position + inside, ..start };
+                batch.place = Place { segment: 0, position: inside };
                 out.put_slice(&batch.payload);
             }
             Entry::Trim { topic, first } => {
@@ -196,6 +202,9 @@ pub fn encode(entries: &mut [Entry], start: Place, out: &mut Vec<u8>) {
 pub fn decode(body: &Bytes, start: Place) -> Result<Vec<Entry>, DecodeError> {
     let mut reader = Reader { body, rest: body };
     let base_us = reader.u64()?;
+    if base_us > BASE_MAX {
+        return Err(Newer);
+    }
     let mut entries = Vec::new();
     while reader.rest.has_remaining() {
         entries.push(reader.entry(base_us, start)?);
@@ -336,6 +345,15 @@ const fn bits_of(kind: u8) -> u8 {
     }
 }
 
+/// Returns the base time of a body: the time of the first entry that has one.
+fn base_of(entries: &[Entry]) -> u64 {
+    entries.iter().find_map(base_time).unwrap_or(0)
+}
+
+fn base_time(entry: &Entry) -> Option<u64> {
+    time_of(entry).map(|time_us| time_us.min(BASE_MAX))
+}
+
 const fn time_of(entry: &Entry) -> Option<u64> {
     match entry {
         Entry::Create { created_us, .. } => Some(*created_us),
@@ -428,8 +446,9 @@ mod tests {
     fn entries_come_back_as_they_were_with_their_places() {
         let (mut entries, mut out) = (entries(), b"before".to_vec());
         let start = Place { segment: 4, position: 1000 };
-        encode(&mut entries, start, &mut out);
+        encode(&mut entries, &mut out);
         assert_eq!(out.len() - 6, BodyLen::of(&entries).bytes());
+        entries.iter_mut().for_each(|entry| entry.locate(start));
         let body = Bytes::from(out).slice(6..);
         let decoded = decode(&body, start).unwrap();
         assert_eq!(decoded, entries);
@@ -444,7 +463,7 @@ mod tests {
     #[test]
     fn what_is_cut_or_changed_is_refused_or_read_but_never_a_panic() {
         let mut out = Vec::new();
-        encode(&mut entries(), Place::default(), &mut out);
+        encode(&mut entries(), &mut out);
         let mut rng = fastrand::Rng::with_seed(1);
         for cut in 0..out.len() {
             let _ = decode(&Bytes::copy_from_slice(&out[..cut]), Place::default());
@@ -457,13 +476,14 @@ mod tests {
         }
         assert_eq!(decode(&Bytes::from_static(&[0; 7]), Place::default()), Err(Malformed));
         assert_eq!(decode(&Bytes::from_static(&[0, 0, 0, 0, 0, 0, 0, 0, 63]), Place::default()), Err(Newer));
+        assert_eq!(decode(&Bytes::from_static(&[1, 0, 0, 0, 0, 0, 0, 0]), Place::default()), Err(Newer), "a version");
     }
 
     #[test]
     fn what_this_version_does_not_know_about_an_entry_needs_a_newer_program() {
         for entry in entries() {
             let mut out = Vec::new();
-            encode(&mut [entry.clone()], Place::default(), &mut out);
+            encode(&mut [entry.clone()], &mut out);
             let decode = |flipped: u8, more: &[u8]| {
                 let mut body = [&out[..], more].concat();
                 body[8] ^= flipped;
@@ -492,7 +512,7 @@ mod tests {
         let id = TopicId::new(1 << 40).unwrap();
         let mut entries = vec![publish(TopicRef::Id(id), None, 5, b"0123456789"); 100];
         let mut out = Vec::new();
-        encode(&mut entries, Place::default(), &mut out);
+        encode(&mut entries, &mut out);
         assert_eq!(out.len(), 8 + 100 * (10 + 12));
     }
 }

@@ -6,7 +6,7 @@ use std::io;
 use super::disk::DiskFile;
 use super::format::{ALIGN, HEADER, HardState, Head, Kind, put_record, record_len, segment_header};
 use super::watermark::Watermark;
-use crate::entry::{self, BodyLen, Entry, Place, RECORD_ALIGN, RECORD_HEADER};
+use crate::entry::{Body, Place, RECORD_ALIGN, RECORD_HEADER};
 
 /// A point in the log: the end of a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,23 +63,19 @@ impl<F: DiskFile> Writer<F> {
         writer
     }
 
-    /// Appends the entries of a body as one record to the buffer, and sets in each entry its place in the segment.
-    /// Returns the new end of the log.
+    /// Appends a body as a record to the buffer. Returns where the body is in the journal.
     ///
     /// # Errors
     /// Returns [`NoRoom`] when the record does not fit into the segment; nothing is appended then.
-    pub fn append(&mut self, entries: &mut [Entry]) -> Result<Mark, NoRoom> {
-        let len = BodyLen::of(entries).in_journal();
-        if len > self.room() as usize {
+    pub fn append(&mut self, body: &Body) -> Result<Place, NoRoom> {
+        if record_len(body.bytes.len()) > self.room() as usize {
             return Err(NoRoom);
         }
-        let head = Head { index: self.index + 1, ..self.head(Kind::Entry) };
-        let start = Place { segment: self.segment.number, position: self.end() + HEADER_LEN };
-        let before = self.buffer.len();
-        put_record(self.segment.number, head, &mut self.buffer, |out| entry::encode(entries, start, out));
-        assert_eq!(self.buffer.len() - before, len, "the length of a body is known before");
-        self.index += 1;
-        Ok(self.mark())
+        let place = Place { segment: self.segment.number, position: self.end() + HEADER_LEN };
+        let head = Head { index: body.index, term: body.term, ..self.head(Kind::Entry) };
+        put_record(self.segment.number, head, &mut self.buffer, |out| out.extend_from_slice(&body.bytes));
+        (self.index, self.term) = (body.index, body.term);
+        Ok(place)
     }
 
     /// Returns the end of the log, including records that have not been written yet.

@@ -45,9 +45,9 @@ pub enum Action {
         /// True if the frame may be dropped when much is queued already. The receiver detects the loss.
         droppable: bool,
     },
-    /// Adds a body to the log; [`super::Event::Synced`] returns it once it is committed.
+    /// Adds a body to the log; [`super::Event::Written`] reports that it is written.
     Append {
-        /// The body. Its position is one more than that of the one before.
+        /// The body. Its position is one more than that of the one before in its group.
         body: Body,
     },
     /// Reports to the journal the outcomes of the entries that it returned, in their order.

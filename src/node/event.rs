@@ -3,7 +3,7 @@
 use std::io;
 
 use super::lookup::Lookup;
-use crate::entry::{Body, Found, Room, Unreadable};
+use crate::entry::{Found, Room, Unreadable, Written};
 use crate::types::{ConnId, NodeId, Source};
 use crate::wire::{Frame, FrameError};
 
@@ -86,10 +86,10 @@ pub enum Event<'a> {
     },
     /// The turn is over: what was proposed in it is added to the log.
     TurnOver,
-    /// A body is committed. Bodies are committed in the order of the log.
-    Synced {
-        /// The oldest one not returned before.
-        body: Body,
+    /// A body is written. The bodies of a group are written in the order of its log.
+    Written {
+        /// The oldest one of its group that was not reported before.
+        body: Written,
     },
     /// The answer to an [`super::Action::Read`].
     Read {

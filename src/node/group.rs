@@ -72,6 +72,8 @@ pub(super) struct Group {
     room: Room,
     /// Position of the last body that was applied.
     applied: u64,
+    /// The term of the leader that proposes the next bodies.
+    term: u32,
     /// What this node has as the leader; `None` while it does not lead.
     lead: Option<Box<Lead>>,
     /// How many times this node has begun to lead the group.
@@ -92,6 +94,7 @@ impl Group {
             notes: Vec::new(),
             room: Room::UNLIMITED,
             applied: 0,
+            term: 1,
             lead: None,
             leads: 0,
         }
@@ -169,6 +172,12 @@ impl Group {
     /// Returns the number of uncommitted proposals.
     pub(super) const fn proposals(&self) -> usize {
         self.proposals.len()
+    }
+
+    /// Returns the bodies in the log that are not applied yet: their positions and entries.
+    #[cfg(test)]
+    pub(super) fn logged(&self) -> impl Iterator<Item = (u64, &[crate::entry::Entry])> {
+        self.proposals.logged()
     }
 
     /// Returns true if nothing waits for the disk.

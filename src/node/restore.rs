@@ -84,10 +84,10 @@ impl Node {
         self.parts.empty_folder = Some(folder);
     }
 
-    /// Sets the position of the last body in the log, after which that of the next turn comes. Called when a start has
-    /// added to the log what it has to.
-    pub fn continue_log(&mut self, index: u64) {
-        self.parts.groups.own_mut().continue_log(index);
+    /// Sets the position of the last body in the log, after which that of the next turn comes, and the term of that
+    /// one. Called when a start has added to the log what it has to.
+    pub fn continue_log(&mut self, index: u64, term: u32) {
+        self.parts.groups.own_mut().continue_log(index, term);
     }
 
     /// Ends the restore, and resets the counters, which must not include replayed entries.

@@ -9,7 +9,7 @@ use super::readers::Effect;
 use super::requests::Reply;
 use super::subject::Subject;
 use super::{Parts, Settings, Step};
-use crate::entry::{Body, Found, Room, Unreadable};
+use crate::entry::{Found, Room, Unreadable, Written};
 use crate::limits::ANNOUNCE_US;
 use crate::types::{NodeId, NodeSet, Offset, SlotId, TopicId};
 use crate::wire::response::{ErrorResponse, Published};
@@ -131,17 +131,16 @@ impl Parts {
         }
     }
 
-    /// Applies the entries of a committed body, answers those who have proposed them, and pushes what is new to its
-    /// readers.
-    pub(super) fn on_synced(&mut self, step: &mut Step<'_>, body: Body) {
+    /// Applies the entries of a body that is written, answers those who have proposed them, and pushes what is new to
+    /// its readers.
+    pub(super) fn on_written(&mut self, step: &mut Step<'_>, body: Written) {
         // Batches of a topic that are committed together are pushed together.
         let mut news: Vec<(TopicId, Offset)> = Vec::new();
         let slot = self.groups.own_slot();
         let group = self.groups.own_mut();
         let is_read = group.has_feeds() || self.readers.len() > 0;
-        let mut proposals = group.begin_body(body.index);
-        for entry in body.entries {
-            let Applied { answer, run, deleted, stored } = self.groups.own_mut().apply(step, entry, proposals.next());
+        for (entry, proposal) in group.begin_body(body) {
+            let Applied { answer, run, deleted, stored } = self.groups.own_mut().apply(step, entry, Some(proposal));
             if let Some((reply, response)) = answer {
                 self.reply_with_readers(step, reply, response);
             }

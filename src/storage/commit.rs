@@ -7,7 +7,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 
 use super::{News, OnFailure, Sync, Task, Work, left, now};
-use crate::entry::Body;
+use crate::entry::{Body, Written};
 use crate::journal::{DiskFile, Mark, NoRoom, Prepared, Writer, is_transient};
 use crate::limits::{COMMIT_TURNS_MAX, SEGMENT_BYTES, SHORTAGE_WAIT_LEAST, SHORTAGE_WAIT_MAX};
 
@@ -23,7 +23,7 @@ pub(super) struct Committer<F> {
     is_asked: bool,
     /// Bodies that have been written but not synced, each with the end of the log after it and the bytes left in its
     /// segment.
-    written: Vec<(Body, Mark, u32)>,
+    written: Vec<(Written, Mark, u32)>,
 }
 
 impl<F: DiskFile> Committer<F> {
@@ -52,7 +52,7 @@ impl<F: DiskFile> Committer<F> {
             let mut is_end = false;
             for work in first.map_or(Some(Work::End), Some).into_iter().chain(more) {
                 match work {
-                    Work::Body(body) => self.append(body, &wake),
+                    Work::Body(body) => self.append(&body, &wake),
                     Work::Sync => {}
                     Work::End => is_end = true,
                 }
@@ -79,15 +79,15 @@ impl<F: DiskFile> Committer<F> {
     }
 
     /// Appends a body, in the next segment if it does not fit this one.
-    fn append(&mut self, mut body: Body, wake: &impl Fn()) {
-        let mark = loop {
-            match self.writer.append(&mut body.entries) {
-                Ok(mark) => break mark,
+    fn append(&mut self, body: &Body, wake: &impl Fn()) {
+        let place = loop {
+            match self.writer.append(body) {
+                Ok(place) => break place,
                 Err(NoRoom) => self.turn(wake),
             }
         };
-        assert_eq!(mark.index, body.index, "the journal has each body at its place");
-        self.written.push((body, mark, self.writer.room()));
+        let mark = self.writer.mark();
+        self.written.push((Written { slot: body.slot, index: body.index, place }, mark, self.writer.room()));
         if !self.is_asked && self.writer.is_half_full() {
             self.is_asked = true;
             let number = mark.place.segment + 1;
@@ -140,7 +140,7 @@ impl<F: DiskFile> Committer<F> {
         }
     }
 
-    /// Reports the synced bodies to the loop as committed.
+    /// Reports the synced bodies to the loop as written.
     fn release(&mut self, wake: &impl Fn()) {
         if self.written.is_empty() {
             return;
@@ -148,7 +148,7 @@ impl<F: DiskFile> Committer<F> {
         planted!("given back in another order", (), self.written.reverse());
         for (body, mark, room) in self.written.drain(..) {
             // The loop may have ended.
-            let _ = self.news.send(News::Committed(body, mark, room));
+            let _ = self.news.send(News::Written(body, mark, room));
         }
         wake();
     }

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::io;
 
 use super::Checkpoints;
-use crate::entry::{DecodeError, Entry, Note};
+use crate::entry::{self, Body, DecodeError, Entry, Note};
 use crate::journal::{
     self, Cut, Disk, Identity, Keeper, Mark, OpenError, Salvage, State, Watermark, Watermarked, Writer,
 };
 use crate::node::Node;
-use crate::types::{Offset, Size, TopicId, TopicName};
+use crate::types::{Offset, Size, SlotId, Slots, TopicId, TopicName};
 
 /// An open journal.
 #[derive(Debug)]
@@ -69,12 +69,17 @@ pub fn start<D: Disk>(
     if is_restored {
         planted!("restored topics keep their epochs", node.lose_entries_since_backup(), ());
     } else if planted!("lossy start keeps the epochs", is_lossy, false) {
-        let mut raise = vec![Entry::RaiseEpochs];
-        writer.append(&mut raise).expect("a fresh segment has room");
-        keeper.note(&node.replay(raise));
+        let mut entries = vec![Entry::RaiseEpochs];
+        let mut bytes = Vec::new();
+        entry::encode(&mut entries, &mut bytes);
+        let Mark { index, term, .. } = writer.mark();
+        let slot = SlotId::from_low_bits(group.into(), Slots::MOST);
+        let body = Body { slot, index: index + 1, term, bytes: bytes.into() };
+        writer.append(&body).expect("a fresh segment has room");
+        keeper.note(&node.replay(entries));
     }
     writer.sync().map_err(io)?;
-    node.continue_log(writer.mark().index);
+    node.continue_log(writer.mark().index, writer.mark().term);
     let mut kept = recovered.checkpoint;
     if is_restored {
         // The new epochs are in no entry, only in the checkpoint. Once the folder is no longer a backup, a second

@@ -12,9 +12,9 @@ use fastrand::Rng;
 
 use super::commit::Committer;
 use super::{News, Sync, Task, Work};
-use crate::entry::{Batch, Body, DecodeError, Entry, Note, Place, TopicRef};
+use crate::entry::{Batch, Body, DecodeError, Entry, Note, Place, TopicRef, Written, encode};
 use crate::journal::{Mark, State, Watermark, Writer, recover};
-use crate::types::{Offset, TopicId, crc32};
+use crate::types::{Offset, SlotId, Slots, TopicId, crc32};
 
 use disk::FakeDisk;
 
@@ -22,9 +22,9 @@ use disk::FakeDisk;
 const SEGMENT: u32 = 16 << 10;
 
 /// Returns the bodies that were reported as committed so far, oldest first.
-fn given_back(news: &Receiver<News>) -> Vec<(Vec<Entry>, Mark)> {
-    let entries = |news| if let News::Committed(body, mark, _) = news { Some((body.entries, mark)) } else { None };
-    news.try_iter().filter_map(entries).collect()
+fn given_back(news: &Receiver<News>) -> Vec<(Written, Mark)> {
+    let body = |news| if let News::Written(body, mark, _) = news { Some((body, mark)) } else { None };
+    news.try_iter().filter_map(body).collect()
 }
 
 fn entry(serial: u64, len: usize) -> Entry {
@@ -99,7 +99,10 @@ fn run(disk: &FakeDisk, sync: Sync, turns: &[Vec<Entry>], look: impl Fn(&Receive
     let (tell, news) = mpsc::channel();
     let (work, for_commit) = mpsc::channel();
     for (index, entries) in (1..).zip(turns) {
-        work.send(Work::Body(Body { index, entries: entries.clone() })).unwrap();
+        let mut bytes = Vec::new();
+        encode(&mut entries.clone(), &mut bytes);
+        let slot = SlotId::new(0, Slots::MOST).unwrap();
+        work.send(Work::Body(Body { slot, index, term: 1, bytes: bytes.into() })).unwrap();
     }
     work.send(Work::End).unwrap();
     Committer::new(writer, segments, (tasks, tell), on_failure).run(&for_commit, sync, || look(&news));
@@ -127,10 +130,11 @@ fn nothing_is_given_back_before_it_is_safe_and_everything_is() {
         let disk = FakeDisk::default();
         let count = Cell::new(0);
         run(&disk, Sync::Always, &turns, |news| {
-            for (entries, mark) in given_back(news) {
+            for (body, mark) in given_back(news) {
+                let entries = &turns[usize::try_from(body.index - 1).unwrap()];
                 count.set(count.get() + entries.len() as u64);
-                assert_eq!(times(&entries).last(), Some(&count.get()), "seed {seed}: in another order");
-                assert!(mark.index > 0);
+                assert_eq!(times(entries).last(), Some(&count.get()), "seed {seed}: in another order");
+                assert!(body.place < mark.place);
             }
             let copy = disk.copy_after_crash(&mut Rng::with_seed(seed));
             let there = found(&copy).len() as u64;

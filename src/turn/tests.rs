@@ -46,7 +46,7 @@ impl Connections for Sink {
 /// A log whose disk hangs and then has everything at once.
 #[derive(Default)]
 struct Hanging {
-    turns: VecDeque<Body>,
+    turns: VecDeque<Written>,
     hangs: bool,
     /// True if it has no room for anything, as before its next segment is ready.
     is_short: bool,
@@ -54,10 +54,10 @@ struct Hanging {
 
 impl Store for Hanging {
     fn submit(&mut self, body: Body) {
-        self.turns.push_back(body);
+        self.turns.push_back(Written { slot: body.slot, index: body.index, place: Place::default() });
     }
 
-    fn take_committed(&mut self) -> Option<Body> {
+    fn take_written(&mut self) -> Option<Written> {
         if self.hangs { None } else { self.turns.pop_front() }
     }
 

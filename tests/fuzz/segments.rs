@@ -7,7 +7,7 @@
 
 use std::io;
 
-use dht_node::entry::{self, Entry, Place};
+use dht_node::entry::{self, Entry};
 use dht_node::journal::format::{HEADER, HardState, Head, Kind, put_record, segment_header};
 use dht_node::journal::{Disk, DiskFile, Stamp, claim};
 use dht_node::node::Node;
@@ -194,9 +194,8 @@ impl Maker {
             self.term = script.number32(self.term);
             synced = script.number32(self.end());
         }
-        let start = Place { segment: self.segment, position: self.end() + 32 };
         let head = Head { kind: Kind::Entry, group: 0, index: self.index, term: self.term, synced };
-        put_record(self.segment, head, &mut self.bytes, |out| entry::encode(&mut entries, start, out));
+        put_record(self.segment, head, &mut self.bytes, |out| entry::encode(&mut entries, out));
     }
 
     fn entries(&mut self, script: &mut Script<'_>) -> Vec<Entry> {

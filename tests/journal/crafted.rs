@@ -1,6 +1,6 @@
 //! Starts on handmade folders with states that random runs reach rarely or never.
 
-use dht_node::entry::{self, Entry, Place};
+use dht_node::entry::{self, Entry};
 use dht_node::journal::format::{HardState, Head, Kind, put_record, segment_header};
 use dht_node::journal::{Disk, DiskFile, OpenError, Stamp, claim};
 use dht_node::types::Offset;
@@ -29,10 +29,8 @@ impl Segment {
     }
 
     fn entry(&mut self, index: u64, term: u32, entry: &Entry) {
-        let position = u32::try_from(self.bytes.len()).unwrap() + 32;
-        let start = Place { segment: self.number, position };
         let mut entries = [entry.clone()];
-        self.put(Kind::Entry, (index, term), |out| entry::encode(&mut entries, start, out));
+        self.put(Kind::Entry, (index, term), |out| entry::encode(&mut entries, out));
     }
 
     fn write(mut self, disk: &FakeDisk) {
@@ -68,7 +66,7 @@ fn an_entry_with_an_unknown_part_is_left_to_the_newer_program() {
         let mut segment = Segment::new(1, 0);
         segment.put(Kind::Entry, (1, 1), |out| {
             let tag = out.len() + size_of::<u64>();
-            entry::encode(&mut [create("topic/0", 7)], Place::default(), out);
+            entry::encode(&mut [create("topic/0", 7)], out);
             out[tag] |= 0x80;
             out.extend_from_slice(parts);
         });

@@ -1,14 +1,14 @@
 //! A node's state with its journal on a [`FakeDisk`], and generators of random entries.
 
 use bytes::Bytes;
-use dht_node::entry::{Batch, Entry, Found, Jump, Place, Reclock, TopicRef, Wanted};
+use dht_node::entry::{self, Batch, Body, Entry, Found, Jump, Place, Reclock, TopicRef, Wanted};
 use dht_node::journal::{Cleaning, Identity, Keeper, Look, Mark, NoRoom, OpenError, Victims, Writer};
 use dht_node::node::{Node, Settings, SourceLimits};
 use dht_node::storage::start;
 use dht_node::topic::Topic;
 use dht_node::types::{
-    Dimension, Epoch, NodeId, Now, Offset, Opening, ProducerId, Retention, Sequenced, SettingsChange, Slots, TopicId,
-    TopicName, crc32,
+    Dimension, Epoch, NodeId, Now, Offset, Opening, ProducerId, Retention, Sequenced, SettingsChange, SlotId, Slots,
+    TopicId, TopicName, crc32,
 };
 use dht_node::wire::records::Record;
 use dht_node::wire::response::Durability;
@@ -111,8 +111,11 @@ impl Live {
     pub(crate) fn append(&mut self, mut entries: Vec<Entry>) -> std::io::Result<Vec<Vec<Entry>>> {
         let mut records = Vec::new();
         while !entries.is_empty() {
-            match self.writer.append(&mut entries) {
-                Ok(_) => records.push(std::mem::take(&mut entries)),
+            match self.writer.append(&self.next_body(&mut entries)) {
+                Ok(place) => {
+                    entries.iter_mut().for_each(|entry| entry.locate(place));
+                    records.push(std::mem::take(&mut entries));
+                }
                 Err(NoRoom) => {
                     let number = self.writer.mark().place.segment + 1;
                     let next = self.keeper.prepare(number, self.segment_bytes)?;
@@ -122,6 +125,15 @@ impl Live {
         }
         self.waiting.extend(records.iter().cloned());
         Ok(records)
+    }
+
+    /// Encodes the next body of the log.
+    fn next_body(&self, entries: &mut [Entry]) -> Body {
+        let Mark { index, term, .. } = self.writer.mark();
+        let mut bytes = Vec::new();
+        entry::encode(entries, &mut bytes);
+        let slot = SlotId::new(0, Slots::MOST).unwrap();
+        Body { slot, index: index + 1, term, bytes: bytes.into() }
     }
 
     /// Makes all appended records durable, then applies them.

@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 use std::io;
 
-use dht_node::entry::{Body, BodyLen, Found, Note, Room, Unreadable};
-use dht_node::journal::{Cleaning, Identity, Keeper, Look, Mark, NoRoom, OpenError, Prepared, Writer};
+use dht_node::entry::{Body, Found, Note, Room, Unreadable, Written};
+use dht_node::journal::{Cleaning, Identity, Keeper, Look, Mark, NoRoom, OpenError, Prepared, Writer, record_len};
 use dht_node::limits::SEGMENT_AGAIN_US;
 use dht_node::node::{Lookup, Node};
 use dht_node::storage::{Checkpoints, start};
@@ -43,8 +43,8 @@ pub(crate) struct DiskStore {
     /// The submitted bodies.
     work: VecDeque<Body>,
     /// The bodies that are appended but not durable, and those that are durable.
-    written: Vec<(Body, Mark)>,
-    committed: VecDeque<(Body, Mark)>,
+    written: Vec<(Written, Mark)>,
+    committed: VecDeque<(Written, Mark)>,
     /// When entries that were returned before they are durable are to be fsynced, and the end of the fsync in progress.
     due_us: Option<u64>,
     sync_ends_us: Option<u64>,
@@ -221,17 +221,17 @@ impl DiskStore {
 
     /// Appends bodies until there are none, or no room.
     fn append(&mut self) -> io::Result<()> {
-        while let Some(mut body) = self.work.pop_front() {
-            match self.writer.append(&mut body.entries) {
-                Ok(mark) => {
-                    assert_eq!(mark.index, body.index, "the journal has each body at its place");
-                    self.written.push((body, mark));
+        while let Some(body) = self.work.pop_front() {
+            match self.writer.append(&body) {
+                Ok(place) => {
+                    let written = Written { slot: body.slot, index: body.index, place };
+                    self.written.push((written, self.writer.mark()));
                     if self.writer.is_half_full() {
                         self.ask(0);
                     }
                 }
                 Err(NoRoom) => {
-                    let (is_clear, len) = (self.written.is_empty(), BodyLen::of(&body.entries).in_journal());
+                    let (is_clear, len) = (self.written.is_empty(), record_len(body.bytes.len()));
                     self.work.push_front(body);
                     let Some(next) = self.prepared.take_if(|_| is_clear) else {
                         self.ask(len);
@@ -423,9 +423,9 @@ impl Store for SimStore {
         }
     }
 
-    fn take_committed(&mut self) -> Option<Body> {
+    fn take_written(&mut self) -> Option<Written> {
         match self {
-            Self::Memory(store) => store.take_committed(),
+            Self::Memory(store) => store.take_written(),
             Self::Disk(store) => {
                 store.advance();
                 let (body, mark) = store.committed.pop_front()?;

@@ -10,7 +10,7 @@ use super::Group;
 use super::cost::Cost;
 use super::proposals::Proposal;
 use super::runs::{Part, SmallBatch};
-use crate::entry::{Batch, Entry, Filed, Note, TopicRef};
+use crate::entry::{Batch, Entry, Filed, Note, TopicRef, Written};
 use crate::limits::TOPICS_MAX;
 use crate::topic::{Era, NewTopic, NotOpened, Opened, Stored, Topic, Verdict};
 use crate::types::{Offset, Opening, SettingsChange, TopicId, TopicName};
@@ -58,11 +58,15 @@ impl Group {
         Ok(())
     }
 
-    /// Begins to apply the next committed body, and returns whom to answer for each of its entries.
-    pub(in crate::node) fn begin_body(&mut self, index: u64) -> impl Iterator<Item = Proposal> + use<> {
+    /// Begins to apply a body that is written. Returns its entries, each with whom to answer.
+    pub(in crate::node) fn begin_body(&mut self, body: Written) -> impl Iterator<Item = (Entry, Proposal)> + use<> {
+        let Written { index, place, .. } = body;
         assert!(index > self.applied, "body {index} follows {}", self.applied);
         self.applied = index;
-        self.proposals.take(index).into_iter()
+        self.proposals.take(index).map(move |(mut entry, proposal)| {
+            entry.locate(place);
+            (entry, proposal)
+        })
     }
 
     /// Applies the next committed entry. Without a proposal there is nobody to answer.

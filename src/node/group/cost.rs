@@ -12,34 +12,34 @@ pub(super) struct Cost {
     pub(super) producers: u64,
     /// Memory of a new topic.
     pub(super) topics: u64,
-    /// Memory of the entry and its proposal. It does not count towards the node's memory limit, only towards
-    /// `PROPOSALS_BYTES_MAX`, because it is free again after the commit.
+    /// Memory of the entry, its proposal, and its part of the encoded body. It does not count towards the node's memory
+    /// limit, only towards `PROPOSALS_BYTES_MAX`, because it is free again after the commit.
     pub(super) entry: u64,
 }
 
-/// Memory of an entry beside its name and its records, and of its proposal with the longest path.
+/// Memory of an entry and its encoding beside its name and its records, and of its proposal with the longest path.
 pub(super) const ENTRY_COST: usize = 512;
 
 impl Cost {
     /// Returns the cost of an entry.
     pub(super) fn of(entry: &Entry) -> Self {
         let name_len = |topic: &TopicRef| if let TopicRef::Name(name) = topic { name.len() } else { 0 };
-        let (name_len, records, producers, topics) = match entry {
+        let (encoded, records, producers, topics) = match entry {
             Entry::Publish(Batch { topic, payload, producer, .. }) => {
                 let producers = if producer.is_some() { PRODUCER_COST_MAX } else { 0 };
-                (name_len(topic), chunk_cost(payload.len()), producers, 0)
+                (name_len(topic) + payload.len(), chunk_cost(payload.len()), producers, 0)
             }
             Entry::OpenProducer { topic, .. } => (name_len(topic), 0, PRODUCER_COST_MAX, 0),
             Entry::Create { name, .. } => (name.len(), 0, 0, topic_cost(name.len())),
             Entry::Delete { topic } | Entry::Alter { topic, .. } => (name_len(topic), 0, 0, 0),
             Entry::Trim { .. } | Entry::RaiseEpochs | Entry::Reclock(_) => (0, 0, 0, 0),
         };
-        Self { records, producers, topics, entry: (ENTRY_COST + name_len) as u64 }
+        Self { records, producers, topics, entry: (ENTRY_COST + encoded) as u64 }
     }
 
     /// Returns the most that a batch without a producer costs.
     pub(super) const fn of_batch(payload_len: usize) -> Self {
-        Self { records: chunk_cost(payload_len), producers: 0, topics: 0, entry: ENTRY_COST as u64 }
+        Self { records: chunk_cost(payload_len), producers: 0, topics: 0, entry: (ENTRY_COST + payload_len) as u64 }
     }
 
     /// Returns the part that counts towards the node's memory limit.

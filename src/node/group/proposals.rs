@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use bytes::Bytes;
+
 use super::super::call::ReplyTo;
 use super::cost::{Cost, ENTRY_COST};
 use super::runs::{Part, Runs, SmallBatch};
-use crate::entry::{Body, Entry};
+use crate::entry::{self, BodyLen, Entry};
 use crate::types::{Retention, TopicId};
 
 /// Whom to answer when an entry has been applied.
@@ -79,10 +81,21 @@ pub(super) struct Proposals {
     open: VecDeque<(Entry, Proposal, Totals)>,
     /// Behind them, the batches whose entries can grow.
     runs: Runs,
-    /// The proposals in the log: the position of each body, and whom to answer for each of its entries.
-    logged: VecDeque<(u64, Vec<Proposal>, Totals)>,
+    /// The bodies in the log that are not applied yet.
+    logged: VecDeque<Logged>,
     /// Position of the last body in the log.
     index: u64,
+    totals: Totals,
+}
+
+/// A body in the log.
+#[derive(Debug)]
+struct Logged {
+    /// Its position.
+    index: u64,
+    entries: Vec<Entry>,
+    /// Whom to answer for each of the entries.
+    proposals: Vec<Proposal>,
     totals: Totals,
 }
 
@@ -160,8 +173,9 @@ impl Proposals {
         self.open.iter().map(|(entry, ..)| entry)
     }
 
-    /// Returns the next body of the log, with the oldest `count` entries that are not in it yet.
-    pub(super) fn seal(&mut self, count: usize) -> Body {
+    /// Makes the next body of the log of the oldest `count` entries that are not in it yet. Returns its position, and
+    /// the encoded entries unless nobody needs them.
+    pub(super) fn seal(&mut self, count: usize, is_encoded: bool) -> (u64, Bytes) {
         self.index += 1;
         let (mut entries, mut proposals) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut totals = Totals::default();
@@ -170,8 +184,13 @@ impl Proposals {
             entries.push(entry);
             proposals.push(proposal);
         }
-        self.logged.push_back((self.index, proposals, totals));
-        Body { index: self.index, entries }
+        let mut bytes = Vec::new();
+        if is_encoded {
+            bytes.reserve_exact(BodyLen::of(&entries).bytes());
+            entry::encode(&mut entries, &mut bytes);
+        }
+        self.logged.push_back(Logged { index: self.index, entries, proposals, totals });
+        (self.index, bytes.into())
     }
 
     /// Removes the entry at this place among those that are not in the log yet, and returns whom to tell.
@@ -181,14 +200,17 @@ impl Proposals {
         proposal.reply.into_iter().chain(proposal.parts.into_iter().map(|part| part.reply))
     }
 
-    /// Returns whom to answer for each entry of a committed body; none for a body that others have proposed.
-    pub(super) fn take(&mut self, index: u64) -> Vec<Proposal> {
-        if self.logged.front().is_none_or(|(first, ..)| *first != index) {
-            return Vec::new();
-        }
-        let Some((_, proposals, totals)) = self.logged.pop_front() else { return Vec::new() };
-        self.totals = self.totals.minus(totals);
-        proposals
+    /// Returns the entries of a committed body, each with whom to answer.
+    pub(super) fn take(&mut self, index: u64) -> impl Iterator<Item = (Entry, Proposal)> + use<> {
+        let body = self.logged.pop_front().filter(|body| body.index == index).expect("bodies are written in order");
+        self.totals = self.totals.minus(body.totals);
+        body.entries.into_iter().zip(body.proposals)
+    }
+
+    /// Returns the bodies in the log that are not applied yet: their positions and entries.
+    #[cfg(test)]
+    pub(super) fn logged(&self) -> impl Iterator<Item = (u64, &[Entry])> {
+        self.logged.iter().map(|body| (body.index, &body.entries[..]))
     }
 
     /// Asserts the invariants.
@@ -196,11 +218,11 @@ impl Proposals {
         let (batches, cost) = self.runs.sum();
         let runs = Totals::of_batches(batches, cost);
         let open = self.open.iter().fold(runs, |sum, (.., totals)| sum.plus(*totals));
-        assert_eq!(self.totals, self.logged.iter().fold(open, |sum, (.., totals)| sum.plus(*totals)));
-        let indexes = self.logged.iter().map(|(index, ..)| *index);
+        assert_eq!(self.totals, self.logged.iter().fold(open, |sum, body| sum.plus(body.totals)));
+        let indexes = self.logged.iter().map(|body| body.index);
         assert!(indexes.is_sorted_by(|before, after| before < after));
-        assert!(self.logged.iter().all(|(index, proposals, totals)| {
-            *index <= self.index && !proposals.is_empty() && totals.requests >= proposals.len()
+        assert!(self.logged.iter().all(|Logged { index, entries, proposals, totals }| {
+            *index <= self.index && entries.len() == proposals.len() && totals.requests >= entries.len().max(1)
         }));
     }
 }

@@ -46,10 +46,10 @@ impl Group {
         std::mem::take(&mut self.notes)
     }
 
-    /// Ends the restore: the log continues after the body at this position.
-    pub(in crate::node) fn continue_log(&mut self, index: u64) {
+    /// Ends the restore: the log continues after the body at this position, in this term.
+    pub(in crate::node) fn continue_log(&mut self, index: u64, term: u32) {
         self.proposals.begin(index);
-        self.applied = index;
+        (self.applied, self.term) = (index, term);
     }
 
     /// Applies entries that follow lost ones, like [`Self::replay`]. A batch whose predecessor from the same producer

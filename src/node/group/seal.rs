@@ -16,11 +16,11 @@ use super::super::Step;
 use super::super::action::Action;
 use super::super::call::ReplyTo;
 use super::Group;
-use crate::entry::{BodyLen, Entry, Room};
+use crate::entry::{Body, BodyLen, Entry, Room};
 use crate::limits::{
     BODY_BYTES_MAX, SEGMENT_RESERVE, SEGMENT_RESERVE_CLOCK, SEGMENT_RESERVE_DELETES, SEGMENT_RESERVE_TRIMS,
 };
-use crate::wire::response::ErrorResponse;
+use crate::wire::response::{Durability, ErrorResponse};
 
 impl Group {
     /// Records how much room the log has.
@@ -46,7 +46,9 @@ impl Group {
             let (count, len) = self.next_body();
             if count > 0 {
                 self.room.take(len.in_journal() as u64);
-                let body = self.proposals.seal(count);
+                step.work.add_bytes(len.bytes());
+                let (index, bytes) = self.proposals.seal(count, step.settings.durability != Durability::Memory);
+                let body = Body { slot: self.slot, index, term: self.term, bytes };
                 step.out.push(Action::Append { body });
             } else if !(self.room.is_full && self.refuse(step, &mut refused)) {
                 return refused;

@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 
 use super::sent::Sent;
 use crate::cube;
-use crate::entry::{Body, Entry};
+use crate::entry::{Body, Entry, Place, Written};
 use crate::limits::{FRAME_MAX, LINK_FRAME_EXTRA, LINK_SILENCE_US, TICK_US};
 use crate::node::{Action, Event, Lookup, Node, Settings, SourceLimits};
 use crate::types::{ConnId, Dimension, Epoch, NodeId, Now, Offset, RequestId, TopicId, TopicName};
@@ -319,17 +319,18 @@ impl Harness {
     /// Commits all appended entries, and returns what is sent because of that.
     pub(super) fn commit(&mut self) -> Vec<Sent> {
         let bodies = std::mem::take(&mut self.appended);
-        bodies.into_iter().flat_map(|body| self.handle(Event::Synced { body })).collect()
+        let written = |body: Body| Written { slot: body.slot, index: body.index, place: Place::default() };
+        bodies.into_iter().flat_map(|body| self.handle(Event::Written { body: written(body) })).collect()
     }
 
     /// Returns the entries that wait to be committed.
     pub(super) fn held_entries(&self) -> Vec<Entry> {
-        self.appended.iter().flat_map(|body| body.entries.clone()).collect()
+        self.held_bodies().into_iter().flat_map(|(_, entries)| entries.to_vec()).collect()
     }
 
-    /// Returns the bodies that wait to be committed.
-    pub(super) fn held_bodies(&self) -> &[Body] {
-        &self.appended
+    /// Returns the bodies that wait to be committed: their positions and entries.
+    pub(super) fn held_bodies(&self) -> Vec<(u64, &[Entry])> {
+        self.node.parts.groups.own().logged().collect()
     }
 
     fn arrive(&mut self, conn: ConnId, bytes: Vec<u8>, is_droppable: bool) {
@@ -506,7 +507,7 @@ impl Harness {
 
     /// Returns the number of entries that wait to be committed.
     pub(super) fn held(&self) -> usize {
-        self.appended.iter().map(|body| body.entries.len()).sum()
+        self.held_bodies().iter().map(|(_, entries)| entries.len()).sum()
     }
 
     /// Returns the only response to a client's request.

@@ -1,7 +1,7 @@
 //! What the log has no room for: it waits for the next segment, and is refused on a full disk.
 
 use super::harness::{Harness, records, topic};
-use crate::entry::{Body, BodyLen, Entry, Room};
+use crate::entry::{BodyLen, Entry, Room};
 use crate::limits::{
     BODY_BYTES_MAX, PAYLOAD_MAX, SEGMENT_RESERVE, SEGMENT_RESERVE_CLOCK, SEGMENT_RESERVE_DELETES, SEGMENT_RESERVE_TRIMS,
 };
@@ -62,7 +62,7 @@ fn what_finds_no_room_waits_in_its_order_and_is_in_the_log_when_the_next_segment
         assert_eq!(node.ask_with(client, id, request, &payload_of(request, 1000)).len(), 0);
     }
     assert_eq!(node.held(), 2, "the third batch would take what is reserved, and nothing overtakes it");
-    let indexes: Vec<u64> = node.held_bodies().iter().map(|body| body.index).collect();
+    let indexes: Vec<u64> = node.held_bodies().iter().map(|(index, _)| *index).collect();
     assert_eq!(indexes, [3, 4], "one after the other, behind CREATE and the first batch");
     assert!(node.node.room().bytes >= u64::from(SEGMENT_RESERVE));
     node.handle(Event::Space { room: Room::UNLIMITED });
@@ -126,7 +126,7 @@ fn a_jump_of_the_clock_is_never_refused_and_waits_for_space() {
     assert_eq!((node.held(), node.node.parts.groups.own_mut().proposals()), (0, 1));
     assert_eq!(node.ask(client, 2, &delete())[0].status(), Status::Quota, "what comes behind it finds no room either");
     node.handle(Event::Space { room: Room { bytes: 300, is_full: true } });
-    assert!(matches!(node.held_bodies(), [Body { entries, .. }] if matches!(entries[..], [Entry::Reclock(_)])));
+    assert!(matches!(node.held_bodies()[..], [(_, [Entry::Reclock(_)])]));
 }
 
 #[test]
@@ -137,9 +137,9 @@ fn a_body_has_one_entry_or_at_most_so_many_bytes() {
         assert_eq!(node.ask_with(client, id, &publish(), &payload_of(&publish(), len)).len(), 0);
     }
     node.handle(Event::Space { room: Room::UNLIMITED });
-    let lens: Vec<usize> = node.held_bodies().iter().map(|body| body.entries.len()).collect();
+    let lens: Vec<usize> = node.held_bodies().iter().map(|(_, entries)| entries.len()).collect();
     assert_eq!(lens, [3, 2, 1, 1]);
-    for body in node.held_bodies() {
-        assert!(BodyLen::of(&body.entries).bytes() <= BODY_BYTES_MAX);
+    for (_, entries) in node.held_bodies() {
+        assert!(BodyLen::of(entries).bytes() <= BODY_BYTES_MAX);
     }
 }
