@@ -62,6 +62,20 @@ struct Shared {
     state: Mutex<State>,
     /// Bytes of all texts.
     bytes: Arc<AtomicUsize>,
+    limits: HubLimits,
+}
+
+/// The limits of a hub, smaller in tests.
+#[derive(Clone, Copy, Debug)]
+struct HubLimits {
+    feeds_bytes: usize,
+    topics_per_subscriber: usize,
+}
+
+impl Default for HubLimits {
+    fn default() -> Self {
+        Self { feeds_bytes: FEEDS_BYTES_MAX, topics_per_subscriber: TOPICS_PER_SUBSCRIBER }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -118,8 +132,12 @@ impl Follower {
 impl Hub {
     /// Returns a hub without feeds. Its subscribers connect to the same cube as the pool.
     pub(crate) fn new(pool: Arc<Pool>) -> Self {
+        Self::with(pool, HubLimits::default())
+    }
+
+    fn with(pool: Arc<Pool>, limits: HubLimits) -> Self {
         let bytes = Arc::new(AtomicUsize::new(0));
-        Self { shared: Arc::new(Shared { pool, state: Mutex::default(), bytes }) }
+        Self { shared: Arc::new(Shared { pool, state: Mutex::default(), bytes, limits }) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -149,7 +167,8 @@ impl Hub {
 
     /// Returns a task with room for another topic.
     fn task_with_room(&self, state: &mut State) -> usize {
-        if let Some(task) = state.tasks.iter().position(|(_, count)| *count < TOPICS_PER_SUBSCRIBER) {
+        let topics_max = self.shared.limits.topics_per_subscriber;
+        if let Some(task) = state.tasks.iter().position(|(_, count)| *count < topics_max) {
             return task;
         }
         let (sender, commands) = mpsc::unbounded_channel();
@@ -208,7 +227,7 @@ impl Hub {
     /// Returns a record as JSON; `None` if there is no room for it.
     fn text(&self, topic: &str, item: &Item, dimension: Option<Dimension>) -> Option<Arc<Text>> {
         let is_large = matches!(item, Item::Record(message) if message.value.len() > FEED_BYTES_MAX);
-        let has_room = !is_large && self.shared.bytes.load(Ordering::Relaxed) < FEEDS_BYTES_MAX;
+        let has_room = !is_large && self.shared.bytes.load(Ordering::Relaxed) < self.shared.limits.feeds_bytes;
         has_room.then(|| self.counted(encode(topic, item, dimension)))
     }
 
@@ -280,4 +299,63 @@ async fn run(hub: Hub, mut commands: mpsc::UnboundedReceiver<Command>) {
 async fn connect(hub: &Hub) -> Result<(Subscriber, Dimension), Problem> {
     let client = hub.shared.pool.client().await?;
     Ok((client.subscribe(&[], Start::Next).await?, client.dimension().await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use dht_client::{Client, Message};
+
+    use super::*;
+
+    /// Returns a hub whose tasks do not run before the test waits for something.
+    fn hub(limits: HubLimits) -> Hub {
+        Hub::with(Arc::new(Pool::new(Client::builder(), 1)), limits)
+    }
+
+    fn record(offset: u64, value: &'static [u8]) -> Item {
+        let (key, headers, value) = (None, Vec::new(), value.into());
+        Item::Record(Message { offset: Offset(offset), append_us: 0, timestamp_us: None, key, headers, value })
+    }
+
+    #[tokio::test]
+    async fn topics_beyond_those_of_one_subscriber_get_another_one() {
+        let hub = hub(HubLimits { topics_per_subscriber: 2, ..HubLimits::default() });
+        let topics = |hub: &Hub| hub.state().tasks.iter().map(|(_, topics)| *topics).collect::<Vec<_>>();
+        let mut followers: Vec<_> = ["a", "b", "c", "d", "e"].map(|topic| hub.follow(topic, Offset(0)).0).into();
+        assert_eq!(topics(&hub), [2, 2, 1]);
+        let (again, _) = hub.follow("a", Offset(0));
+        assert_eq!(topics(&hub), [2, 2, 1], "readers of a topic share its subscription");
+        drop(followers.remove(1));
+        assert_eq!(topics(&hub), [1, 2, 1]);
+        followers.push(hub.follow("f", Offset(0)).0);
+        assert_eq!(topics(&hub), [2, 2, 1]);
+        drop((followers, again));
+        assert_eq!(topics(&hub), [0, 0, 0]);
+    }
+
+    #[tokio::test]
+    async fn records_beyond_the_memory_for_feeds_are_read_elsewhere_until_some_are_read() {
+        let hub = hub(HubLimits { feeds_bytes: 1_000, ..HubLimits::default() });
+        let (mut follower, _) = hub.follow("t", Offset(0));
+        let value = &[b'x'; 500];
+        for offset in 0..10 {
+            hub.pass("t", record(offset, value), None);
+        }
+        let bytes = || hub.shared.bytes.load(Ordering::Relaxed);
+        assert!((1_000..2_000).contains(&bytes()), "one record more than the bound at most: {}", bytes());
+        let mut kept = 0;
+        for offset in 0..10 {
+            match follower.next().await {
+                Some(News::Record(found, _)) => {
+                    assert_eq!(found, Offset(offset));
+                    kept += 1;
+                }
+                Some(News::Elsewhere(found)) => assert_eq!(found, Offset(offset)),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((kept, bytes()), (2, 0));
+        hub.pass("t", record(10, value), None);
+        assert!(matches!(follower.next().await, Some(News::Record(Offset(10), _))));
+    }
 }

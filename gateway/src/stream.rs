@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
@@ -15,11 +16,12 @@ use futures_util::stream;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use crate::api::App;
+use crate::api::{App, Ending};
 use crate::input::{self, Params, Topic, TopicPath};
 use crate::limits::{COMMENT_INTERVAL, CREDIT_MAX, MESSAGE_BYTES_MAX};
 use crate::problem::Problem;
 use crate::reader::{Event, From, Reader};
+use crate::server::Place;
 
 /// The parameters of [`stream()`].
 #[derive(Debug, Deserialize, IntoParams)]
@@ -28,8 +30,8 @@ use crate::reader::{Event, From, Reader};
 pub(crate) struct Stream {
     /// Where to begin, as in a read; `next` by default. `Last-Event-ID` takes precedence.
     from: Option<String>,
-    /// Only for a WebSocket: how many records may be sent before a message `{"credit":100}` grants more. Without it
-    /// there is no limit.
+    /// Only for a WebSocket: how many records may be sent before a message `{"credit":100}` grants more, at most
+    /// 4294967296. Without it there is no limit.
     credit: Option<u64>,
 }
 
@@ -68,6 +70,7 @@ pub(crate) async fn stream(
     Topic(topic): Topic,
     Params(wanted): Params<Stream>,
     headers: HeaderMap,
+    server: Option<Extension<Place>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let from = match (headers.get(HeaderName::from_static("last-event-id")), &wanted.from) {
@@ -78,10 +81,13 @@ pub(crate) async fn stream(
     if let (Err(rejection), true) = (&upgrade, headers.contains_key(header::UPGRADE)) {
         return Err(Problem::bad_request("BAD_UPGRADE", rejection.body_text()));
     }
-    let reader = Reader::begin(app, topic, from).await?;
+    let reader = Reader::begin(Arc::clone(&app), topic, from).await?;
     if let Ok(upgrade) = upgrade {
         let upgrade = upgrade.max_message_size(MESSAGE_BYTES_MAX).max_frame_size(MESSAGE_BYTES_MAX);
-        return Ok(upgrade.on_upgrade(move |socket| talk(socket, reader, wanted.credit)));
+        return Ok(upgrade.on_upgrade(move |socket| async move {
+            talk(socket, reader, Credit::new(wanted.credit), &app.ending).await;
+            drop(server);
+        }));
     }
     if wanted.credit.is_some() {
         return Err(Problem::bad_request("BAD_QUERY", "credit: only a WebSocket has one"));
@@ -109,16 +115,39 @@ fn sent(event: &Event) -> sse::Event {
     }
 }
 
+/// How many records a WebSocket may be sent; `None` for any number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Credit(Option<u64>);
+
+impl Credit {
+    fn new(records: Option<u64>) -> Self {
+        Self(records.map(|records| records.min(CREDIT_MAX)))
+    }
+
+    /// Adds what the client grants.
+    fn grant(&mut self, records: u64) {
+        *self = Self::new(self.0.map(|credit| credit.saturating_add(records)));
+    }
+
+    fn is_used_up(self) -> bool {
+        self.0 == Some(0)
+    }
+
+    /// Counts a record.
+    fn spend(&mut self) {
+        self.0 = self.0.map(|credit| credit - 1);
+    }
+}
+
 /// Sends a WebSocket what the reader gets, for as long as the client grants credit.
-async fn talk(mut socket: WebSocket, mut reader: Reader, credit: Option<u64>) {
-    let mut credit = credit.unwrap_or(u64::MAX);
+async fn talk(mut socket: WebSocket, mut reader: Reader, mut credit: Credit, ending: &Ending) {
     loop {
         tokio::select! {
             message = socket.recv() => match message {
                 None | Some(Err(_) | Ok(Message::Close(_))) => return,
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => match granted(&message.into_data()) {
-                    Some(more) => credit = credit.saturating_add(more).min(CREDIT_MAX.max(credit)),
+                    Some(records) => credit.grant(records),
                     None => {
                         let detail = r#"a message is an object such as {"credit":100}"#;
                         let problem = Problem::bad_request("BAD_MESSAGE", detail).json();
@@ -127,9 +156,13 @@ async fn talk(mut socket: WebSocket, mut reader: Reader, credit: Option<u64>) {
                     }
                 },
             },
-            event = reader.next(), if credit > 0 => {
+            // The reader ends with the gateway, but without credit nobody asks it.
+            () = ending.wait(), if credit.is_used_up() => break,
+            event = reader.next(), if !credit.is_used_up() => {
                 let Some(event) = event else { break };
-                credit -= u64::from(event.name.is_none() && credit != u64::MAX);
+                if event.name.is_none() {
+                    credit.spend();
+                }
                 if socket.send(Message::text(event.data.as_ref())).await.is_err() {
                     return;
                 }
@@ -152,6 +185,26 @@ fn granted(message: &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credit_has_a_bound_unless_there_is_no_limit() {
+        for (start, grants, expected) in [
+            (Some(2), &[3][..], Some(5)),
+            (Some(0), &[], Some(0)),
+            (Some(CREDIT_MAX), &[1], Some(CREDIT_MAX)),
+            (Some(u64::MAX), &[], Some(CREDIT_MAX)),
+            (Some(1), &[u64::MAX, u64::MAX], Some(CREDIT_MAX)),
+            (None, &[7], None),
+        ] {
+            let mut credit = Credit::new(start);
+            grants.iter().for_each(|records| credit.grant(*records));
+            assert_eq!(credit, Credit(expected), "{start:?} {grants:?}");
+        }
+        let (mut one, mut unlimited) = (Credit::new(Some(1)), Credit::new(None));
+        one.spend();
+        unlimited.spend();
+        assert!(one.is_used_up() && !unlimited.is_used_up());
+    }
 
     #[test]
     fn only_a_grant_is_a_message() {

@@ -64,6 +64,22 @@ impl Process {
         Self::start(&mut command, None)
     }
 
+    /// Starts a gateway that may have this many open files.
+    pub(crate) fn gateway_with_files(node: &str, files: u32) -> Self {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -n {files}; exec \"$0\" \"$@\"")).arg(env!("CARGO_BIN_EXE_dht-gateway"));
+        command.args(["--listen", "127.0.0.1:0", "--servers", node]);
+        Self::start(&mut command, None)
+    }
+
+    /// Returns the memory that the process uses, or 0 where the system does not say it.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kilobytes.map_or(0, |kilobytes| kilobytes << 10)
+    }
+
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
         assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
@@ -162,6 +178,15 @@ impl Connection {
         response
     }
 
+    /// Returns true if something has arrived that was not read.
+    pub(crate) fn has_input(&self) -> bool {
+        let socket = self.stream.get_ref();
+        socket.set_nonblocking(true).unwrap();
+        let has_come = socket.peek(&mut [0]).is_ok();
+        socket.set_nonblocking(false).unwrap();
+        has_come
+    }
+
     /// Reads a line of a stream of events, without the line end. Lines with the lengths of chunks are left out.
     pub(crate) fn line(&mut self) -> String {
         loop {
@@ -208,6 +233,28 @@ impl Connection {
 
 /// Messages of a WebSocket.
 impl Connection {
+    /// Opens a WebSocket.
+    pub(crate) fn upgrade(gateway: &Process, path: &str) -> Self {
+        let mut socket = Self::open(gateway);
+        let headers = [
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ];
+        socket.send("GET", path, &headers, b"");
+        let head = socket.head();
+        assert_eq!((head.status, head.header("sec-websocket-accept")), (101, Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")));
+        socket
+    }
+
+    /// Reads the end of a WebSocket.
+    pub(crate) fn expect_close(&mut self) {
+        let mut close = [0; 2];
+        self.stream.read_exact(&mut close).unwrap();
+        assert_eq!(close, [0x88, 0]);
+    }
+
     /// Reads a message of text with fewer than 65536 bytes.
     pub(crate) fn message(&mut self) -> Value {
         let mut head = [0; 2];

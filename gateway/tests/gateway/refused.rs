@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 
+use dht_gateway::limits::DESCRIPTORS_KEPT;
+
 use crate::harness::{Connection, Process, ask};
 
 #[test]
@@ -119,6 +121,27 @@ fn the_document_describes_all_paths_and_there_is_a_page() {
 }
 
 #[test]
+fn connections_beyond_the_limit_wait_for_others_to_end() {
+    let node = Process::node();
+    let gateway = Process::gateway_with_files(&node.address, DESCRIPTORS_KEPT + 4);
+    assert_eq!(ask(&gateway, "PUT", "/v1/topics/t", &[], "").status, 201);
+    let mut stream = Connection::open(&gateway);
+    stream.send("GET", "/v1/topics/t/stream", &[], b"");
+    assert_eq!(stream.head().status, 200);
+    let sockets = ["", "?credit=0"].map(|query| Connection::upgrade(&gateway, &format!("/v1/topics/t/stream{query}")));
+    let mut last = Connection::open(&gateway);
+    let mut waiting = Connection::open(&gateway);
+    waiting.send("GET", "/healthz", &[], b"");
+    for _ in 0..100 {
+        last.send("GET", "/healthz", &[], b"");
+        assert_eq!(last.response().status, 200);
+        assert!(!waiting.has_input(), "all places are taken");
+    }
+    drop(sockets);
+    assert_eq!(waiting.response().status, 200);
+}
+
+#[test]
 fn rubbish_is_no_request() {
     let gateway = Process::gateway("127.0.0.1:1", &[]);
     for bytes in [&b"\x00\x01\x02\x03\r\n\r\n"[..], b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n", b"DHT1\r\n\r\n"] {
@@ -141,7 +164,10 @@ fn a_request_that_was_taken_is_answered_before_the_end() {
     let mut stream = Connection::open(&gateway);
     stream.send("GET", "/v1/topics/t/stream", &[], b"");
     assert_eq!(stream.head().status, 200);
+    let mut sockets =
+        ["", "?credit=0"].map(|query| Connection::upgrade(&gateway, &format!("/v1/topics/t/stream{query}")));
     gateway.terminate();
     assert_eq!(waiting.response().problem(), (503, "ENDING".to_owned()));
+    sockets.iter_mut().for_each(Connection::expect_close);
     assert_eq!(gateway.wait(), Some(0));
 }

@@ -107,6 +107,51 @@ fn a_thousand_readers_get_each_record_once() {
     }
 }
 
+/// Returns the number of idle readers: `IDLE_READERS`, or 1000 if so many files may be open.
+fn idle_readers() -> usize {
+    const OTHER_FILES: usize = 200;
+    let files = usize::try_from(rlimit::increase_nofile_limit(u64::MAX).unwrap()).unwrap_or(usize::MAX);
+    let most = files.saturating_sub(OTHER_FILES);
+    let Ok(wanted) = std::env::var("IDLE_READERS") else { return most.min(1_000) };
+    let wanted = wanted.parse().unwrap();
+    assert!(wanted <= most, "{wanted} readers need {} open files, and the limit is {files}", wanted + OTHER_FILES);
+    wanted
+}
+
+#[test]
+fn idle_readers_of_many_topics_cost_little_and_get_what_is_published() {
+    const BYTES_PER_READER_MAX: u64 = 64 << 10;
+    let readers = idle_readers();
+    let node = Process::node();
+    let gateway = Process::gateway(&node.address, &[]);
+    // With 10 000 readers these are more topics than one connection to the cube can subscribe to.
+    let topics: Vec<_> = (0..readers.div_ceil(2)).map(|number| format!("/v1/topics/t{number}")).collect();
+    let mut requests = Connection::open(&gateway);
+    let mut all = |method: &str, path: &str, body: &str| {
+        for some in topics.chunks(100) {
+            some.iter().for_each(|topic| requests.send(method, &format!("{topic}{path}"), &[], body.as_bytes()));
+            some.iter().for_each(|_| assert_eq!(requests.response().status, 201));
+        }
+    };
+    all("PUT", "", "");
+    let before = gateway.resident_bytes();
+    let mut streams = Vec::with_capacity(readers);
+    for topic in topics.iter().cycle().take(readers) {
+        let mut stream = Connection::open(&gateway);
+        stream.send("GET", &format!("{topic}/stream"), &[], b"");
+        assert_eq!(stream.head().status, 200);
+        streams.push(stream);
+    }
+    let each = gateway.resident_bytes().saturating_sub(before) / readers as u64;
+    assert!(each < BYTES_PER_READER_MAX, "{each} bytes per reader");
+    for payload in ["first", "second"] {
+        all("POST", "/records", payload);
+        for stream in &mut streams {
+            assert_eq!(payloads(stream, 1), [payload]);
+        }
+    }
+}
+
 #[test]
 fn records_that_a_feed_does_not_keep_are_read_by_each_reader() {
     let node = Process::node();
@@ -178,16 +223,7 @@ fn a_web_socket_gets_what_its_credit_allows() {
     let gateway = Process::gateway(&node.address, &[]);
     ask(&gateway, "PUT", "/v1/topics/t", &[], "");
     (0..5).for_each(|number| publish(&gateway, &number.to_string()));
-    let mut socket = Connection::open(&gateway);
-    let headers = [
-        ("Connection", "Upgrade"),
-        ("Upgrade", "websocket"),
-        ("Sec-WebSocket-Version", "13"),
-        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
-    ];
-    socket.send("GET", "/v1/topics/t/stream?from=earliest&credit=2", &headers, b"");
-    let head = socket.head();
-    assert_eq!((head.status, head.header("sec-websocket-accept")), (101, Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")));
+    let mut socket = Connection::upgrade(&gateway, "/v1/topics/t/stream?from=earliest&credit=2");
     let offsets = |socket: &mut Connection, count: usize| -> Vec<u64> {
         (0..count).map(|_| socket.message()["offset"].as_u64().unwrap()).collect()
     };
