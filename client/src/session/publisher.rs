@@ -190,8 +190,8 @@ impl Publisher {
         self.acks.drain(..)
     }
 
-    /// Returns true if an unacknowledged batch may be stored: no attempt to publish it or one of those before it was
-    /// refused for certain.
+    /// Returns true if an unacknowledged batch may be stored: the outcome of an attempt is unknown for it and for each
+    /// batch before it. A node stores no batch that follows a gap.
     pub(crate) fn may_be_stored(&self, sequence: u64) -> bool {
         let place = self.unacked.iter().position(|unacked| unacked.sequence == sequence);
         place.is_some_and(|place| {
