@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Lets libFuzzer look for inputs that break a promise: streams of frames, folders of a journal, bodies of its records.
+# Lets libFuzzer look for inputs that break a promise: streams of frames, folders of a journal, bodies of its records,
+# requests over HTTP.
 #   scripts/fuzz.sh                  every target, a minute each
-#   scripts/fuzz.sh frames           that target; or segments, or entries
+#   scripts/fuzz.sh frames           that target; or segments, entries, requests
 #   scripts/fuzz.sh segments 3600    for that many seconds; `all 600` is every target
 # Works with the stable toolchain. It installs cargo-fuzz when there is none, which takes a minute or two. It prints a line
 # for each target; the exit code is 1 when something was found. Inputs that reach something new are kept in
@@ -21,12 +22,12 @@ folder=${CARGO_TARGET_DIR:-$project/target}/fuzz
 read_arguments() {
     case ${1:-all} in
     -h | --help)
-        sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+        sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
         exit 0
         ;;
-    all) targets=(frames segments entries) ;;
-    frames | segments | entries) targets=("$1") ;;
-    *) fail_usage "there is no target '$1'" "there are: frames, segments, entries" ;;
+    all) targets=(frames segments entries requests) ;;
+    frames | segments | entries | requests) targets=("$1") ;;
+    *) fail_usage "there is no target '$1'" "there are: frames, segments, entries, requests" ;;
     esac
     seconds=${2:-60}
     is_number "$seconds" 1 999999999 || fail_usage "'$seconds' is no number of seconds" "such as 600"
@@ -78,15 +79,30 @@ make_entries() {
     seed publish "$time\\x03$id\\x02\\x01\\x06\\x00\\x00\\x00\\x02\\x00a\\xc3\\x01a$id\\x00\\x00\\x00\\x01$id\\x02\\x01\\x01b"
 }
 
+# Requests: bodies, headers, queries and ids; the first byte chooses, as in gateway/src/fuzz.rs.
+make_requests() {
+    seed array '\x00[{"payload":"x","key":"k","timestamp_us":7},{"payload_b64":"/wA="}]'
+    seed lines '\x01{"payload":"x","offset":1,"topic":"t"}\n{"gap":[1,2],"topic":"t"}\n{"payload":"y"}'
+    seed headers '\x01{"payload":"x","headers":[{"name":"n","value_b64":"/w=="}]}'
+    seed raw '\x03dht-key:k\ndht-timestamp-us:17\ndht-header-n:v\n\nbody'
+    seed query '\x04from=2026-11-22T10:00:00Z&limit=7&wait=500ms'
+    seed stream '\x04from=5m&credit=2'
+    seed event '\x0500000000000000ab-3-17'
+    seed settings '\x06{"retention":{"records":5,"bytes":null,"age_ms":1}}'
+    seed credit '\x07{"credit":5}'
+}
+
 # fuzz TARGET: runs the target and prints its line.
 fuzz() {
-    local target=$1 length=4096 output code=0 runs rate found
+    local target=$1 length=4096 features=() output code=0 runs rate found
     seeds=$folder/seeds/$target
     mkdir -p "$seeds" "$folder/corpus/$target" "$folder/found"
     make_"$target"
     [[ $target != segments ]] || length=400
+    [[ $target != requests ]] || features=(--features gateway)
     output=$folder/$target.log
-    cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none --target-dir "$folder" "$target" \
+    cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none --target-dir "$folder" \
+        ${features[@]+"${features[@]}"} "$target" \
         "$folder/corpus/$target" "$seeds" -- -max_total_time="$seconds" -max_len="$length" -timeout=10 \
         -rss_limit_mb=1024 -print_final_stats=1 -artifact_prefix="$folder/found/$target-" >"$output" 2>&1 || code=$?
     read_stat number_of_executed_units && runs=$value
@@ -103,7 +119,7 @@ fuzz() {
     sed -n '/panicked at/,/stack backtrace/p; /^==[0-9]*== ERROR/p; /^SUMMARY/p' "$output" >&2
     printf '%-9s %s runs: FOUND %s\n' "$target" "${runs:-some}" "$found"
     printf '          again: cargo fuzz run --fuzz-dir tests/fuzz -s none --target-dir %q %s %q\n' \
-        "$folder" "$target" "$found"
+        "$folder" "${features[*]-}${features:+ }$target" "$found"
     has_found=yes
 }
 

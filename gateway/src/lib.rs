@@ -18,6 +18,7 @@
 //! | `pool` | the connections to the cube that requests share |
 //! | `input`, `views`, `problem` | what requests contain, what answers contain, and errors |
 //! | `limits` | every bound |
+//! | `fuzz` | what must hold for any request |
 //!
 //! The gateway holds no state that matters: a client has its position, and the cube has the rest. Any number of
 //! gateways can stand beside each other.
@@ -26,6 +27,8 @@
 
 mod api;
 mod bodies;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod guard;
 mod hub;
 mod input;

@@ -26,12 +26,12 @@ use crate::problem::Problem;
 pub(crate) struct Read {
     /// `earliest` (the default), `next`, an offset, a time such as `2026-11-22T10:00:00Z` or `@1763805600`, or how long
     /// ago, such as `5m`.
-    from: Option<String>,
+    pub(crate) from: Option<String>,
     /// Maximum number of records, 1 to 10000. An answer has at most 1 MiB of records, but at least one record if there
     /// is one.
     limit: Option<u32>,
     /// How long to wait for a first record, up to 55 s.
-    wait: Option<String>,
+    pub(crate) wait: Option<String>,
 }
 
 /// What an answer looks like.

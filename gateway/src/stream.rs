@@ -29,7 +29,7 @@ use crate::server::Place;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Stream {
     /// Where to begin, as in a read; `next` by default. `Last-Event-ID` takes precedence.
-    from: Option<String>,
+    pub(crate) from: Option<String>,
     /// Only for a WebSocket: how many records may be sent before a message `{"credit":100}` grants more, at most
     /// 4294967296. Without it there is no limit.
     credit: Option<u64>,
@@ -173,7 +173,7 @@ async fn talk(mut socket: WebSocket, mut reader: Reader, mut credit: Credit, end
 }
 
 /// Returns the credit that a message grants.
-fn granted(message: &[u8]) -> Option<u64> {
+pub(crate) fn granted(message: &[u8]) -> Option<u64> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Grant {

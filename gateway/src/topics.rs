@@ -17,7 +17,7 @@ use crate::problem::Problem;
 use crate::views::{Bounds, ListedView, TopicView, TopicsView};
 
 /// The settings of a topic.
-#[derive(Debug, Default, Deserialize, Serialize, ToSchema)]
+#[derive(Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Settings {
     retention: Bounds,
