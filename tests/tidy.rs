@@ -145,9 +145,10 @@ impl Source {
         }
     }
 
-    /// Everything before the test module that ends a file of src/; nothing of a file that holds only tests.
+    /// Everything before the test module that ends a file of src/; nothing of a file that holds only tests, or that is
+    /// an example.
     fn without_tests(&self) -> &str {
-        if self.path.ends_with("/tests.rs") || self.path.contains("tests/") {
+        if self.path.ends_with("/tests.rs") || self.path.contains("tests/") || self.path.contains("/examples/") {
             return "";
         }
         let end = self.text.match_indices("\n#[cfg(test)]\n").find(|(at, marker)| {

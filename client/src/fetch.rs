@@ -15,6 +15,7 @@ use crate::item::{Item, Message, messages};
 use crate::session::call::Repeat;
 use crate::session::deadline::Deadline;
 use crate::session::request::OwnedRequest;
+use crate::topics::info;
 
 /// One response to FETCH.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,18 +82,7 @@ impl Client {
     /// # Errors
     /// Returns [`Error::Name`].
     pub fn records(&mut self, topic: &str, start: Start) -> Result<Records<'_>, Error> {
-        TopicName::new(topic)?;
-        Ok(Records {
-            client: self,
-            topic: topic.to_owned(),
-            start,
-            identity: None,
-            end: None,
-            limit: u64::MAX,
-            wait: Duration::ZERO,
-            items: VecDeque::new(),
-            is_done: false,
-        })
+        Ok(Records { client: self, reading: Reading::new(topic, start)? })
     }
 }
 
@@ -153,13 +143,9 @@ pub(crate) async fn fetch_of(
     }
 }
 
-/// An iterator over the records of a topic; see [`Client::records`].
-///
-/// It remembers the topic id and epoch of the first response. If the topic is re-created or loses records at its end
-/// meanwhile, the next item is an error that says so, and the iterator ends.
+/// Which records to read, and those that were read: an iterator without its client.
 #[derive(Debug)]
-pub struct Records<'c> {
-    client: &'c mut Client,
+pub(crate) struct Reading {
     topic: String,
     start: Start,
     identity: Option<(TopicId, Epoch)>,
@@ -170,33 +156,67 @@ pub struct Records<'c> {
     is_done: bool,
 }
 
-impl Records<'_> {
-    /// Ends the iterator after `records` records.
-    #[must_use]
-    pub const fn limit(mut self, records: u64) -> Self {
+impl Reading {
+    /// # Errors
+    /// Returns [`Error::Name`].
+    pub(crate) fn new(topic: &str, start: Start) -> Result<Self, Error> {
+        TopicName::new(topic)?;
+        Ok(Self {
+            topic: topic.to_owned(),
+            start,
+            identity: None,
+            end: None,
+            limit: u64::MAX,
+            wait: Duration::ZERO,
+            items: VecDeque::new(),
+            is_done: false,
+        })
+    }
+
+    pub(crate) const fn limit(&mut self, records: u64) {
         self.limit = records;
-        self
     }
 
-    /// Waits up to `wait` for a first record if there is none.
-    #[must_use]
-    pub const fn wait(mut self, wait: Duration) -> Self {
+    pub(crate) const fn wait(&mut self, wait: Duration) {
         self.wait = wait;
-        self
     }
 
-    /// Requests more items.
-    fn read_on(&mut self) -> Result<(), Error> {
+    /// Returns the next item of those that were read.
+    pub(crate) fn take(&mut self) -> Option<Item> {
+        if self.limit == 0 {
+            return None;
+        }
+        let item = self.items.pop_front()?;
+        if let Item::Record(_) = item {
+            self.limit -= 1;
+        }
+        Some(item)
+    }
+
+    /// Returns true if no more items are to be requested.
+    pub(crate) const fn has_ended(&self) -> bool {
+        self.is_done || self.limit == 0
+    }
+
+    /// Requests more items. An error ends the reading.
+    pub(crate) async fn read_on(&mut self, client: &mut impl Caller) -> Result<(), Error> {
+        let result = self.fetch(client).await;
+        self.is_done |= result.is_err();
+        result
+    }
+
+    async fn fetch(&mut self, client: &mut impl Caller) -> Result<(), Error> {
         let max_records = u32::try_from(self.limit).unwrap_or(0);
         let fetched = match self.identity {
-            None => self.client.fetch_wait(&self.topic, self.start, max_records, self.wait),
+            None => fetch_wait(client, &self.topic, self.start, max_records, self.wait).await,
             Some(_) => {
-                at_once(fetch_of(self.client, &self.topic, self.identity, self.start, (0, max_records), Duration::ZERO))
+                let (topic, limits) = (&self.topic, (0, max_records));
+                fetch_of(client, topic, self.identity, self.start, limits, Duration::ZERO).await
             }
         };
         let fetch = match fetched {
             Ok(fetch) => fetch,
-            Err(error) => return self.pass_damage(error),
+            Err(error) => return self.pass_damage(client, error).await,
         };
         self.identity = Some((fetch.topic_id, fetch.epoch));
         let end = *self.end.get_or_insert(fetch.next);
@@ -209,11 +229,9 @@ impl Records<'_> {
         self.items.extend(fetch.messages.into_iter().filter(|message| message.offset < end).map(Item::Record));
         Ok(())
     }
-}
 
-impl Records<'_> {
     /// Continues after records that cannot be read, if the error states where readable records follow.
-    fn pass_damage(&mut self, error: Error) -> Result<(), Error> {
+    async fn pass_damage(&mut self, client: &mut impl Caller, error: Error) -> Result<(), Error> {
         let next = if let Error::Refused { response, .. } = &error { response.readable_from() } else { None };
         match (self.start, next) {
             (Start::Offset(from), Some(to)) if from < to => {
@@ -223,7 +241,7 @@ impl Records<'_> {
                 Ok(())
             }
             (Start::Earliest, Some(to)) => {
-                let first = self.client.info(&self.topic)?.topic.map_or(to, |topic| topic.first);
+                let first = info(client, &self.topic).await?.topic.map_or(to, |topic| topic.first);
                 self.start = Start::Offset(first.min(to));
                 Ok(())
             }
@@ -232,23 +250,46 @@ impl Records<'_> {
     }
 }
 
+/// An iterator over the records of a topic; see [`Client::records`].
+///
+/// It remembers the topic id and epoch of the first response. If the topic is re-created or loses records at its end
+/// meanwhile, the next item is an error that says so, and the iterator ends.
+#[derive(Debug)]
+pub struct Records<'c> {
+    client: &'c mut Client,
+    reading: Reading,
+}
+
+impl Records<'_> {
+    /// Ends the iterator after `records` records.
+    #[must_use]
+    pub const fn limit(mut self, records: u64) -> Self {
+        self.reading.limit(records);
+        self
+    }
+
+    /// Waits up to `wait` for a first record if there is none.
+    #[must_use]
+    pub const fn wait(mut self, wait: Duration) -> Self {
+        self.reading.wait(wait);
+        self
+    }
+}
+
 impl Iterator for Records<'_> {
     type Item = Result<Item, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.limit == 0 {
-            return None;
-        }
-        while self.items.is_empty() && !self.is_done {
-            if let Err(error) = self.read_on() {
-                self.is_done = true;
+        loop {
+            if let Some(item) = self.reading.take() {
+                return Some(Ok(item));
+            }
+            if self.reading.has_ended() {
+                return None;
+            }
+            if let Err(error) = at_once(self.reading.read_on(self.client)) {
                 return Some(Err(error));
             }
         }
-        let item = self.items.pop_front()?;
-        if let Item::Record(_) = item {
-            self.limit -= 1;
-        }
-        Some(Ok(item))
     }
 }

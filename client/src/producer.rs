@@ -67,15 +67,25 @@ impl Client {
         name: &str,
         resume: bool,
     ) -> Result<(Producer<'_>, OpenedProducer), Error> {
-        let opening = Opening { producer: ProducerId::of_name(name), token: random(), resume };
-        let request = Request::Producer { topic: Topic { name: TopicName::new(topic)?, id: None }, opening };
-        // A duplicate of the request has the same token, and does not open another epoch.
-        let Response::Opened(opened) = at_once(ask(self, &request, Repeat::Always))? else {
-            return Err(self.mismatch(Opcode::Producer));
-        };
-        let publisher = Publisher::new(topic, opening.producer, random(), now()).opened(&opened);
+        let (publisher, opened) = at_once(open(self, topic, name, resume))?;
         Ok((Producer::new(self, publisher), opened))
     }
+}
+
+/// Opens a producer by name.
+pub(crate) async fn open(
+    client: &mut impl Caller,
+    topic: &str,
+    name: &str,
+    resume: bool,
+) -> Result<(Publisher, OpenedProducer), Error> {
+    let opening = Opening { producer: ProducerId::of_name(name), token: random(), resume };
+    let request = Request::Producer { topic: Topic { name: TopicName::new(topic)?, id: None }, opening };
+    // A duplicate of the request has the same token, and does not open another epoch.
+    let Response::Opened(opened) = ask(client, &request, Repeat::Always).await? else {
+        return Err(client.mismatch(Opcode::Producer));
+    };
+    Ok((Publisher::new(topic, opening.producer, random(), now()).opened(&opened), opened))
 }
 
 impl<'c> Producer<'c> {

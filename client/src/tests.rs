@@ -6,5 +6,4 @@ mod blocking;
 mod connection;
 mod producer;
 mod pushes;
-mod records;
 mod subscriptions;

@@ -29,9 +29,11 @@ mod client;
 mod driver;
 mod handle;
 mod producer;
+mod records;
 mod requests;
 mod subscriber;
 
 pub use client::Client;
 pub use producer::{Acknowledgement, Producer, ProducerBuilder};
+pub use records::Records;
 pub use subscriber::Subscriber;

@@ -9,7 +9,7 @@ use dht_protocol::types::ProducerId;
 
 use crate::tokio;
 use crate::{
-    Batch, Builder, Cluster, Delivery, Description, Error, Fetch, KnownNode, Listing, NodeId, Offset, Published,
+    Batch, Builder, Cluster, Delivery, Description, Error, Fetch, Item, KnownNode, Listing, NodeId, Offset, Published,
     Retention, Start, Subscriptions, Trace, TraceTarget,
 };
 
@@ -17,6 +17,9 @@ use crate::{
 #[path = "operations.rs"]
 mod operations;
 mod producing;
+#[expect(clippy::duplicate_mod, reason = "both clients pass the same tests")]
+#[path = "records.rs"]
+mod records;
 mod sharing;
 #[expect(clippy::duplicate_mod, reason = "both clients pass the same tests")]
 #[path = "subscriber.rs"]
@@ -35,6 +38,12 @@ struct Client {
 struct Subscriber<'c> {
     runtime: &'c Runtime,
     subscriber: tokio::Subscriber,
+}
+
+/// A stream of records, and the runtime that it is driven by during each call.
+struct Records<'c> {
+    runtime: &'c Runtime,
+    records: tokio::Records,
 }
 
 fn connect(builder: Builder) -> Client {
@@ -89,6 +98,10 @@ impl Client {
         self.runtime.block_on(self.client.fetch_wait(topic, start, max_records, wait))
     }
 
+    fn records(&mut self, topic: &str, start: Start) -> Result<Records<'_>, Error> {
+        Ok(Records { runtime: &self.runtime, records: self.client.records(topic, start)? })
+    }
+
     fn subscribe(&mut self, topics: &[&str], start: Start) -> Result<Subscriber<'_>, Error> {
         let subscriber = self.runtime.block_on(self.client.subscribe(topics, start))?;
         Ok(Subscriber { runtime: &self.runtime, subscriber })
@@ -127,6 +140,14 @@ impl Subscriber<'_> {
 
     fn moved(&mut self) -> Option<(NodeId, NodeId)> {
         self.subscriber.moved()
+    }
+}
+
+impl Iterator for Records<'_> {
+    type Item = Result<Item, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.runtime.block_on(self.records.next())
     }
 }
 

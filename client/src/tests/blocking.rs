@@ -9,6 +9,9 @@ const HAS_OWN_CONNECTION: bool = false;
 #[path = "operations.rs"]
 mod operations;
 #[cfg_attr(feature = "tokio", expect(clippy::duplicate_mod, reason = "both clients pass the same tests"))]
+#[path = "records.rs"]
+mod records;
+#[cfg_attr(feature = "tokio", expect(clippy::duplicate_mod, reason = "both clients pass the same tests"))]
 #[path = "subscriber.rs"]
 pub(super) mod subscriber;
 

@@ -1,6 +1,9 @@
+//! Reading the records that a topic has, with both clients: `tests.rs` includes this file for each of them.
+
 use dht_protocol::types::Offset;
 use dht_protocol::wire::{Opcode, Request, Status};
 
+use super::connect;
 use crate::fake::{Fake, fetched};
 use crate::{Item, Start};
 
@@ -28,7 +31,7 @@ fn records_are_read_to_the_end_of_the_log_at_the_start_with_gaps_reported() {
         }
         peer.wait_for_end();
     })]);
-    let mut client = fake.client();
+    let mut client = connect(fake.builder());
     let items: Vec<_> = client.records("t", Start::Earliest).unwrap().map(Result::unwrap).collect();
     let shown: Vec<_> = items
         .iter()
@@ -56,11 +59,12 @@ fn reading_ends_with_the_error_of_a_recreated_topic() {
         peer.flush();
         peer.wait_for_end();
     })]);
-    let mut client = fake.client();
+    let mut client = connect(fake.builder());
     let mut records = client.records("t", Start::Earliest).unwrap();
     assert!(records.next().unwrap().is_ok() && records.next().unwrap().is_ok());
     assert_eq!(records.next().unwrap().unwrap_err().status(), Some(Status::Recreated));
     assert!(records.next().is_none());
+    drop(records);
     drop(client);
     fake.finish();
 }

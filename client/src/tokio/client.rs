@@ -14,12 +14,13 @@ use crate::builder::Builder;
 use crate::caller::Caller;
 use crate::clock::random;
 use crate::error::Error;
-use crate::fetch::{self, Fetch};
+use crate::fetch::{self, Fetch, Reading};
 use crate::nodes::{self, Cluster, KnownNode, Listing, NodeAnswer, Pong};
 use crate::publish::{self, Batch};
 use crate::subscriptions::Subscriptions;
 use crate::tokio::handle::Handle;
 use crate::tokio::producer::ProducerBuilder;
+use crate::tokio::records::Records;
 use crate::tokio::requests::Requests;
 use crate::tokio::subscriber::Subscriber;
 use crate::topics::{self, Trimmed};
@@ -239,6 +240,29 @@ impl Client {
         fetch::fetch_of(&mut &self.handle, topic, log, start, (max_bytes, 0), Duration::ZERO).await
     }
 
+    /// Returns a stream of all records from `start` up to the log end offset at the first response, as
+    /// [`crate::Client::records`]. Nothing is requested before the caller asks for the first item.
+    ///
+    /// ```no_run
+    /// # async fn run(client: dht_client::tokio::Client) -> Result<(), dht_client::Error> {
+    /// use dht_client::{Item, Start};
+    ///
+    /// let mut records = client.records("weather", Start::Earliest)?;
+    /// while let Some(item) = records.next().await {
+    ///     if let Item::Record(record) = item? {
+    ///         println!("{}: {:?}", record.offset, record.value);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Returns [`Error::Name`].
+    pub fn records(&self, topic: &str, start: Start) -> Result<Records, Error> {
+        Ok(Records::new(self.handle.clone(), Reading::new(topic, start)?))
+    }
+
     /// Subscribes to topics, each from `start`, with a connection of its own. When this returns, nothing that is
     /// published from then on is missed. If a topic cannot be subscribed to, its first and last [`Delivery`] says so.
     /// If its home is unreachable, its first item is [`Notice::Waiting`](crate::Notice::Waiting), and it is subscribed
@@ -294,7 +318,7 @@ impl Client {
     /// # }
     /// ```
     pub fn producer(&self, topic: &str) -> ProducerBuilder {
-        ProducerBuilder::new(self.handle.settings(), topic)
+        ProducerBuilder::new(self.handle.clone(), topic)
     }
 
     // --- nodes ---

@@ -13,16 +13,19 @@ use std::time::Duration;
 use ::tokio::sync::{Semaphore, mpsc, oneshot};
 use dht_protocol::types::{Offset, ProducerId, TopicName};
 use dht_protocol::wire::records::{Record, RecordError};
+use dht_protocol::wire::response::OpenedProducer;
 
 use crate::clock::random;
 use crate::error::{Error, Loss};
+use crate::producer::open;
 use crate::publish::Batch;
 use crate::session::batcher::{Batcher, Batching};
 use crate::session::cluster::Session;
 use crate::session::deadline::Deadline;
-use crate::session::driving::{Settings, Watching};
+use crate::session::driving::Watching;
 use crate::session::publisher::Publisher;
 use crate::tokio::driver::{Driver, now};
+use crate::tokio::handle::Handle;
 
 /// Maximum size in bytes of the records that are not acknowledged, with [`OVERHEAD`] for each send.
 const WINDOW_BYTES: usize = 16 << 20;
@@ -33,14 +36,14 @@ const OVERHEAD: usize = 64;
 /// The settings of a [`Producer`]; see [`Client::producer`](crate::tokio::Client::producer).
 #[derive(Debug)]
 pub struct ProducerBuilder {
-    settings: Settings,
+    handle: Handle,
     topic: String,
     batching: Batching,
 }
 
 impl ProducerBuilder {
-    pub(super) fn new(settings: Settings, topic: &str) -> Self {
-        Self { settings, topic: topic.to_owned(), batching: Batching::default() }
+    pub(super) fn new(handle: Handle, topic: &str) -> Self {
+        Self { handle, topic: topic.to_owned(), batching: Batching::default() }
     }
 
     /// Sets how long a record may wait for others to leave with, if nothing else is unacknowledged. The default is 0:
@@ -68,17 +71,40 @@ impl ProducerBuilder {
     /// Outside of a Tokio runtime that has I/O and time enabled.
     pub fn start(self) -> Result<Producer, Error> {
         TopicName::new(&self.topic)?;
+        let publisher = publisher(&self.topic);
+        Ok(self.spawn(publisher, false))
+    }
+
+    /// Opens the producer by name, as [`crate::Client::named_producer`].
+    ///
+    /// It ends with the first batch that fails: everything that is sent after that fails with the same error, because
+    /// the records that are stored may be fewer than those that were sent. Opened again with `resume`, it says how many
+    /// are stored.
+    ///
+    /// # Errors
+    /// Those of the blocking method.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub async fn open(self, name: &str, resume: bool) -> Result<(Producer, OpenedProducer), Error> {
+        let (publisher, opened) = open(&mut &self.handle, &self.topic, name, resume).await?;
+        Ok((self.spawn(publisher, true), opened))
+    }
+
+    fn spawn(self, publisher: Publisher, is_named: bool) -> Producer {
         let (sends, incoming) = mpsc::unbounded_channel();
         #[expect(clippy::disallowed_types, reason = "as in `Producer`")]
         let room = Arc::new(Semaphore::new(WINDOW_BYTES));
-        let mut session = Session::new(self.settings, random());
+        let mut session = Session::new(self.handle.settings(), random());
         // A node that has stopped is given up early enough to leave time for another one.
         let timeout = session.timeout();
         session.set_watching(Watching::Within((!timeout.is_zero()).then_some(timeout)));
         let task = Task {
             driver: Driver::new(session),
-            batcher: Batcher::new(publisher(&self.topic), self.batching, now()),
+            batcher: Batcher::new(publisher, self.batching, now()),
             topic: self.topic,
+            is_named,
+            ended: None,
             sends: Some(incoming),
             next: None,
             waiting: VecDeque::new(),
@@ -87,7 +113,7 @@ impl ProducerBuilder {
             room: room.clone(),
         };
         ::tokio::spawn(task);
-        Ok(Producer { sends, room })
+        Producer { sends, room }
     }
 }
 
@@ -100,7 +126,8 @@ fn publisher(topic: &str) -> Publisher {
 /// sent while a request is in flight leaves with the next one. Clones share a connection, which is the producer's own.
 ///
 /// If a batch fails, so does everything that is not acknowledged by then; records that are sent after that belong to a
-/// new producer of the topic. When the last handle is dropped, what was sent before still leaves.
+/// new producer of the topic, unless this one was opened [by name](ProducerBuilder::open). When the last handle is
+/// dropped, what was sent before still leaves.
 #[derive(Clone)]
 #[expect(clippy::disallowed_types, reason = "the handles and the task share the room that is left")]
 pub struct Producer {
@@ -190,6 +217,9 @@ struct Task {
     driver: Driver,
     batcher: Batcher,
     topic: String,
+    is_named: bool,
+    /// Why a producer with a name takes no more records.
+    ended: Option<Error>,
     /// `None` once there are no handles any more.
     sends: Option<mpsc::UnboundedReceiver<Queued>>,
     /// What was received and has no room yet.
@@ -216,11 +246,16 @@ impl Task {
                 }
                 continue;
             };
+            let cost = cost(&send.records);
+            if let Some(error) = &self.ended {
+                self.room.add_permits(cost as usize);
+                let _ = send.reply.send(Err(error.again()));
+                continue;
+            }
             if !self.batcher.has_room_for(send.records.payload().len()) {
                 self.next = Some(send);
                 break;
             }
-            let cost = cost(&send.records);
             let (sequence, index) = self.batcher.add(&send.records, now());
             self.waiting.push_back(Waiting { sequence, index, cost, reply: send.reply });
         }
@@ -262,7 +297,7 @@ impl Task {
         }
     }
 
-    /// Fails everything that is not acknowledged, and begins with a new producer.
+    /// Fails everything that is not acknowledged, and begins with a new producer, or ends one that has a name.
     fn fail(&mut self, error: &Error) {
         for waiting in self.waiting.drain(..) {
             self.room.add_permits(waiting.cost as usize);
@@ -270,6 +305,7 @@ impl Task {
             let _ = waiting.reply.send(Err(if is_in_doubt { error.in_doubt() } else { error.again() }));
         }
         self.driver.session.forget_answers();
+        self.ended = self.is_named.then(|| error.again());
         self.batcher = Batcher::new(publisher(&self.topic), self.batcher.batching, now());
     }
 }

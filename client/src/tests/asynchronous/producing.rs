@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use dht_protocol::types::Offset;
+use dht_protocol::types::{Offset, ProducerId, TopicId};
 use dht_protocol::wire::request::Sequenced;
-use dht_protocol::wire::response::Detail;
-use dht_protocol::wire::{Opcode, Request, Status};
+use dht_protocol::wire::response::{Detail, OpenedProducer};
+use dht_protocol::wire::{Opcode, Request, Response, Status};
 
 use super::sharing::run;
 use crate::fake::{Asked, Fake, Peer, published};
@@ -183,4 +183,43 @@ fn a_producer_without_a_server_fails_its_records_in_time() {
         }
         assert!(producer.send_batch(Batch::new()).await.is_err());
     });
+}
+
+#[test]
+fn a_named_producer_resumes_where_it_was_and_ends_with_its_first_error() {
+    let name = ProducerId::of_name("day.csv");
+    let fake = Fake::play(vec![
+        Box::new(move |peer| {
+            peer.greet();
+            let asked = peer.expect(Opcode::Producer);
+            let Request::Producer { opening, .. } = asked.request() else { panic!("PRODUCER is decoded as PRODUCER") };
+            assert_eq!((opening.producer, opening.resume), (name, true));
+            let topic_id = TopicId::new(7).unwrap();
+            let opened = OpenedProducer { topic_id, epoch: 4, sequence: 1, records: 7, forgotten: 0 };
+            peer.answer(&asked, &Response::Opened(opened));
+            peer.flush();
+            peer.wait_for_end();
+        }),
+        Box::new(move |peer| {
+            peer.greet();
+            let asked = expect(peer, 1, 1);
+            assert_eq!(args(&asked).0, Sequenced { producer: name, epoch: 4, sequence: 1 });
+            acknowledge(peer, &asked, 7);
+            let asked = expect(peer, 2, 1);
+            peer.refuse(&asked, Status::ProducerFenced, 0, Vec::new());
+            peer.flush();
+            peer.wait_for_end();
+        }),
+    ]);
+    run(async {
+        let (producer, opened) = client(&fake).producer("t").open("day.csv", true).await.unwrap();
+        assert_eq!(opened.records, 7);
+        assert_eq!(send(&producer, b"8").await.await.unwrap(), Offset(7));
+        // The second one is sent when another program has opened the name.
+        for value in [b"9", b"a"] {
+            let error = send(&producer, value).await.await.unwrap_err();
+            assert_eq!(error.status(), Some(Status::ProducerFenced));
+        }
+    });
+    fake.finish();
 }
