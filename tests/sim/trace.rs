@@ -67,17 +67,20 @@ totals! {
 }
 
 impl Totals {
-    /// An ordinary number of seeds must have lost something, or losses were not tested.
-    pub(crate) fn checked(self) -> Self {
-        let is_much = self.seeds >= crate::SEEDS / 2;
-        assert!(!is_much || self.lost_records > 0 && self.truncations > 0, "no loss was reported");
-        assert!(!is_much || self.changes > 0 && self.resumed > 0, "no topic was altered, or no publisher resumed");
-        assert!(!is_much || self.waited > 0 && self.flowed > 0, "no home was unreachable and then back");
-        assert!(!is_much || self.cleaned > self.disk_seeds / 50, "{} segments were cleaned", self.cleaned);
-        assert!(!is_much || self.rotten > self.disk_seeds / 4, "{} disks have rotted", self.rotten);
-        assert!(!is_much || self.overtakes > 0, "no large response on a link was overtaken");
-        assert!(!is_much || self.years > 0 && self.aged > 0, "no clock jumped, or no record expired");
-        self
+    /// Fails if an ordinary number of seeds has not shown what the simulator is to test. The rarest is a lost record:
+    /// one of 170 seeds has any, so 2000 seeds are without it once in a hundred thousand times. Subscribers that are
+    /// notified when a home is back are rarer; `outage` shows them.
+    pub(crate) fn check_coverage(&self) {
+        if self.seeds < crate::SEEDS {
+            return;
+        }
+        assert!(self.lost_records > 0 && self.truncations > 0, "no loss was reported");
+        assert!(self.changes > 0 && self.resumed > 0, "no topic was altered, or no publisher resumed");
+        assert!(self.waited > 0, "no subscriber was notified of an unreachable home");
+        assert!(self.cleaned > self.disk_seeds / 50, "{} segments were cleaned", self.cleaned);
+        assert!(self.rotten > self.disk_seeds / 4, "{} disks have rotted", self.rotten);
+        assert!(self.overtakes > 0, "no large response on a link was overtaken");
+        assert!(self.years > 0 && self.aged > 0, "no clock jumped, or no record expired");
     }
 }
 
