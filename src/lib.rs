@@ -16,6 +16,8 @@ pub mod types;
 
 pub mod entry;
 
+pub mod replica;
+
 pub mod topic;
 
 pub mod node;

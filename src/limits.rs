@@ -4,11 +4,13 @@
 //! those that a client meets; a test holds the two against each other.
 
 mod consistency;
+mod replica;
 mod turns;
 
 use std::time::Duration;
 
 pub use dht_protocol::limits::*;
+pub use replica::*;
 pub use turns::*;
 
 /// Maximum number of bytes of a host name in the peers file: with a colon and its port it must fit [`LABEL_MAX`].

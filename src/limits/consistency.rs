@@ -22,6 +22,11 @@ const _: () = {
     assert!(PULLS_MAX as u64 * PULL_BYTES as u64 <= PULLED_BYTES_MAX, "small fetches are limited by number");
     assert!(SEGMENT_RESERVE_TRIMS < SEGMENT_RESERVE && SEGMENT_RESERVE_DELETES < SEGMENT_RESERVE_TRIMS);
     assert!(SEGMENT_RESERVE_CLOCK < SEGMENT_RESERVE_DELETES);
+    assert!(HEARTBEAT_TICKS * 3 < ELECTION_TICKS[0], "three lost heartbeats do not cost the leadership");
+    assert!(ELECTION_TICKS[0] < ELECTION_TICKS[1] && ELECTION_TICKS[1] < ELECTION_TICKS[2], "ranks differ");
+    assert!(APPENDS_INFLIGHT_MAX * APPEND_BYTES_MAX <= PUSH_QUEUE_MAX, "heartbeats wait behind no more than pushes");
+    assert!(APPENDS_INFLIGHT_MAX * BODY_BYTES_MAX < UNWRITTEN_BYTES_MAX, "a follower takes all that is in flight");
+    assert!(BODY_BYTES_MAX <= UNCOMMITTED_BYTES_MAX && LOG_WINDOW_BYTES >= 4 * BODY_BYTES_MAX);
     assert!(HEADS_US < OUTAGE_ASK_US, "a home that sends HEADS is not asked");
     assert!(OUTAGE_PROBE_US < OUTAGE_NOTIFIED_US, "it is asked once more before anybody is notified");
     assert!(HEADS_MISSING_MAX * HEADS_US < OUTAGE_SILENT_US, "it was told everything again before");

@@ -1,0 +1,42 @@
+//! Replica groups: how much of its log a member keeps in memory and in flight, and its timeouts.
+
+/// Election timeouts in ticks (`TICK_US`), by the member's rank in its group. They are fixed instead of random, so that
+/// no two members start an election at the same time and a simulation can repeat a run. The shortest is several times a
+/// round trip with two slow fsyncs.
+pub const ELECTION_TICKS: [usize; 3] = [8, 10, 12];
+
+/// Ticks between two heartbeats of a leader. Three in a row may be lost before a follower starts an election.
+pub const HEARTBEAT_TICKS: usize = 2;
+
+/// Bytes of applied entries that a member keeps for followers that are a little behind.
+pub const LOG_WINDOW_BYTES: usize = 4 << 20;
+
+/// Bytes that an entry of a group's log counts besides its body, so that empty ones are limited too.
+pub const LOG_ENTRY_BYTES: usize = 64;
+
+/// Maximum number of bytes of entries in one append, unless it has a single entry. Heartbeats wait behind an append on
+/// the same link.
+pub const APPEND_BYTES_MAX: usize = 256 << 10;
+
+/// Maximum number of appends in flight to one follower. More would only lengthen the queue in which heartbeats wait.
+pub const APPENDS_INFLIGHT_MAX: usize = 8;
+
+/// Bytes of uncommitted proposals of a leader, beyond which it refuses further ones.
+pub const UNCOMMITTED_BYTES_MAX: usize = 8 << 20;
+
+/// Maximum number of bytes of committed entries that are passed on together, unless it is a single entry.
+pub const COMMIT_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of entries that are not durable yet, beyond which a follower drops appends: twice what a leader has in flight.
+pub const UNWRITTEN_BYTES_MAX: usize = 16 << 20;
+
+/// Maximum number of messages that wait until a write is durable. Beyond it the oldest is dropped, as if it were lost
+/// in the network.
+pub const HELD_MESSAGES_MAX: usize = 1024;
+
+/// The highest term that is accepted from a peer. The journal stores terms in 32 bits; a member that a faulty peer has
+/// brought to this term can still start an election each second for 68 years.
+pub const TERM_MAX: u64 = 1 << 31;
+
+/// The highest index that is accepted from a peer, so that no addition to it can overflow.
+pub const INDEX_MAX: u64 = 1 << 62;

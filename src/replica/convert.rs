@@ -1,0 +1,158 @@
+//! Conversion between our messages and those of the Raft library.
+//!
+//! The library's own encoding, protobuf, is never used: only our code decodes what a peer has sent.
+
+use raft::eraftpb::{self, MessageType as Type};
+
+use super::message::{LogEntry, MemberId, Message, Payload, Progress};
+
+/// Returns the entry as the Raft library has it.
+pub(super) fn to_raft_entry(entry: &LogEntry) -> eraftpb::Entry {
+    let LogEntry { index, term, body } = entry.clone();
+    eraftpb::Entry { index, term, data: body, ..eraftpb::Entry::default() }
+}
+
+/// Returns our form of an entry.
+pub(super) fn from_raft_entry(entry: eraftpb::Entry) -> LogEntry {
+    LogEntry { index: entry.index, term: entry.term, body: entry.data }
+}
+
+/// Returns the message as the Raft library has it.
+pub(super) fn to_raft(message: Message) -> eraftpb::Message {
+    let mut raw = eraftpb::Message {
+        from: message.from.as_u64(),
+        to: message.to.as_u64(),
+        term: message.term,
+        ..eraftpb::Message::default()
+    };
+    let kind = match message.payload {
+        Payload::Append { index, log_term, commit, entries } => {
+            (raw.index, raw.log_term, raw.commit) = (index, log_term, commit);
+            raw.set_entries(entries.iter().map(to_raft_entry).collect());
+            Type::MsgAppend
+        }
+        Payload::Appended { index, commit } => {
+            (raw.index, raw.commit) = (index, commit);
+            Type::MsgAppendResponse
+        }
+        Payload::Rejected { index, hint, hint_term, commit } => {
+            (raw.reject, raw.index, raw.commit) = (true, index, commit);
+            (raw.reject_hint, raw.log_term) = (hint, hint_term);
+            Type::MsgAppendResponse
+        }
+        Payload::Heartbeat { commit } => {
+            raw.commit = commit;
+            Type::MsgHeartbeat
+        }
+        Payload::HeartbeatAnswer { commit } => {
+            raw.commit = commit;
+            Type::MsgHeartbeatResponse
+        }
+        Payload::RequestVote { is_pre, progress } => {
+            (raw.index, raw.log_term) = (progress.last_index, progress.last_term);
+            (raw.commit, raw.commit_term) = (progress.commit, progress.commit_term);
+            if is_pre { Type::MsgRequestPreVote } else { Type::MsgRequestVote }
+        }
+        Payload::Vote { is_pre, is_granted, commit, commit_term } => {
+            (raw.reject, raw.commit, raw.commit_term) = (!is_granted, commit, commit_term);
+            if is_pre { Type::MsgRequestPreVoteResponse } else { Type::MsgRequestVoteResponse }
+        }
+    };
+    raw.set_msg_type(kind);
+    raw
+}
+
+/// Returns our form of a message that the Raft library wants to send.
+///
+/// # Panics
+///
+/// Panics if the library sends what nothing asks it for (a snapshot, a leadership transfer) or entries with a gap.
+pub(super) fn from_raft(mut raw: eraftpb::Message) -> Message {
+    let payload = match raw.get_msg_type() {
+        Type::MsgAppend => {
+            let entries: Vec<_> = raw.take_entries().into_iter().map(from_raft_entry).collect();
+            // With `batch_append`, the library joins entries to an append that they do not follow.
+            assert!(follow(raw.index, &entries), "an append at {} has entries that do not follow", raw.index);
+            Payload::Append { index: raw.index, log_term: raw.log_term, commit: raw.commit, entries }
+        }
+        Type::MsgAppendResponse if raw.reject => {
+            Payload::Rejected { index: raw.index, hint: raw.reject_hint, hint_term: raw.log_term, commit: raw.commit }
+        }
+        Type::MsgAppendResponse => Payload::Appended { index: raw.index, commit: raw.commit },
+        Type::MsgHeartbeat => Payload::Heartbeat { commit: raw.commit },
+        Type::MsgHeartbeatResponse => Payload::HeartbeatAnswer { commit: raw.commit },
+        kind @ (Type::MsgRequestVote | Type::MsgRequestPreVote) => Payload::RequestVote {
+            is_pre: kind == Type::MsgRequestPreVote,
+            progress: Progress {
+                last_index: raw.index,
+                last_term: raw.log_term,
+                commit: raw.commit,
+                commit_term: raw.commit_term,
+            },
+        },
+        kind @ (Type::MsgRequestVoteResponse | Type::MsgRequestPreVoteResponse) => Payload::Vote {
+            is_pre: kind == Type::MsgRequestPreVoteResponse,
+            is_granted: !raw.reject,
+            commit: raw.commit,
+            commit_term: raw.commit_term,
+        },
+        kind @ (Type::MsgHup
+        | Type::MsgBeat
+        | Type::MsgPropose
+        | Type::MsgSnapshot
+        | Type::MsgUnreachable
+        | Type::MsgSnapStatus
+        | Type::MsgCheckQuorum
+        | Type::MsgTransferLeader
+        | Type::MsgTimeoutNow
+        | Type::MsgReadIndex
+        | Type::MsgReadIndexResp) => panic!("the library sends a {kind:?}, which nothing asks for"),
+    };
+    let member = |number| MemberId::new(number).expect("members have numbers");
+    Message { from: member(raw.from), to: member(raw.to), term: raw.term, payload }
+}
+
+/// Returns true if the entries have consecutive indexes after `index`.
+pub(super) fn follow(index: u64, entries: &[LogEntry]) -> bool {
+    entries.iter().zip(index + 1..).all(|(entry, expected)| entry.index == expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn every_message_survives_the_way_through_the_library() {
+        let progress = Progress { last_index: 9, last_term: 4, commit: 7, commit_term: 3 };
+        let entry = |index| LogEntry { index, term: 4, body: Bytes::from_static(b"body") };
+        let mut payloads = vec![
+            Payload::Append { index: 7, log_term: 3, commit: 6, entries: vec![entry(8), entry(9)] },
+            Payload::Append { index: 0, log_term: 0, commit: 0, entries: Vec::new() },
+            Payload::Appended { index: 9, commit: 8 },
+            Payload::Rejected { index: 9, hint: 5, hint_term: 2, commit: 4 },
+            Payload::Heartbeat { commit: 5 },
+            Payload::HeartbeatAnswer { commit: 6 },
+        ];
+        for is_pre in [false, true] {
+            payloads.push(Payload::RequestVote { is_pre, progress });
+            payloads.push(Payload::Vote { is_pre, is_granted: true, commit: 0, commit_term: 0 });
+            payloads.push(Payload::Vote { is_pre, is_granted: false, commit: 7, commit_term: 3 });
+        }
+        let member = |number| MemberId::new(number).expect("not zero");
+        for payload in payloads {
+            let message = Message { from: member(1), to: member(u64::MAX), term: 5, payload };
+            assert_eq!(from_raft(to_raft(message.clone())), message);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "do not follow")]
+    fn an_append_of_the_library_with_a_gap_is_a_bug() {
+        let entries = vec![LogEntry { index: 10, term: 4, body: Bytes::new() }];
+        let payload = Payload::Append { index: 198, log_term: 4, commit: 0, entries };
+        let member = |number| MemberId::new(number).expect("not zero");
+        from_raft(to_raft(Message { from: member(1), to: member(2), term: 4, payload }));
+    }
+}

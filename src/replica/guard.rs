@@ -1,0 +1,251 @@
+//! Which messages reach the Raft library.
+//!
+//! The library trusts its peers: it panics on messages that a correct peer never sends, and on some that a correct peer
+//! sends only to a member that has lost a part of its log. So each message is judged first: it is stepped, dropped, or
+//! proves that this copy of the log is bad. Dropping is safe, since Raft tolerates lost messages.
+//!
+//! | message | not stepped when |
+//! |---|---|
+//! | any | it is not from another member to this one; its term is 0, as in local messages; a number is out of range |
+//! | `Append` | its entries are not consecutive, or their terms decrease; too much waits for the disk |
+//! | `Append`, `Heartbeat` | another member leads in this term |
+//! | `Append` | bad copy: an entry differs from one that is committed here |
+//! | `Heartbeat` | bad copy: it commits an entry that this member has acknowledged and no longer has |
+//! | `Appended`, `Rejected` | it is about entries that were never sent, or is older than an acknowledgement |
+//! | `Vote` | this candidate's own vote is not durable, so it cannot have asked for others yet |
+//!
+//! A rule that leases will need belongs here as well: no votes for a while after a start and after a leader's message.
+
+use raft::{Raft, StateRole};
+
+use super::convert::follow;
+use super::log::Log;
+use super::message::{LogEntry, Message, Payload};
+use super::{Fault, unwritten::Unwritten};
+use crate::limits::{INDEX_MAX, TERM_MAX, UNWRITTEN_BYTES_MAX};
+
+/// What to do with a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It can be stepped.
+    Step(Message),
+    /// It is treated as lost.
+    Drop,
+    /// It shows that this copy of the log is bad.
+    Bad(Fault),
+}
+
+/// Decides about a message.
+pub(super) fn judge(raft: &Raft<Log>, unwritten: &Unwritten, message: Message) -> Verdict {
+    let (from, to) = (message.from.as_u64(), message.to.as_u64());
+    let is_of_group = to == raft.id && from != raft.id && raft.prs().get(from).is_some();
+    if !is_of_group || !(1..=TERM_MAX).contains(&message.term) || !has_possible_indexes(&message.payload) {
+        return Verdict::Drop;
+    }
+    match &message.payload {
+        // Its sender is told the new term; the library looks at nothing else.
+        Payload::Append { .. } | Payload::Heartbeat { .. } if message.term < raft.term => Verdict::Step(message),
+        Payload::Append { .. } | Payload::Heartbeat { .. } if has_other_leader(raft, &message) => Verdict::Drop,
+        Payload::Append { .. } => judge_append(raft, unwritten, message),
+        Payload::Heartbeat { commit } => judge_heartbeat(raft, *commit, message),
+        Payload::Appended { .. } | Payload::Rejected { .. } => judge_answer(raft, message),
+        // What was written before the own vote is durable with it, as the library requires of a new leader.
+        Payload::Vote { is_pre: false, is_granted: true, .. } if !unwritten.is_empty() => Verdict::Drop,
+        Payload::HeartbeatAnswer { .. } | Payload::RequestVote { .. } | Payload::Vote { .. } => Verdict::Step(message),
+    }
+}
+
+/// Returns true if the library can calculate with all indexes of the message without an overflow.
+fn has_possible_indexes(payload: &Payload) -> bool {
+    let indexes = match payload {
+        Payload::Append { index, commit, .. } | Payload::Appended { index, commit } => [*index, *commit, 0],
+        Payload::Rejected { index, hint, commit, .. } => [*index, *hint, *commit],
+        Payload::Heartbeat { commit } | Payload::HeartbeatAnswer { commit } | Payload::Vote { commit, .. } => {
+            [*commit, 0, 0]
+        }
+        Payload::RequestVote { progress, .. } => [progress.last_index, progress.commit, 0],
+    };
+    indexes.iter().all(|index| *index <= INDEX_MAX)
+}
+
+fn has_other_leader(raft: &Raft<Log>, message: &Message) -> bool {
+    message.term == raft.term && raft.leader_id != 0 && raft.leader_id != message.from.as_u64()
+}
+
+fn judge_append(raft: &Raft<Log>, unwritten: &Unwritten, message: Message) -> Verdict {
+    let Payload::Append { index, log_term, entries, .. } = &message.payload else { return Verdict::Drop };
+    // The library takes the term of any entry beyond its log to be zero, so this would match.
+    let has_term = (*index == 0) == (*log_term == 0);
+    let is_full = !entries.is_empty() && unwritten.bytes() >= UNWRITTEN_BYTES_MAX;
+    if !has_term || is_full || !follow(*index, entries) || !have_possible_terms(*log_term, entries, message.term) {
+        return Verdict::Drop;
+    }
+    // The leader of this term or of a later one has every committed entry.
+    let committed = raft.raft_log.committed;
+    let told = entries.iter().map(|entry| (entry.index, entry.term));
+    for (index, term) in std::iter::once((*index, *log_term)).chain(told).take_while(|(index, _)| *index <= committed) {
+        if raft.store().term_at(index).is_some_and(|own| own != term) {
+            return Verdict::Bad(Fault::Differs { index });
+        }
+    }
+    Verdict::Step(message)
+}
+
+/// Returns true if the terms never decrease, from that of the entry before to that of the leader.
+fn have_possible_terms(log_term: u64, entries: &[LogEntry], leader_term: u64) -> bool {
+    let terms = entries.iter().map(|entry| entry.term);
+    let all = std::iter::once(log_term).chain(terms.clone()).chain(std::iter::once(leader_term));
+    all.is_sorted() && terms.min() != Some(0)
+}
+
+/// A leader's heartbeat commits only what this member has acknowledged to it.
+fn judge_heartbeat(raft: &Raft<Log>, commit: u64, message: Message) -> Verdict {
+    let last = raft.raft_log.last_index();
+    if commit > last { Verdict::Bad(Fault::Lost { commit, last }) } else { Verdict::Step(message) }
+}
+
+/// Judges an answer to an append, which only the leader of the same term uses.
+fn judge_answer(raft: &Raft<Log>, mut message: Message) -> Verdict {
+    let matched = raft.prs().get(message.from.as_u64()).map_or(0, |progress| progress.matched);
+    let last = raft.raft_log.last_index();
+    if message.term != raft.term || raft.state != StateRole::Leader {
+        return Verdict::Step(message);
+    }
+    match &mut message.payload {
+        Payload::Appended { index, .. } if *index > last => return Verdict::Drop,
+        // After a rejection that others overtook, the library would send entries again that the follower has, and
+        // lose track of what it has acknowledged.
+        Payload::Rejected { index, hint, .. } if *index > last || *index <= matched || *hint > *index => {
+            return Verdict::Drop;
+        }
+        Payload::Rejected { hint, hint_term, .. } if *hint < matched => (*hint, *hint_term) = (matched, 0),
+        Payload::Append { .. }
+        | Payload::Appended { .. }
+        | Payload::Rejected { .. }
+        | Payload::Heartbeat { .. }
+        | Payload::HeartbeatAnswer { .. }
+        | Payload::RequestVote { .. }
+        | Payload::Vote { .. } => {}
+    }
+    Verdict::Step(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{append, follower, leader, member, message};
+    use super::super::{Input, MemberId, Replica};
+    use super::*;
+
+    /// What is expected of a case.
+    enum Expected {
+        Step,
+        Drop,
+        Bad(Fault),
+    }
+    use Expected::{Bad, Step};
+
+    /// Each case: sender, term, what it says.
+    fn check(replica: &Replica, cases: Vec<(u64, u64, Payload, Expected)>) {
+        for (from, term, payload, expected) in cases {
+            let to = MemberId::new(replica.raw.raft.id).expect("not zero");
+            let message = Message { from: member(from), to, term, payload };
+            let expected = match expected {
+                Step => Verdict::Step(message.clone()),
+                Expected::Drop => Verdict::Drop,
+                Bad(fault) => Verdict::Bad(fault),
+            };
+            assert_eq!(judge(&replica.raw.raft, &replica.unwritten, message.clone()), expected, "{message:?}");
+        }
+    }
+
+    #[test]
+    fn a_follower_is_protected_from_its_leader() {
+        let commit = 0;
+        let heartbeat = |commit| Payload::Heartbeat { commit };
+        let rejoin = |index, log_term, entries: &[(u64, u64)]| append(index, log_term, entries);
+        let vote = Payload::Vote { is_pre: false, is_granted: true, commit, commit_term: 0 };
+        // Its log is 1 1 2 2 3, of which three are committed.
+        check(
+            &follower(),
+            vec![
+                (1, 3, heartbeat(5), Step),
+                (1, 3, heartbeat(6), Bad(Fault::Lost { commit: 6, last: 5 })),
+                (1, 9, heartbeat(6), Bad(Fault::Lost { commit: 6, last: 5 })),
+                (1, 2, heartbeat(6), Step), // it is answered with the newer term
+                (2, 3, heartbeat(0), Expected::Drop),
+                (4, 3, heartbeat(0), Expected::Drop),
+                (1, 0, heartbeat(0), Expected::Drop),
+                (1, TERM_MAX, heartbeat(0), Step),
+                (1, TERM_MAX + 1, heartbeat(0), Expected::Drop),
+                (1, 3, heartbeat(INDEX_MAX + 1), Expected::Drop),
+                (1, 3, rejoin(5, 3, &[(6, 3), (7, 3)]), Step),
+                (1, 3, rejoin(5, 3, &[(7, 3)]), Expected::Drop),
+                (1, 3, rejoin(198, 3, &[(195, 3), (196, 3)]), Expected::Drop),
+                (1, 3, rejoin(9, 0, &[]), Expected::Drop),
+                (1, 3, rejoin(0, 1, &[]), Expected::Drop),
+                (1, 3, rejoin(5, 3, &[(6, 2)]), Expected::Drop),
+                (1, 3, rejoin(5, 3, &[(6, 4)]), Expected::Drop),
+                (1, 3, rejoin(0, 0, &[(1, 0)]), Expected::Drop),
+                (1, 3, rejoin(4, 1, &[]), Step), // this one is not committed
+                (1, 3, rejoin(3, 1, &[]), Bad(Fault::Differs { index: 3 })),
+                (1, 3, rejoin(1, 1, &[(2, 1), (3, 1)]), Bad(Fault::Differs { index: 3 })),
+                (1, 3, vote, Step),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_term_has_one_leader() {
+        let mut replica = follower();
+        let heartbeat = Payload::Heartbeat { commit: 3 };
+        replica.handle(Input::Message(message(1, 2, 3, heartbeat.clone())), &mut Vec::new());
+        check(
+            &replica,
+            vec![
+                (1, 3, heartbeat.clone(), Step),
+                (3, 3, heartbeat.clone(), Expected::Drop),
+                (3, 3, append(5, 3, &[(6, 3)]), Expected::Drop),
+                (3, 4, heartbeat.clone(), Step),
+            ],
+        );
+        check(&leader(), vec![(2, 4, heartbeat.clone(), Expected::Drop), (2, 5, heartbeat, Step)]);
+    }
+
+    #[test]
+    fn a_leader_believes_only_answers_to_what_it_sent() {
+        let (mut replica, commit) = (leader(), 3);
+        let appended = |index| Payload::Appended { index, commit };
+        let rejected = |index, hint, hint_term| Payload::Rejected { index, hint, hint_term, commit };
+        replica.handle(Input::Message(message(2, 1, 4, appended(5))), &mut Vec::new());
+        check(
+            &replica,
+            vec![
+                (2, 4, appended(6), Step),
+                (2, 4, appended(7), Expected::Drop),
+                (3, 4, rejected(6, 4, 2), Step),
+                (2, 4, rejected(7, 4, 2), Expected::Drop),
+                (2, 4, rejected(5, 4, 2), Expected::Drop), // it has acknowledged that one
+                (3, 4, rejected(5, 6, 2), Expected::Drop),
+                (2, 5, appended(7), Step), // a newer term ends its own, and nobody looks at the rest
+            ],
+        );
+        // What is behind the acknowledged entries need not be sent again.
+        let late = judge(&replica.raw.raft, &replica.unwritten, message(2, 1, 4, rejected(6, 3, 2)));
+        assert_eq!(late, Verdict::Step(message(2, 1, 4, rejected(6, 5, 0))));
+    }
+
+    #[test]
+    fn a_disk_that_is_far_behind_takes_no_more() {
+        let mut replica = follower();
+        replica.unwritten.add(super::super::Ticket(1_000), UNWRITTEN_BYTES_MAX);
+        let granted = Payload::Vote { is_pre: false, is_granted: true, commit: 0, commit_term: 0 };
+        check(
+            &replica,
+            vec![
+                (1, 3, append(5, 3, &[(6, 3)]), Expected::Drop),
+                (1, 3, append(5, 3, &[]), Step),
+                (1, 3, granted, Expected::Drop), // nor was a vote asked for
+            ],
+        );
+    }
+}

@@ -1,0 +1,183 @@
+//! What one member puts out for each input.
+
+use super::*;
+use crate::limits::TICK_US;
+
+pub(super) fn member(number: u64) -> MemberId {
+    MemberId::new(number).expect("not zero")
+}
+
+pub(super) fn message(from: u64, to: u64, term: u64, payload: Payload) -> Message {
+    Message { from: member(from), to: member(to), term, payload }
+}
+
+pub(super) fn entry(index: u64, term: u64) -> LogEntry {
+    LogEntry { index, term, body: Bytes::from_static(b"body") }
+}
+
+/// An append of entries by their indexes and terms.
+pub(super) fn append(index: u64, log_term: u64, entries: &[(u64, u64)]) -> Payload {
+    let entries = entries.iter().map(|(index, term)| entry(*index, *term)).collect();
+    Payload::Append { index, log_term, commit: 0, entries }
+}
+
+/// The member 2 of three, with a log of terms 1 1 2 2 3, of which three entries are committed and applied.
+pub(super) fn follower() -> Replica {
+    start(2)
+}
+
+/// The member 1 of the same group, after it has become the leader of term 4.
+pub(super) fn leader() -> Replica {
+    let mut replica = start(1);
+    let mut out = Vec::new();
+    (0..ELECTION_TICKS[0]).for_each(|_| replica.handle(Input::Tick, &mut out));
+    for is_pre in [true, false] {
+        let granted = Payload::Vote { is_pre, is_granted: true, commit: 0, commit_term: 0 };
+        replica.handle(Input::Message(message(2, 1, 4, granted)), &mut out);
+        write(&mut replica, &mut out);
+    }
+    assert_eq!(replica.role(), Role::Leader { term: 4 });
+    replica
+}
+
+fn start(id: u64) -> Replica {
+    let entries = [1, 1, 2, 2, 3].into_iter().zip(1..).map(|(term, index)| entry(index, term)).collect();
+    let restored = Restored { hard: Hard { term: 3, vote: None }, commit: 3, applied: 3, base: (0, 0), entries };
+    let config = Config { id: member(id), members: [1, 2, 3].map(member).to_vec() };
+    Replica::new(&config, restored, &mut Vec::new()).expect("nothing is lost")
+}
+
+/// Makes everything durable that `out` has, whatever that leads to.
+fn write(replica: &mut Replica, out: &mut Vec<Output>) {
+    while let Some(ticket) = replica.unwritten.newest() {
+        replica.handle(Input::Written { ticket }, out);
+    }
+}
+
+fn handle(replica: &mut Replica, input: Input) -> Vec<Output> {
+    let mut out = Vec::new();
+    replica.handle(input, &mut out);
+    replica.check();
+    out
+}
+
+fn sent(out: &[Output]) -> Vec<&Payload> {
+    let payload = |output| if let &Output::Send(Message { ref payload, .. }) = output { Some(payload) } else { None };
+    out.iter().filter_map(payload).collect()
+}
+
+#[test]
+fn a_member_that_is_alone_commits_what_is_durable_and_sends_nothing() {
+    let config = Config { id: member(7), members: vec![member(7)] };
+    let mut out = Vec::new();
+    let mut replica = Replica::new(&config, Restored::default(), &mut out).expect("a new log");
+    let no_body = LogEntry { index: 1, term: 2, body: Bytes::new() };
+    let hard = Some(Hard { term: 2, vote: Some(member(7)) });
+    let [Output::Role(Role::Leader { term: 2 }), Output::Write { ticket, .. }] = out[..] else { panic!("{out:?}") };
+    assert_eq!(out[1], Output::Write { ticket, hard, commit: 0, entries: vec![no_body.clone()] });
+    assert_eq!(handle(&mut replica, Input::Written { ticket }), [Output::Commit { entries: vec![no_body] }]);
+
+    let body = Bytes::from_static(b"body");
+    let out = handle(&mut replica, Input::Propose { body });
+    let [Output::Proposed { index: 2, term: 2 }, Output::Write { ticket, .. }] = out[..] else { panic!("{out:?}") };
+    assert_eq!(out[1], Output::Write { ticket, hard: None, commit: 1, entries: vec![entry(2, 2)] });
+    (0..100).for_each(|_| assert_eq!(handle(&mut replica, Input::Tick), []));
+    assert_eq!(handle(&mut replica, Input::Written { ticket }), [Output::Commit { entries: vec![entry(2, 2)] }]);
+    assert_eq!(TICK_US, 100_000, "the ranks are in units of it");
+}
+
+#[test]
+fn a_vote_is_given_when_it_is_durable() {
+    let mut replica = follower();
+    let progress = Progress { last_index: 5, last_term: 3, commit: 3, commit_term: 2 };
+    let ask = |is_pre| Input::Message(message(1, 2, 4, Payload::RequestVote { is_pre, progress }));
+    let vote = |is_pre| Payload::Vote { is_pre, is_granted: true, commit: 0, commit_term: 0 };
+    assert_eq!(sent(&handle(&mut replica, ask(true))), [&vote(true)]);
+    let out = handle(&mut replica, ask(false));
+    let ticket = replica.unwritten.newest().expect("a write");
+    let hard = Some(Hard { term: 4, vote: Some(member(1)) });
+    assert!(out.contains(&Output::Write { ticket, hard, commit: 3, entries: Vec::new() }));
+    assert!(sent(&out).is_empty());
+    assert_eq!(sent(&handle(&mut replica, Input::Written { ticket })), [&vote(false)]);
+}
+
+#[test]
+fn an_append_is_acknowledged_when_it_is_durable_and_a_heartbeat_at_once() {
+    let mut replica = follower();
+    let out = handle(&mut replica, Input::Message(message(1, 2, 3, append(5, 3, &[(6, 3)]))));
+    assert!(sent(&out).is_empty());
+    // The same once more says nothing new, but its acknowledgement must wait as well.
+    assert_eq!(handle(&mut replica, Input::Message(message(1, 2, 3, append(5, 3, &[(6, 3)])))), []);
+    let heartbeat = Input::Message(message(1, 2, 3, Payload::Heartbeat { commit: 5 }));
+    let out = handle(&mut replica, heartbeat);
+    assert_eq!(sent(&out), [&Payload::HeartbeatAnswer { commit: 5 }]);
+    // What was durable before is applied meanwhile.
+    assert!(out.contains(&Output::Commit { entries: vec![entry(4, 2), entry(5, 3)] }));
+    let ticket = replica.unwritten.newest().expect("a write");
+    let acknowledged = [3, 3].map(|commit| Payload::Appended { index: 6, commit });
+    assert_eq!(sent(&handle(&mut replica, Input::Written { ticket })), acknowledged.iter().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_leader_commits_what_two_have_and_it_has_itself() {
+    let mut replica = leader();
+    let out = handle(&mut replica, Input::Propose { body: Bytes::from_static(b"body") });
+    assert_eq!(out[0], Output::Proposed { index: 7, term: 4 });
+    let appended = |from, index| Input::Message(message(from, 1, 4, Payload::Appended { index, commit: 3 }));
+    // Both others have it, so it is committed; it is applied when it is durable here too.
+    for from in [2, 3] {
+        let out = handle(&mut replica, appended(from, 5));
+        assert!(sent(&out).contains(&&append_of(6, 3, 7)), "{out:?}");
+    }
+    let before: Vec<_> = [2, 3].into_iter().flat_map(|from| handle(&mut replica, appended(from, 7))).collect();
+    let indexes = |out: &[Output]| -> Vec<u64> {
+        let entries =
+            out.iter().filter_map(|output| if let Output::Commit { entries } = output { Some(entries) } else { None });
+        entries.flatten().map(|entry| entry.index).collect()
+    };
+    assert_eq!(indexes(&before), [4, 5, 6]);
+    let ticket = replica.unwritten.newest().expect("a write");
+    assert_eq!(indexes(&handle(&mut replica, Input::Written { ticket })), [7]);
+}
+
+/// The append that follows the one of the new leader's first entry.
+fn append_of(first: u64, commit: u64, last: u64) -> Payload {
+    let body = |index| if index == 6 { Bytes::new() } else { Bytes::from_static(b"body") };
+    let entries = (first..=last).map(|index| LogEntry { index, term: 4, body: body(index) }).collect();
+    Payload::Append { index: first - 1, log_term: 3, commit, entries }
+}
+
+#[test]
+fn a_body_is_refused_by_who_does_not_lead_and_by_who_has_too_many() {
+    let body = Bytes::from(vec![0; BODY_BYTES_MAX]);
+    let refused = |refusal| Output::Refused { body: body.clone(), refusal };
+    let propose = || Input::Propose { body: body.clone() };
+    assert_eq!(handle(&mut follower(), propose()), [refused(Refusal::NotLeader)]);
+
+    let mut replica = leader();
+    let taken = (0..100).take_while(|_| handle(&mut replica, propose()) != [refused(Refusal::Busy)]).count();
+    assert_eq!(taken, UNCOMMITTED_BYTES_MAX / BODY_BYTES_MAX);
+}
+
+#[test]
+fn a_bad_copy_says_so_once_and_then_takes_no_part() {
+    let mut replica = follower();
+    let heartbeat = Input::Message(message(1, 2, 3, Payload::Heartbeat { commit: 6 }));
+    let fault = Fault::Lost { commit: 6, last: 5 };
+    assert_eq!(handle(&mut replica, heartbeat.clone()), [Output::Bad(fault)]);
+    assert_eq!(handle(&mut replica, heartbeat), []);
+    (0..100).for_each(|_| assert_eq!(handle(&mut replica, Input::Tick), []));
+    let body = Bytes::from_static(b"body");
+    let refused = Output::Refused { body: body.clone(), refusal: Refusal::Bad };
+    assert_eq!(handle(&mut replica, Input::Propose { body }), [refused]);
+    assert_eq!(fault.to_string(), "its log ends at 5, but was committed up to 6: entries are lost");
+    let differs = Fault::Differs { index: 3 }.to_string();
+    assert_eq!(differs, "its committed entry 3 differs from the leader's");
+}
+
+#[test]
+fn what_is_dropped_is_counted() {
+    let mut replica = follower();
+    assert_eq!(handle(&mut replica, Input::Message(message(9, 2, 3, Payload::Heartbeat { commit: 0 }))), []);
+    assert_eq!(replica.dropped(), 1);
+}
