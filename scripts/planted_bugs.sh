@@ -16,7 +16,7 @@ cd "$project"
 
 limit=${PLANTED_LIMIT:-300}
 
-# Each line: the suite that must find a bug, and the bug's name. A suite is `journal`, `sim`, `process:WORD` or
+# Each line: the suite that must find a bug, and the bug's name. A suite is `journal`, `replica`, `sim`, `process:WORD` or
 # `unit:WORD`, where WORD is a part of the names of its tests.
 table() {
     cat <<'TABLE'
@@ -47,6 +47,11 @@ journal             restored topics keep their epochs
 journal             restore over before its checkpoint
 journal             lossy start keeps the epochs
 journal             journal not told of void batches
+replica             vote given before it is durable
+replica             append acknowledged before it is durable
+replica             persisted before it is durable
+replica             heartbeat answers wait for the disk
+replica             equal election ranks
 sim                 journal not told of records
 process:larger      journal asked before it is told
 unit:storage        given back before the sync
@@ -86,11 +91,12 @@ run_suite() {
     local arguments
     case $1 in
     journal) arguments=(--test journal) ;;
+    replica) arguments=(--test replica) ;;
     sim) arguments=(--test sim seeds) ;;
     process:*) arguments=(--test process "${1#process:}") ;;
     unit:*) arguments=(--lib "${1#unit:}") ;;
     esac
-    SIM_SEEDS=1000000 timeout "$limit" cargo test --locked -p dht-node "${arguments[@]}"
+    REPLICA_SEEDS=1000000 SIM_SEEDS=1000000 timeout "$limit" cargo test --locked -p dht-node "${arguments[@]}"
 }
 
 # Prints which test of a suite finds a bug, and after how many seconds.
@@ -134,7 +140,7 @@ export CARGO_TARGET_DIR=$project/target/planted CARGO_PROFILE_TEST_DEBUG=0
 export RUSTFLAGS="${RUSTFLAGS:-} --cfg planted_bugs"
 note "building the tests with all bugs, and running those of the journal without any"
 {
-    cargo test --quiet --locked -p dht-node --lib --test journal --test sim --test process --no-run &&
+    cargo test --quiet --locked -p dht-node --lib --test journal --test replica --test sim --test process --no-run &&
         run_suite journal
 } >"$output" 2>&1 || {
     cat "$output" >&2

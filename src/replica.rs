@@ -313,8 +313,9 @@ impl Replica {
     }
 
     fn on_written(&mut self, ticket: Ticket, out: &mut Vec<Output>) {
+        let newest = self.unwritten.newest().unwrap_or(ticket);
         out.extend(self.unwritten.on_written(ticket).map(Output::Send));
-        self.raw.on_persist_ready(ticket.0);
+        self.raw.on_persist_ready(planted!("persisted before it is durable", ticket, newest).0);
     }
 
     /// Puts out everything that the library wants done.
@@ -391,7 +392,7 @@ impl fmt::Debug for Replica {
 /// Returns the library's configuration. Two of its features stay off, because they are broken in this version: with
 /// `batch_append` it joins entries to an append that they do not follow, and with a `priority` a new group panics.
 fn raft_config(id: MemberId, rank: usize, applied: u64) -> raft::Config {
-    let ticks = ELECTION_TICKS[rank];
+    let ticks = planted!("equal election ranks", ELECTION_TICKS[rank], ELECTION_TICKS[1]);
     raft::Config {
         id: id.as_u64(),
         applied,

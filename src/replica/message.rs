@@ -136,10 +136,12 @@ impl Payload {
     pub(super) fn needs_durability(&self) -> bool {
         match self {
             Self::Append { .. } | Self::Heartbeat { .. } => false,
-            Self::HeartbeatAnswer { .. } => false,
-            Self::Appended { .. } | Self::Rejected { .. } => true,
+            Self::HeartbeatAnswer { .. } => planted!("heartbeat answers wait for the disk", false, true),
+            Self::Appended { .. } | Self::Rejected { .. } => {
+                planted!("append acknowledged before it is durable", true, false)
+            }
             Self::RequestVote { is_pre, .. } => !is_pre,
-            Self::Vote { is_pre, .. } => !is_pre,
+            Self::Vote { is_pre, .. } => planted!("vote given before it is durable", !is_pre, false),
         }
     }
 }

@@ -1,0 +1,90 @@
+//! Runs in which faults happen by chance, with times between them in which the group must work again.
+
+use fastrand::Rng;
+
+use crate::world::{Profile, Weather, World};
+
+/// After the last fault, a proposal must be committed within this time. It is enough for two elections: the first one
+/// fails when a member that knows a newer term refuses its vote, or when two members whose clocks differ become
+/// candidates at once.
+const LIVELY_US: u64 = 3_000_000;
+
+/// The time in which that almost always happens. Runs that take longer are counted.
+const USUAL_US: u64 = 2_000_000;
+
+/// Returns the group of a seed.
+pub(crate) fn world(seed: u64) -> World {
+    let mut rng = Rng::with_seed(seed);
+    let profile = Profile::random(&mut rng);
+    World::new(rng, profile)
+}
+
+/// Runs a group through times of faults and times of peace.
+pub(crate) fn run(world: &mut World) {
+    let rounds = world.rng.u32(1..=3);
+    for _ in 0..rounds {
+        let until_us = world.now_us + world.rng.u64(500_000..4_000_000);
+        while world.now_us < until_us {
+            break_something(world);
+            let wait_us = world.rng.u64(10_000..600_000);
+            world.run_for(wait_us);
+        }
+        world.heal();
+        let healed_us = world.now_us;
+        let commits_again = |world: &World| world.acked_from_us.is_some_and(|from_us| from_us >= healed_us);
+        assert!(world.run_until(healed_us + LIVELY_US, commits_again), "nothing was committed for {LIVELY_US} us");
+        world.totals.slow += u64::from(world.now_us > healed_us + USUAL_US);
+    }
+    // Whoever was behind catches up.
+    let until_us = world.now_us + USUAL_US;
+    world.run_for(USUAL_US / 2);
+    let committed = world.truth.committed();
+    let all_have_it = |world: &World| world.members.iter().all(|member| member.applied >= committed);
+    assert!(world.run_until(until_us, all_have_it), "a member is behind");
+}
+
+fn break_something(world: &mut World) {
+    let member = world.rng.usize(..3);
+    match world.rng.u32(..12) {
+        0 | 1 => crash(world, member),
+        2 if world.rng.bool() => (0..3).for_each(|member| crash(world, member)),
+        3 | 4 => {
+            let other = (member + world.rng.usize(1..3)) % 3;
+            world.cut[member][other] ^= true;
+            world.tell(format!("cut {:?}", world.cut));
+        }
+        5 => {
+            let is_cut = world.rng.bool();
+            for other in 0..3 {
+                (world.cut[member][other], world.cut[other][member]) = (is_cut, is_cut);
+            }
+            world.tell(format!("cut {:?}", world.cut));
+        }
+        6 => {
+            world.cut = [[false; 3]; 3];
+            world.tell("nothing is cut".to_owned());
+        }
+        7 | 8 => stall(world, &[member]),
+        9 => stall(world, &[0, 1, 2]),
+        10 => {
+            world.members[member].paused_until_us = world.now_us + world.rng.u64(10_000..2_000_000);
+            world.tell(format!("{member} stops until {} us", world.members[member].paused_until_us));
+        }
+        _ => {
+            let mut often = || world.rng.u32(..4) * world.rng.u32(..100);
+            world.weather = Weather { dropped: often(), doubled: often(), late: often() };
+            world.tell(format!("{:?}", world.weather));
+        }
+    }
+}
+
+fn crash(world: &mut World, member: usize) {
+    let for_us = world.rng.u64(20_000..1_500_000);
+    world.crash(member, for_us);
+}
+
+fn stall(world: &mut World, members: &[usize]) {
+    let until_us = world.now_us + world.rng.u64(50_000..1_500_000);
+    world.tell(format!("the disks of {members:?} stall until {until_us} us"));
+    members.iter().for_each(|member| world.members[*member].disk.stalled_until_us = until_us);
+}

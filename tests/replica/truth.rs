@@ -1,0 +1,67 @@
+//! What must always hold among the members of a group.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use dht_node::replica::LogEntry;
+
+use crate::disk::Disk;
+
+/// What has happened so far.
+#[derive(Debug, Default)]
+pub(crate) struct Truth {
+    /// The term and the body of each committed entry.
+    committed: Vec<(u64, Bytes)>,
+    /// Who has led in each term.
+    leaders: BTreeMap<u64, usize>,
+    /// The term of the entry before, and the body, of each entry ever written, by index and term.
+    entries: BTreeMap<(u64, u64), (u64, Bytes)>,
+}
+
+impl Truth {
+    /// The number of committed entries.
+    pub(crate) fn committed(&self) -> u64 {
+        self.committed.len() as u64
+    }
+
+    /// The number of terms that had a leader.
+    pub(crate) fn leaders(&self) -> usize {
+        self.leaders.len()
+    }
+
+    /// A term has at most one leader.
+    pub(crate) fn on_leader(&mut self, member: usize, term: u64) {
+        let leader = *self.leaders.entry(term).or_insert(member);
+        assert_eq!(leader, member, "both lead in term {term}");
+    }
+
+    /// Two logs that have the same entry have the same entries before it. `before` is the term of the one before these.
+    pub(crate) fn on_write(&mut self, mut before: u64, entries: &[LogEntry]) {
+        for entry in entries {
+            let known = self.entries.entry((entry.index, entry.term)).or_insert_with(|| (before, entry.body.clone()));
+            assert_eq!(*known, (before, entry.body.clone()), "entry {} of term {}", entry.index, entry.term);
+            before = entry.term;
+        }
+    }
+
+    /// What one member has committed, all others commit at the same place, and a majority has it on its disks.
+    pub(crate) fn on_commit(&mut self, entry: &LogEntry, disks: [&Disk; 3]) {
+        let LogEntry { index, term, ref body } = *entry;
+        let place = usize::try_from(index - 1).expect("a small index");
+        if let Some(known) = self.committed.get(place) {
+            assert_eq!(*known, (term, body.clone()), "another entry was committed at {index}");
+            return;
+        }
+        assert_eq!(place, self.committed.len(), "entries are committed one after the other");
+        self.committed.push((term, body.clone()));
+        let durable = disks.iter().filter(|disk| disk.durable.log.get(place).is_some_and(|own| own.term == term));
+        assert!(durable.count() >= 2, "entry {index} of term {term} is committed, but not durable at a majority");
+    }
+
+    /// A start finds nothing else committed than was committed.
+    pub(crate) fn on_restored(&self, log: &[LogEntry]) {
+        for (entry, committed) in log.iter().zip(&self.committed) {
+            assert_eq!((entry.term, &entry.body), (committed.0, &committed.1), "restored entry {}", entry.index);
+        }
+    }
+}
