@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::App;
 use crate::input::{Topic, TopicPath};
-use crate::problem::Problem;
+use crate::problem::{Invalid, Problem, Retry};
 use crate::views::{ClusterView, TopicView, TraceView};
 
 /// Returns the home of a name and the way there, whether or not there is such a topic.
@@ -16,9 +16,8 @@ use crate::views::{ClusterView, TopicView, TraceView};
     get, path = "/v1/query/{topic}", tag = "cube",
     params(TopicPath),
     responses(
-        (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 200, body = TopicView),
-        (status = 503, description = "Retry", body = Problem, content_type = "application/problem+json"),
+        Invalid, Retry,
     ),
 )]
 pub(crate) async fn query(State(app): State<Arc<App>>, Topic(topic): Topic) -> Result<Json<TopicView>, Problem> {
@@ -32,9 +31,8 @@ pub(crate) async fn query(State(app): State<Arc<App>>, Topic(topic): Topic) -> R
     get, path = "/v1/trace/{topic}", tag = "cube",
     params(TopicPath),
     responses(
-        (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 200, body = TraceView),
-        (status = 503, description = "Retry", body = Problem, content_type = "application/problem+json"),
+        Invalid, Retry,
     ),
 )]
 pub(crate) async fn trace(State(app): State<Arc<App>>, Topic(topic): Topic) -> Result<Json<TraceView>, Problem> {
@@ -48,7 +46,7 @@ pub(crate) async fn trace(State(app): State<Arc<App>>, Topic(topic): Topic) -> R
     get, path = "/v1/cluster", tag = "cube",
     responses(
         (status = 200, body = ClusterView),
-        (status = 503, description = "Retry", body = Problem, content_type = "application/problem+json"),
+        Retry,
     ),
 )]
 pub(crate) async fn cluster(State(app): State<Arc<App>>) -> Result<Json<ClusterView>, Problem> {
@@ -61,7 +59,7 @@ pub(crate) async fn cluster(State(app): State<Arc<App>>) -> Result<Json<ClusterV
     get, path = "/v1/stats", tag = "cube",
     responses(
         (status = 200, description = "The counters of each node by name", body = Value),
-        (status = 503, description = "Retry", body = Problem, content_type = "application/problem+json"),
+        Retry,
     ),
 )]
 pub(crate) async fn stats(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {

@@ -8,7 +8,7 @@ use dht_client::Error;
 use dht_protocol::wire::response::Detail;
 use dht_protocol::wire::{Class, Status};
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 /// Least time before a stream tries again.
 const PAUSE_LEAST: Duration = Duration::from_millis(100);
@@ -51,6 +51,24 @@ pub struct Problem {
     #[serde(skip)]
     retry_after: Duration,
 }
+
+/// The answer to a request that is wrong, for the document of the API.
+#[derive(IntoResponses)]
+#[response(status = 400, content_type = "application/problem+json")]
+#[expect(dead_code, reason = "it is only described")]
+pub(crate) struct Invalid(Problem);
+
+/// The answer if there is no such topic, for the document of the API.
+#[derive(IntoResponses)]
+#[response(status = 404, content_type = "application/problem+json")]
+#[expect(dead_code, reason = "it is only described")]
+pub(crate) struct Missing(Problem);
+
+/// The answer while the cube cannot be used, for the document of the API.
+#[derive(IntoResponses)]
+#[response(status = 503, description = "Retry", content_type = "application/problem+json")]
+#[expect(dead_code, reason = "it is only described")]
+pub(crate) struct Retry(Problem);
 
 impl Problem {
     /// Returns a problem with the request itself, so that a retry does not help.

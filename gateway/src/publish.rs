@@ -22,7 +22,7 @@ use crate::api::App;
 use crate::bodies::{self, Form};
 use crate::input::{Topic, TopicPath, media_type, read_body};
 use crate::limits::{JSON_BYTES_MAX, LANE_TOPICS, LANES_PER_TOPIC};
-use crate::problem::Problem;
+use crate::problem::{Invalid, Problem, Retry};
 use crate::views::PublishedView;
 
 /// Maximum size of an `Idempotency-Key` in bytes.
@@ -52,12 +52,11 @@ const KEY_BYTES_MAX: usize = 255;
     responses(
         (status = 201, description = "The records are stored", body = PublishedView),
         (status = 200, description = "They were stored before", body = PublishedView),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "There is no such topic", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "More than one batch", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The key was used for another body", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Retry", body = Problem, content_type = "application/problem+json"),
         (status = 504, description = "Stored or not", body = Problem, content_type = "application/problem+json"),
+        Invalid, Retry,
     ),
 )]
 pub(crate) async fn publish(

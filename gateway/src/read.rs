@@ -17,7 +17,7 @@ use utoipa::IntoParams;
 use crate::api::App;
 use crate::input::{self, Params, Topic, TopicPath};
 use crate::limits::{RECORDS_DEFAULT, RECORDS_MAX, WAIT_MAX};
-use crate::problem::Problem;
+use crate::problem::{Invalid, Missing, Problem, Retry};
 
 /// The parameters of [`read()`].
 #[derive(Debug, Deserialize, IntoParams)]
@@ -72,11 +72,9 @@ impl Form {
             (Value = "application/json"), (String = "application/x-ndjson"), (Vec<u8> = "application/octet-stream"),
         )),
         (status = 204, description = "There is no record (application/octet-stream)"),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 406, body = Problem, content_type = "application/problem+json"),
         (status = 416, description = "The topic ends before that offset", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Retry", body = Problem, content_type = "application/problem+json"),
+        Invalid, Missing, Retry,
     ),
 )]
 pub(crate) async fn read(

@@ -19,7 +19,7 @@ use utoipa::IntoParams;
 use crate::api::{App, Ending};
 use crate::input::{self, Params, Topic, TopicPath};
 use crate::limits::{COMMENT_INTERVAL, CREDIT_MAX, MESSAGE_BYTES_MAX};
-use crate::problem::Problem;
+use crate::problem::{Invalid, Missing, Problem, Retry};
 use crate::reader::{Event, From, Reader};
 use crate::server::Place;
 
@@ -59,10 +59,8 @@ pub(crate) struct Stream {
     responses(
         (status = 200, description = "Events", body = String, content_type = "text/event-stream"),
         (status = 101, description = "A WebSocket"),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 416, body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Retry", body = Problem, content_type = "application/problem+json"),
+        Invalid, Missing, Retry,
     ),
 )]
 pub(crate) async fn stream(

@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::api::App;
 use crate::input::{self, Params, Topic, TopicPath};
 use crate::limits::{JSON_BYTES_MAX, TOPICS_MAX};
-use crate::problem::Problem;
+use crate::problem::{Invalid, Missing, Problem, Retry};
 use crate::views::{Bounds, ListedView, TopicView, TopicsView};
 
 /// The settings of a topic.
@@ -33,9 +33,8 @@ pub(crate) struct Settings {
     responses(
         (status = 201, description = "The topic was created", body = TopicView),
         (status = 200, description = "It existed, with the same retention", body = TopicView),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It exists with another retention", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Retry", body = Problem, content_type = "application/problem+json"),
+        Invalid, Retry,
     ),
 )]
 pub(crate) async fn create(
@@ -56,10 +55,9 @@ pub(crate) async fn create(
     get, path = "/v1/topics/{topic}", tag = "topics",
     params(TopicPath),
     responses(
-        (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 200, body = TopicView),
         (status = 404, description = "There is none", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Retry", body = Problem, content_type = "application/problem+json"),
+        Invalid, Retry,
     ),
 )]
 pub(crate) async fn describe(State(app): State<Arc<App>>, Topic(topic): Topic) -> Result<Json<TopicView>, Problem> {
@@ -75,9 +73,7 @@ pub(crate) async fn describe(State(app): State<Arc<App>>, Topic(topic): Topic) -
     request_body(content = Settings),
     responses(
         (status = 200, body = TopicView),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Retry", body = Problem, content_type = "application/problem+json"),
+        Invalid, Missing, Retry,
     ),
 )]
 pub(crate) async fn change(
@@ -102,10 +98,9 @@ pub(crate) async fn change(
     delete, path = "/v1/topics/{topic}", tag = "topics",
     params(TopicPath),
     responses(
-        (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 204, description = "It is gone"),
         (status = 404, description = "There is none", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Retry", body = Problem, content_type = "application/problem+json"),
+        Invalid, Retry,
     ),
 )]
 pub(crate) async fn delete(State(app): State<Arc<App>>, Topic(topic): Topic) -> Result<StatusCode, Problem> {
@@ -136,11 +131,9 @@ pub(crate) struct TrimmedView {
     delete, path = "/v1/topics/{topic}/records", tag = "records",
     params(TopicPath, Trim),
     responses(
-        (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 200, body = TrimmedView),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 416, description = "The topic ends before that offset", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Retry", body = Problem, content_type = "application/problem+json"),
+        Invalid, Missing, Retry,
     ),
 )]
 pub(crate) async fn trim(
@@ -175,8 +168,7 @@ pub(crate) struct List {
     params(List),
     responses(
         (status = 200, body = TopicsView),
-        (status = 400, body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Retry", body = Problem, content_type = "application/problem+json"),
+        Invalid, Retry,
     ),
 )]
 pub(crate) async fn list(State(app): State<Arc<App>>, Params(list): Params<List>) -> Result<Json<TopicsView>, Problem> {

@@ -247,8 +247,9 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Dimension, LinkSet, NodeId, NodeSet, Offset};
-    use crate::wire::{Kind, Opcode, Origin, Response};
+    use crate::driver::tests::route;
+    use crate::types::Offset;
+    use crate::wire::{Opcode, Response};
 
     /// A socket that takes a few bytes at a time.
     struct Narrow(Vec<u8>, usize);
@@ -367,19 +368,6 @@ mod tests {
 
     #[test]
     fn only_bulk_responses_on_links_may_be_overtaken() {
-        let three = Dimension::new(3).unwrap();
-        let route = |class| Route {
-            source: NodeId::from_low_bits(0, three),
-            target: NodeId::from_low_bits(1, three),
-            ttl: 1,
-            hops: 0,
-            kind: Kind::Node,
-            class,
-            dimension: three,
-            origin: Origin::from_number(0),
-            down: LinkSet::new(),
-            targets: NodeSet::new(),
-        };
         let (bulk, control) = (route(TrafficClass::Bulk), route(TrafficClass::Control));
         let response = Packet::Response(Opcode::Trim.number(), Response::Unsubscribed { next: Offset(0) });
         let (request, answer) = (Flags::default(), Flags::RESPONSE);

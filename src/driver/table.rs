@@ -285,25 +285,12 @@ impl<K> Connections for Table<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::tests::route;
     use crate::limits::LINK_FRAME_EXTRA;
-    use crate::types::{Dimension, LinkSet, NodeSet};
-    use crate::wire::{Kind, Opcode, Origin, Response, TrafficClass};
+    use crate::wire::{Opcode, Response, TrafficClass};
 
     #[test]
     fn large_responses_that_others_overtake_leave_a_link_its_room() {
-        let three = Dimension::new(3).unwrap();
-        let route = |class| Route {
-            source: NodeId::from_low_bits(0, three),
-            target: NodeId::from_low_bits(1, three),
-            ttl: 1,
-            hops: 0,
-            kind: Kind::Node,
-            class,
-            dimension: three,
-            origin: Origin::from_number(0),
-            down: LinkSet::new(),
-            targets: NodeSet::new(),
-        };
         let mut table = Table::new(1 << 20);
         let link = table.insert(None, |id| Conn::new(id, (), State::Open));
         table.admit(link, FRAME_MAX + LINK_FRAME_EXTRA, 20_000);

@@ -4,9 +4,26 @@ use super::*;
 use crate::limits::{LINGER_US, TURN_INPUT_US, TURN_WRITES_US};
 use crate::node::Node;
 use crate::turn::MemoryStore;
-use crate::types::RequestId;
+use crate::types::{LinkSet, NodeSet, RequestId};
 use crate::wire::request::ANY_NODE;
-use crate::wire::{Flags, Head, Hello, Opcode, Request};
+use crate::wire::{Flags, Head, Hello, Kind, Opcode, Origin, Request, Route, TrafficClass};
+
+/// Returns the route of a frame of this class between two neighbours.
+pub(crate) fn route(class: TrafficClass) -> Route {
+    let dimension = Dimension::new(3).unwrap();
+    Route {
+        source: NodeId::from_low_bits(0, dimension),
+        target: NodeId::from_low_bits(1, dimension),
+        ttl: 1,
+        hops: 0,
+        kind: Kind::Node,
+        class,
+        dimension,
+        origin: Origin::from_number(0),
+        down: LinkSet::new(),
+        targets: NodeSet::new(),
+    }
+}
 
 /// A socket in memory.
 #[derive(Debug, Default)]
