@@ -52,19 +52,21 @@ pub struct Problem {
     retry_after: Duration,
 }
 
-/// The answer to a request that is wrong, for the document of the API.
+// The three answers that many requests can get, for the document of the API. Doc comments would become part of it.
+
+// The request is wrong.
 #[derive(IntoResponses)]
 #[response(status = 400, content_type = "application/problem+json")]
 #[expect(dead_code, reason = "it is only described")]
 pub(crate) struct Invalid(Problem);
 
-/// The answer if there is no such topic, for the document of the API.
+// There is no such topic.
 #[derive(IntoResponses)]
 #[response(status = 404, content_type = "application/problem+json")]
 #[expect(dead_code, reason = "it is only described")]
 pub(crate) struct Missing(Problem);
 
-/// The answer while the cube cannot be used, for the document of the API.
+// The cube cannot be used at the moment.
 #[derive(IntoResponses)]
 #[response(status = 503, description = "Retry", content_type = "application/problem+json")]
 #[expect(dead_code, reason = "it is only described")]
