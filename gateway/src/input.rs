@@ -92,8 +92,19 @@ pub(crate) async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, Pro
 /// Returns what is wrong with it and where.
 pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let text = if body.trim_ascii().is_empty() { b"{}" } else { body };
-    serde_json::from_slice(text)
-        .map_err(|error| Problem::bad_request("BAD_JSON", format!("the body is wrong: {error}")))
+    object(text).map_err(|what| Problem::bad_request("BAD_JSON", format!("the body is wrong: {what}")))
+}
+
+/// Decodes an object of JSON without arrays and strings.
+///
+/// # Errors
+/// Returns what is wrong with it and where.
+pub(crate) fn object<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
+    // Serde would also take an array of the values of the members.
+    if let Some(at) = text.iter().position(|byte| *byte == b'[') {
+        return Err(format!("an array at byte {at}, where an object or a number is expected"));
+    }
+    serde_json::from_slice(text).map_err(|error| error.to_string())
 }
 
 /// Returns the media type of the body without its parameters, in lower case; an empty string if there is none.

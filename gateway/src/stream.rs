@@ -177,7 +177,7 @@ pub(crate) fn granted(message: &[u8]) -> Option<u64> {
     struct Grant {
         credit: u64,
     }
-    serde_json::from_slice::<Grant>(message).ok().map(|grant| grant.credit)
+    input::object::<Grant>(message).ok().map(|grant| grant.credit)
 }
 
 #[cfg(test)]
@@ -211,6 +211,7 @@ mod tests {
             (r#"{"credit":-5}"#, None),
             (r#"{"credit":5,"more":1}"#, None),
             ("5", None),
+            ("[5]", None),
             ("", None),
             ("\u{0}", None),
         ] {

@@ -19,6 +19,8 @@ fn bad_requests_get_a_problem_that_says_what_is_wrong() {
         ("PUT", "/v1/topics/u", &[], "{", 400, "BAD_JSON"),
         ("PUT", "/v1/topics/u", &[], r#"{"retentoin":{}}"#, 400, "BAD_JSON"),
         ("PUT", "/v1/topics/u", &[], r#"{"retention":{"records":-1}}"#, 400, "BAD_JSON"),
+        ("PUT", "/v1/topics/u", &[], "[]", 400, "BAD_JSON"),
+        ("PATCH", "/v1/topics/t", &[], r#"{"retention":[1,2,3]}"#, 400, "BAD_JSON"),
         ("POST", records, &json, "{}", 400, "BAD_JSON"),
         ("POST", "/v1/topics/none/records", &[], "x", 404, "UNKNOWN_TOPIC"),
         ("GET", "/v1/topics/t/records?form=1", &[], "", 400, "BAD_QUERY"),
