@@ -33,6 +33,13 @@ check_tools() {
     }
 }
 
+# The programs are those that the tests need, too.
+check_http() {
+    cargo build --workspace --bins --locked || return
+    read_build_folder || return
+    DHT_BIN_DIR=${bin%/release}/debug scripts/http_check.sh
+}
+
 check_scripts() {
     local script
     for script in scripts/*.sh .ci/run; do
@@ -52,5 +59,6 @@ step "lints of features" cargo clippy -p dht-client --all-features --all-targets
 step documentation env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps --locked
 step packages cargo package --quiet --offline --allow-dirty -p dht-protocol -p dht-client
 step scripts check_scripts
+step http check_http
 step "tests of features" cargo test -p dht-client --all-features --locked
 step tests cargo test --workspace --locked
