@@ -4,7 +4,8 @@
 //!  a body to propose ──► Propose ┐             ┌─► Proposed · Refused   where it is in the log, or that it is not
 //!  from another member ► Message │             ├─► Send                 a message to another member
 //!  each 100 ms ────────► Tick    ├──► Replica ─┼─► Write                what must become durable, in this order
-//!  the disk ───────────► Written ┘             ├─► Commit               entries to apply, in this order
+//!  the disk ───────────► Written │             ├─► Commit               entries to apply, in this order
+//!                        Fetched ┘             ├─► Fetch                entries to read from the disk
 //!                                              └─► Role · Bad
 //! ```
 //!
@@ -20,7 +21,7 @@
 //! here, no clock and no randomness: time comes in as ticks, and the election timeout follows from the member's rank.
 //!
 //! Not in here: the meaning of bodies, the encoding of messages and entries, membership changes, leases for reads, and
-//! whatever brings a member up to date that is further behind than the log in memory reaches.
+//! snapshots for members that need entries which are not on the leader's disk any more.
 
 mod convert;
 mod guard;
@@ -37,11 +38,11 @@ use raft::eraftpb;
 use raft::{RawNode, StateRole};
 
 use crate::limits::{
-    APPEND_BYTES_MAX, APPENDS_INFLIGHT_MAX, BODY_BYTES_MAX, COMMIT_BYTES_MAX, ELECTION_TICKS, HEARTBEAT_TICKS,
-    LOG_WINDOW_BYTES, UNCOMMITTED_BYTES_MAX,
+    APPEND_BYTES_MAX, APPENDS_INFLIGHT_MAX, BODY_BYTES_MAX, COMMIT_BYTES_MAX, ELECTION_TICKS, FETCHES_MAX,
+    HEARTBEAT_TICKS, LOG_WINDOW_BYTES, UNCOMMITTED_BYTES_MAX,
 };
 use guard::Verdict;
-use log::Log;
+use log::{Log, Want};
 pub use message::{LogEntry, MemberId, Message, Payload, Progress};
 use unwritten::Unwritten;
 
@@ -98,6 +99,13 @@ pub enum Input {
         /// The write.
         ticket: Ticket,
     },
+    /// Answers `Output::Fetch`.
+    Fetched {
+        /// Index and term of the entry before these; zeros before the first one.
+        base: (u64, u64),
+        /// Consecutive entries. There are none if the first of them is not on the disk any more.
+        entries: Vec<LogEntry>,
+    },
 }
 
 /// What a member wants done.
@@ -135,6 +143,13 @@ pub enum Output {
     Commit {
         /// The entries, consecutive with those before.
         entries: Vec<LogEntry>,
+    },
+    /// Reads entries that this member has applied, for a follower that is behind. `Input::Fetched` has them.
+    Fetch {
+        /// The index before the first of them.
+        index: u64,
+        /// The maximum number of bytes of all their bodies, unless it is a single entry.
+        bytes_max: usize,
     },
     /// The member's role has changed.
     Role(Role),
@@ -181,6 +196,11 @@ pub enum Fault {
         /// The index of its last entry.
         last: u64,
     },
+    /// Its hard state is older than its log, so its vote in a later term may be lost.
+    Forgot {
+        /// The term of the last entry.
+        term: u64,
+    },
     /// A committed entry differs from that of the leader.
     Differs {
         /// Its index.
@@ -194,6 +214,9 @@ impl fmt::Display for Fault {
             Self::Lost { commit, last } => {
                 write!(formatter, "its log ends at {last}, but was committed up to {commit}: entries are lost")
             }
+            Self::Forgot { term } => {
+                write!(formatter, "its log is of term {term}, but its votes of that term are lost")
+            }
             Self::Differs { index } => write!(formatter, "its committed entry {index} differs from the leader's"),
         }
     }
@@ -206,6 +229,8 @@ pub struct Replica {
     /// The role and the hard state as they were last put out.
     role: Role,
     hard: Hard,
+    /// What is being read from the disk.
+    wants: Vec<Want>,
     fault: Option<Fault>,
     dropped: u64,
 }
@@ -215,7 +240,7 @@ impl Replica {
     ///
     /// # Errors
     ///
-    /// The log on the disk does not reach as far as it was committed.
+    /// Returns what the disk has lost.
     ///
     /// # Panics
     ///
@@ -230,7 +255,8 @@ impl Replica {
         let raw = RawNode::new(&raft_config(config.id, rank, applied), log, &logger);
         let raw = raw.expect("the configuration has no contradictions");
         let role = Role::Follower { term: raw.raft.term, leader: None };
-        let mut replica = Self { raw, unwritten: Unwritten::default(), role, hard, fault: None, dropped: 0 };
+        let mut replica =
+            Self { raw, unwritten: Unwritten::default(), role, hard, wants: Vec::new(), fault: None, dropped: 0 };
         if members.len() == 1 {
             replica.raw.campaign().expect("a follower may become a candidate");
         }
@@ -250,6 +276,7 @@ impl Replica {
             Input::Tick => _ = self.raw.tick(),
             Input::Message(message) => self.on_message(message, out),
             Input::Written { ticket } => self.on_written(ticket, out),
+            Input::Fetched { base, entries } => self.on_fetched(base, entries),
         }
         if self.fault.is_none() {
             self.drain(out);
@@ -318,6 +345,17 @@ impl Replica {
         self.raw.on_persist_ready(planted!("persisted before it is durable", ticket, newest).0);
     }
 
+    fn on_fetched(&mut self, base: (u64, u64), entries: Vec<LogEntry>) {
+        let Some(place) = self.wants.iter().position(|want| want.index == base.0) else { return };
+        let want = self.wants.remove(place);
+        if entries.is_empty() {
+            self.raw.mut_store().set_missing(base.0);
+        }
+        self.raw.mut_store().set_fetched(Some((base, entries)));
+        self.raw.on_entries_fetched(want.context);
+        self.raw.mut_store().set_fetched(None);
+    }
+
     /// Puts out everything that the library wants done.
     fn drain(&mut self, out: &mut Vec<Output>) {
         while self.raw.has_ready() {
@@ -345,6 +383,18 @@ impl Replica {
                 self.raw.on_persist_ready(number);
             }
             self.commit(committed, out);
+        }
+        self.fetch(out);
+    }
+
+    /// Asks the disk for what the library could not read. Each answer of a follower makes it try again, so what is too
+    /// much now is only delayed.
+    fn fetch(&mut self, out: &mut Vec<Output>) {
+        for want in self.raw.store().take_wanted() {
+            if self.wants.len() < FETCHES_MAX && self.wants.iter().all(|known| known.index != want.index) {
+                out.push(Output::Fetch { index: want.index, bytes_max: APPEND_BYTES_MAX });
+                self.wants.push(want);
+            }
         }
     }
 

@@ -18,6 +18,10 @@ pub const LOG_ENTRY_BYTES: usize = 64;
 /// the same link.
 pub const APPEND_BYTES_MAX: usize = 256 << 10;
 
+/// Maximum number of reads of a group's log from the disk at once, for followers that need entries from before the
+/// window: there are two.
+pub const FETCHES_MAX: usize = 2;
+
 /// Maximum number of appends in flight to one follower. More would only lengthen the queue in which heartbeats wait.
 pub const APPENDS_INFLIGHT_MAX: usize = 8;
 

@@ -88,6 +88,10 @@ fn judge_append(raft: &Raft<Log>, unwritten: &Unwritten, message: Message) -> Ve
             return Verdict::Bad(Fault::Differs { index });
         }
     }
+    // Terms never decrease in a log. The library would look for a smaller term before the committed entries.
+    if *index > committed && raft.store().term_at(committed).is_some_and(|own| own > *log_term) {
+        return Verdict::Bad(Fault::Differs { index: committed });
+    }
     Verdict::Step(message)
 }
 
@@ -186,7 +190,8 @@ mod tests {
                 (1, 3, rejoin(5, 3, &[(6, 2)]), Expected::Drop),
                 (1, 3, rejoin(5, 3, &[(6, 4)]), Expected::Drop),
                 (1, 3, rejoin(0, 0, &[(1, 0)]), Expected::Drop),
-                (1, 3, rejoin(4, 1, &[]), Step), // this one is not committed
+                (1, 9, rejoin(5, 2, &[]), Step), // this one is not committed
+                (1, 3, rejoin(4, 1, &[]), Bad(Fault::Differs { index: 3 })), // nothing committed is of a later term
                 (1, 3, rejoin(3, 1, &[]), Bad(Fault::Differs { index: 3 })),
                 (1, 3, rejoin(1, 1, &[(2, 1), (3, 1)]), Bad(Fault::Differs { index: 3 })),
                 (1, 3, vote, Step),

@@ -5,9 +5,11 @@
 //!               base                                           applied                          last
 //! ```
 //!
-//! The library gets an error for entries before the window, which it reads only to send them to a follower. An error
-//! for any other entry would be fatal to it, but all others that it reads are after `applied`.
+//! The library reads entries before the window only to send them to a follower. They are fetched from the disk then,
+//! and the library is told to try again. Such a delay would be fatal for entries that it reads for other reasons, but
+//! all of those are after `applied`.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
@@ -15,20 +17,33 @@ use raft::{Error, GetEntriesContext, RaftState, Storage, StorageError};
 
 use super::message::{LogEntry, MemberId};
 use super::{Fault, Restored, convert};
-use crate::limits::LOG_ENTRY_BYTES;
+use crate::limits::{FETCHES_MAX, LOG_ENTRY_BYTES};
 
 /// The log in memory.
-#[derive(Debug)]
 pub(super) struct Log {
     /// The state in which the library begins.
     initial: RaftState,
+    /// Entries before this index are not on the disk any more.
+    first: u64,
     /// Index and term of the entry before the first one in memory.
     base: (u64, u64),
     entries: VecDeque<LogEntry>,
     applied: u64,
+    /// Entries from the disk while the library reads them, and index and term of the one before them.
+    fetched: Option<((u64, u64), Vec<LogEntry>)>,
+    /// What the library wanted to read and is not in memory. It has only a shared reference to the log.
+    wanted: Cell<Vec<Want>>,
     /// Bytes of the entries up to `applied`, and how many there may be.
     window_bytes: usize,
     window_bytes_max: usize,
+}
+
+/// Entries that the library wants to send to a follower, and that are only on the disk.
+pub(super) struct Want {
+    /// The index before the first of them.
+    pub(super) index: u64,
+    /// By which the library knows again for whom they are.
+    pub(super) context: GetEntriesContext,
 }
 
 impl Log {
@@ -36,13 +51,18 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// The log does not reach as far as was committed or applied, or has gaps: a part of it is lost.
+    /// Returns what is lost: the log ends before what was committed or applied, or has gaps, or the hard state is older
+    /// than the last entry.
     pub(super) fn new(members: &[MemberId], restored: Restored, window_bytes_max: usize) -> Result<Self, Fault> {
         let Restored { hard, commit, applied, base, entries } = restored;
         let last = entries.last().map_or(base.0, |entry| entry.index);
         let indexes = entries.iter().map(|entry| entry.index);
         if !indexes.eq(base.0 + 1..=last) || applied < base.0 || applied > commit || commit > last {
             return Err(Fault::Lost { commit, last });
+        }
+        let newest = entries.last().map_or(base.1, |entry| entry.term);
+        if newest > hard.term {
+            return Err(Fault::Forgot { term: newest });
         }
         let hard_state = HardState {
             // The library panics when it refuses a pre-vote in term zero.
@@ -53,8 +73,17 @@ impl Log {
         };
         let voters = members.iter().map(|member| member.as_u64()).collect();
         let initial = RaftState::new(hard_state, ConfState { voters, ..ConfState::default() });
-        let mut log =
-            Self { initial, base, entries: entries.into(), applied: base.0, window_bytes: 0, window_bytes_max };
+        let mut log = Self {
+            initial,
+            first: 1,
+            base,
+            entries: entries.into(),
+            applied: base.0,
+            fetched: None,
+            wanted: Cell::default(),
+            window_bytes: 0,
+            window_bytes_max,
+        };
         log.set_applied(applied);
         Ok(log)
     }
@@ -66,11 +95,38 @@ impl Log {
 
     /// Returns the term of the entry at `index`, if it or the entry after it is in memory.
     pub(super) fn term_at(&self, index: u64) -> Option<u64> {
-        if index == self.base.0 {
-            Some(self.base.1)
-        } else {
-            self.entries.get(self.place(index)?).map(|entry| entry.term)
+        if let Some((base, entries)) = &self.fetched {
+            let fetched = entries.iter().map(|entry| (entry.index, entry.term));
+            let found = std::iter::once(*base).chain(fetched).find(|(known, _)| *known == index);
+            if let Some((_, term)) = found {
+                return Some(term);
+            }
         }
+        let known = [(0, 0), self.base].into_iter().find(|(known, _)| *known == index);
+        known.map(|(_, term)| term).or_else(|| self.entries.get(self.place(index)?).map(|entry| entry.term))
+    }
+
+    /// Returns what the library could not read since the last call.
+    pub(super) fn take_wanted(&self) -> Vec<Want> {
+        self.wanted.take()
+    }
+
+    /// Makes entries from the disk readable, until `None` takes their place.
+    pub(super) fn set_fetched(&mut self, fetched: Option<((u64, u64), Vec<LogEntry>)>) {
+        self.fetched = fetched;
+    }
+
+    /// Records that the entry after `index` is not on the disk any more, nor is any before it.
+    pub(super) fn set_missing(&mut self, index: u64) {
+        self.first = self.first.max(index + 2).min(self.base.0 + 1);
+    }
+
+    /// Returns entries from before the window, if they have been fetched.
+    fn fetched(&self, low: u64, high: u64) -> Option<impl Iterator<Item = &LogEntry>> {
+        let ((before, _), entries) = self.fetched.as_ref()?;
+        let skipped = usize::try_from(low.checked_sub(before + 1)?).ok()?;
+        let found = entries.get(skipped..).filter(|rest| !rest.is_empty())?;
+        Some(found.iter().take_while(move |entry| entry.index < high))
     }
 
     /// Adds entries. They replace entries of another leader from their first index on.
@@ -106,6 +162,16 @@ impl Log {
     }
 }
 
+/// Returns the first of the entries that are not larger than this together, but at least one.
+fn fitting<'e>(entries: impl Iterator<Item = &'e LogEntry>, bytes_max: u64) -> Vec<Entry> {
+    let mut bytes = 0;
+    let fitting = entries.enumerate().take_while(|(nth, entry)| {
+        bytes += size(entry) as u64;
+        *nth == 0 || bytes <= bytes_max
+    });
+    fitting.map(|(_, entry)| convert::to_raft_entry(entry)).collect()
+}
+
 /// What an entry counts in the limits.
 pub(super) fn size(entry: &LogEntry) -> usize {
     entry.body.len() + LOG_ENTRY_BYTES
@@ -121,28 +187,30 @@ impl Storage for Log {
         low: u64,
         high: u64,
         max_size: impl Into<Option<u64>>,
-        _: GetEntriesContext,
+        context: GetEntriesContext,
     ) -> raft::Result<Vec<Entry>> {
-        if low <= self.base.0 {
-            return Err(Error::Store(StorageError::Compacted));
-        }
         let bytes_max = max_size.into().unwrap_or(u64::MAX);
-        let mut bytes = 0;
-        let of_range = self.entries.range(self.place_range(low, high)).enumerate();
-        let fitting = of_range.take_while(|(nth, entry)| {
-            bytes += size(entry) as u64;
-            *nth == 0 || bytes <= bytes_max
-        });
-        Ok(fitting.map(|(_, entry)| convert::to_raft_entry(entry)).collect())
+        if low > self.base.0 {
+            return Ok(fitting(self.entries.range(self.place_range(low, high)), bytes_max));
+        }
+        if let Some(fetched) = self.fetched(low, high) {
+            return Ok(fitting(fetched, bytes_max));
+        }
+        assert!(context.can_async(), "entry {low} is applied, and only followers may still need it");
+        let mut wanted = self.wanted.take();
+        if wanted.len() < FETCHES_MAX {
+            wanted.push(Want { index: low - 1, context });
+        }
+        self.wanted.set(wanted);
+        Err(Error::Store(StorageError::LogTemporarilyUnavailable))
     }
 
     fn term(&self, index: u64) -> raft::Result<u64> {
-        let missing = if index < self.base.0 { StorageError::Compacted } else { StorageError::Unavailable };
-        self.term_at(index).ok_or(Error::Store(missing))
+        self.term_at(index).ok_or(Error::Store(StorageError::Unavailable))
     }
 
     fn first_index(&self) -> raft::Result<u64> {
-        Ok(self.base.0 + 1)
+        Ok(self.first)
     }
 
     fn last_index(&self) -> raft::Result<u64> {
@@ -167,7 +235,7 @@ mod tests {
     }
 
     fn indexes(log: &Log, low: u64, high: u64, bytes_max: u64) -> raft::Result<Vec<u64>> {
-        let entries = log.entries(low, high, bytes_max, GetEntriesContext::empty(false))?;
+        let entries = log.entries(low, high, bytes_max, GetEntriesContext::empty(true))?;
         Ok(entries.iter().map(|entry| entry.index).collect())
     }
 
@@ -185,23 +253,49 @@ mod tests {
             let case = format!("{commit} {applied} {base:?} {count}");
             assert_eq!(log(commit, applied, base, count).err(), fault, "{case}");
         }
-        let restored = Restored { entries: vec![entry(1, 1), entry(3, 1)], ..Restored::default() };
-        assert_eq!(Log::new(&[member(1)], restored, 0).err(), lost(0, 3));
+        let restored = |entries| Restored { entries, ..Restored::default() };
+        let fault = |entries| Log::new(&[member(1)], restored(entries), 0).err();
+        assert_eq!(fault(vec![entry(1, 1), entry(3, 1)]), lost(0, 3));
+        assert_eq!(fault(vec![entry(1, 0), entry(2, 1)]), Some(Fault::Forgot { term: 1 }));
     }
 
     #[test]
     fn what_is_applied_stays_for_a_while_and_the_rest_always() {
         let mut log = log(20, 0, (0, 0), 30).expect("nothing is lost");
-        assert_eq!(log.first_index(), Ok(1));
         log.set_applied(10);
-        assert_eq!(log.first_index(), Ok(1));
+        assert_eq!(indexes(&log, 1, 3, u64::MAX), Ok(vec![1, 2]));
         log.set_applied(14);
-        assert_eq!((log.first_index(), log.last_index()), (Ok(5), Ok(30)));
-        assert_eq!((log.term(4), log.term(5), log.term(30)), (Ok(2), Ok(2), Ok(2)));
-        assert_eq!(log.term(3), Err(Error::Store(StorageError::Compacted)));
+        assert_eq!((log.first_index(), log.last_index()), (Ok(1), Ok(30)));
+        let unavailable = Err(Error::Store(StorageError::Unavailable));
+        for (index, term) in [(0, Ok(0)), (3, unavailable), (4, Ok(2)), (5, Ok(2)), (30, Ok(2))] {
+            assert_eq!(log.term(index), term, "{index}");
+        }
         assert_eq!(log.term(31), Err(Error::Store(StorageError::Unavailable)));
-        assert_eq!(indexes(&log, 4, 6, u64::MAX), Err(Error::Store(StorageError::Compacted)));
         assert_eq!(indexes(&log, 5, 7, u64::MAX), Ok(vec![5, 6]));
+    }
+
+    #[test]
+    fn what_is_older_is_fetched_from_the_disk() {
+        let mut log = log(30, 30, (20, 2), 10).expect("nothing is lost");
+        let later = Err(Error::Store(StorageError::LogTemporarilyUnavailable));
+        for low in [5, 6, 7] {
+            assert_eq!(indexes(&log, low, 31, u64::MAX), later, "{low}");
+        }
+        let wanted: Vec<_> = log.take_wanted().iter().map(|want| want.index).collect();
+        assert_eq!((wanted, log.take_wanted().len()), (vec![4, 5], 0));
+        log.set_fetched(Some(((4, 1), vec![entry(5, 1), entry(6, 2)])));
+        assert_eq!((log.term(4), log.term(5), log.term(6)), (Ok(1), Ok(1), Ok(2)));
+        assert_eq!(indexes(&log, 5, 31, u64::MAX), Ok(vec![5, 6]));
+        assert_eq!(indexes(&log, 5, 6, u64::MAX), Ok(vec![5]));
+        assert_eq!(indexes(&log, 6, 31, u64::MAX), Ok(vec![6]));
+        assert_eq!(indexes(&log, 7, 31, u64::MAX), later);
+        log.set_fetched(None);
+        assert_eq!(indexes(&log, 5, 31, u64::MAX), later);
+        // Where it is not on the disk any more, the follower would need a snapshot.
+        log.set_missing(4);
+        assert_eq!(log.first_index(), Ok(6));
+        log.set_missing(30);
+        assert_eq!(log.first_index(), Ok(21));
     }
 
     #[test]

@@ -23,12 +23,16 @@ pub(super) fn append(index: u64, log_term: u64, entries: &[(u64, u64)]) -> Paylo
 
 /// The member 2 of three, with a log of terms 1 1 2 2 3, of which three entries are committed and applied.
 pub(super) fn follower() -> Replica {
-    start(2)
+    start(2, restored())
 }
 
 /// The member 1 of the same group, after it has become the leader of term 4.
 pub(super) fn leader() -> Replica {
-    let mut replica = start(1);
+    leader_of(restored())
+}
+
+fn leader_of(restored: Restored) -> Replica {
+    let mut replica = start(1, restored);
     let mut out = Vec::new();
     (0..ELECTION_TICKS[0]).for_each(|_| replica.handle(Input::Tick, &mut out));
     for is_pre in [true, false] {
@@ -40,9 +44,12 @@ pub(super) fn leader() -> Replica {
     replica
 }
 
-fn start(id: u64) -> Replica {
+fn restored() -> Restored {
     let entries = [1, 1, 2, 2, 3].into_iter().zip(1..).map(|(term, index)| entry(index, term)).collect();
-    let restored = Restored { hard: Hard { term: 3, vote: None }, commit: 3, applied: 3, base: (0, 0), entries };
+    Restored { hard: Hard { term: 3, vote: None }, commit: 3, applied: 3, base: (0, 0), entries }
+}
+
+fn start(id: u64, restored: Restored) -> Replica {
     let config = Config { id: member(id), members: [1, 2, 3].map(member).to_vec() };
     Replica::new(&config, restored, &mut Vec::new()).expect("nothing is lost")
 }
@@ -173,6 +180,32 @@ fn a_bad_copy_says_so_once_and_then_takes_no_part() {
     assert_eq!(fault.to_string(), "its log ends at 5, but was committed up to 6: entries are lost");
     let differs = Fault::Differs { index: 3 }.to_string();
     assert_eq!(differs, "its committed entry 3 differs from the leader's");
+}
+
+#[test]
+fn a_follower_that_is_behind_gets_entries_from_the_leaders_disk() {
+    let entries: Vec<_> = (1..=3).map(|index| entry(index, 1)).collect();
+    let mut replica = leader_of(Restored { base: (3, 2), entries: vec![entry(4, 2), entry(5, 3)], ..restored() });
+    let rejected = Payload::Rejected { index: 5, hint: 1, hint_term: 1, commit: 1 };
+    let out = handle(&mut replica, Input::Message(message(3, 1, 4, rejected)));
+    assert_eq!(out, [Output::Fetch { index: 1, bytes_max: APPEND_BYTES_MAX }]);
+    let heartbeat = Payload::HeartbeatAnswer { commit: 1 };
+    assert_eq!(handle(&mut replica, Input::Message(message(3, 1, 4, heartbeat))), [], "it is being read");
+    let fetched = Input::Fetched { base: (1, 1), entries: entries[1..].to_vec() };
+    let out = handle(&mut replica, fetched.clone());
+    let append = Payload::Append { index: 1, log_term: 1, commit: 3, entries: entries[1..].to_vec() };
+    assert_eq!(out, [Output::Send(message(1, 3, 4, append))]);
+    assert_eq!(handle(&mut replica, fetched), [], "nobody waits for it");
+}
+
+#[test]
+fn what_is_not_on_the_disk_any_more_is_not_read_again() {
+    let mut replica = leader_of(Restored { base: (3, 2), entries: vec![entry(4, 2), entry(5, 3)], ..restored() });
+    let rejected = Payload::Rejected { index: 5, hint: 1, hint_term: 1, commit: 1 };
+    handle(&mut replica, Input::Message(message(3, 1, 4, rejected)));
+    assert_eq!(handle(&mut replica, Input::Fetched { base: (1, 1), entries: Vec::new() }), []);
+    let heartbeat = Payload::HeartbeatAnswer { commit: 1 };
+    assert_eq!(handle(&mut replica, Input::Message(message(3, 1, 4, heartbeat))), []);
 }
 
 #[test]

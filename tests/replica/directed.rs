@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use dht_node::replica::{Fault, Role};
+use dht_node::replica::Role;
 
 use crate::world::{Profile, World};
 
@@ -55,18 +55,6 @@ fn a_member_that_lost_acknowledged_entries_is_found_bad_and_takes_no_part() {
         world.run_for(1_000_000);
         assert_eq!((world.bad.as_slice(), world.leader()), ([2].as_slice(), Some(leader)), "seed {seed}");
     }
-}
-
-#[test]
-fn a_start_refuses_a_log_that_ends_before_what_was_committed() {
-    let (mut world, _) = settled(1);
-    let mut restored = world.members[1].disk.restore(&mut world.rng);
-    let last = restored.entries.len() as u64 - 1;
-    restored.entries.pop();
-    (restored.commit, restored.applied) = (last + 1, 0);
-    let config = crate::world::config(1);
-    let started = dht_node::replica::Replica::new(&config, restored, &mut Vec::new());
-    assert_eq!(started.err(), Some(Fault::Lost { commit: last + 1, last }));
 }
 
 fn role(world: &World, member: usize) -> Role {

@@ -82,9 +82,20 @@ impl Disk {
         self.is_syncing = false;
     }
 
-    /// Returns what a start finds. Any part of what is known to be committed may have been applied before.
+    /// Returns what a start finds. Any part of what is known to be committed may have been applied before, and any part
+    /// of that is not read.
     pub(crate) fn restore(&self, rng: &mut Rng) -> Restored {
-        let Contents { hard, commit, log } = self.durable.clone();
-        Restored { hard, commit, applied: rng.u64(..=commit), base: (0, 0), entries: log }
+        let Contents { hard, commit, mut log } = self.durable.clone();
+        let applied = rng.u64(..=commit);
+        let base = if rng.bool() { applied } else { rng.u64(..=applied) };
+        let entries = log.split_off(usize::try_from(base).expect("a short log"));
+        Restored { hard, commit, applied, base: (base, log.last().map_or(0, |entry| entry.term)), entries }
+    }
+
+    /// Reads some entries after `index`, with index and term of the one before.
+    pub(crate) fn read(&self, index: u64) -> ((u64, u64), Vec<LogEntry>) {
+        let (before, after) = self.written.log.split_at(usize::try_from(index).expect("a short log"));
+        let entries = after.iter().take(20).cloned().collect();
+        ((index, before.last().map_or(0, |entry| entry.term)), entries)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use dht_node::limits::{INDEX_MAX, TERM_MAX};
 use dht_node::replica::{
-    Input, LogEntry, MemberId, Message, Output, Payload, Progress, Replica, Restored, Role, Ticket,
+    Hard, Input, LogEntry, MemberId, Message, Output, Payload, Progress, Replica, Restored, Role, Ticket,
 };
 use fastrand::Rng;
 
@@ -19,30 +19,34 @@ struct Mob {
     sent: VecDeque<Message>,
     /// The last index of each log, so that messages can be almost right.
     lasts: [u64; 3],
+    /// Entries up to here are on the disks only.
+    base: u64,
     /// How often of a hundred times the disk does nothing.
     disk_lag: u32,
     bad: u32,
     led: u32,
+    fetched: u32,
 }
 
 #[test]
 fn no_message_makes_a_member_panic() {
-    let (mut bad, mut led) = (0, 0);
+    let (mut bad, mut led, mut fetched) = (0, 0, 0);
     for seed in 1..=1_000 {
         let mut mob = Mob::new(seed);
         (0..1_000).for_each(|_| mob.step());
-        (bad, led) = (bad + mob.bad, led + mob.led);
+        (bad, led, fetched) = (bad + mob.bad, led + mob.led, fetched + mob.fetched);
     }
-    assert!(bad > 1_000 && led > 1_000, "the members did nothing: {bad} were bad, {led} led");
+    assert!(bad > 1_000 && led > 1_000 && fetched > 10, "{bad} were bad, {led} led, {fetched} fetched");
 }
 
 impl Mob {
     fn new(seed: u64) -> Self {
         let tickets = [VecDeque::new(), VecDeque::new(), VecDeque::new()];
-        let replicas = [start(0), start(1), start(2)];
         let mut rng = Rng::with_seed(seed);
-        let disk_lag = rng.u32(..100);
-        Self { rng, replicas, tickets, sent: VecDeque::new(), lasts: [0; 3], disk_lag, bad: 0, led: 0 }
+        let (disk_lag, base) = (rng.u32(..100), rng.u64(..2) * 3);
+        let replicas = [start(0, base), start(1, base), start(2, base)];
+        let (sent, lasts) = (VecDeque::new(), [base; 3]);
+        Self { rng, replicas, tickets, sent, lasts, base, disk_lag, bad: 0, led: 0, fetched: 0 }
     }
 
     fn step(&mut self) {
@@ -60,7 +64,7 @@ impl Mob {
         let Some(input) = input else { return };
         let receiver = match &input {
             Input::Message(message) => (0..3).find(|member| id(*member) == message.to).unwrap_or(member),
-            Input::Tick | Input::Propose { .. } | Input::Written { .. } => member,
+            Input::Tick | Input::Propose { .. } | Input::Written { .. } | Input::Fetched { .. } => member,
         };
         let mut out = Vec::new();
         self.replicas[receiver].handle(input, &mut out);
@@ -77,11 +81,19 @@ impl Mob {
             }
             Output::Bad(_) => {
                 self.bad += 1;
-                self.replicas[member] = start(member);
-                self.lasts[member] = 0;
+                self.replicas[member] = start(member, self.base);
+                self.lasts[member] = self.base;
                 self.tickets[member].clear();
             }
             Output::Role(Role::Leader { .. }) => self.led += 1,
+            Output::Fetch { index, .. } => {
+                self.fetched += 1;
+                let count = self.rng.u64(..=self.base - index);
+                let entries = (index + 1..=index + count).map(old_entry).collect();
+                let mut out = Vec::new();
+                self.replicas[member].handle(Input::Fetched { base: (index, index.min(1)), entries }, &mut out);
+                out.into_iter().for_each(|output| self.on_output(member, output));
+            }
             Output::Proposed { .. } | Output::Refused { .. } | Output::Commit { .. } | Output::Role(_) => {}
         }
     }
@@ -181,6 +193,12 @@ impl Mob {
     }
 }
 
-fn start(member: usize) -> Replica {
-    Replica::new(&config(member), Restored::default(), &mut Vec::new()).expect("an empty log is not bad")
+fn start(member: usize, base: u64) -> Replica {
+    let hard = Hard { term: 1, vote: None };
+    let restored = Restored { hard, commit: base, applied: base, base: (base, base.min(1)), entries: Vec::new() };
+    Replica::new(&config(member), restored, &mut Vec::new()).expect("nothing is lost")
+}
+
+fn old_entry(index: u64) -> LogEntry {
+    LogEntry { index, term: 1, body: Bytes::from_static(b"body") }
 }

@@ -41,6 +41,7 @@ fn run_half(half: u64) -> Totals {
         sum.acked += totals.acked;
         sum.crashes += totals.crashes;
         sum.leaders += totals.leaders;
+        sum.fetches += totals.fetches;
         sum.dropped += totals.dropped;
         sum.slow += totals.slow;
         sum.virtual_ms += totals.virtual_ms;

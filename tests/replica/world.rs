@@ -36,6 +36,7 @@ enum Event {
     Tick { member: usize, life: u32 },
     Synced { member: usize, life: u32, ticket: Ticket },
     Arrived { member: usize, message: Message },
+    Fetched { member: usize, life: u32, index: u64 },
     Propose,
     Restart { member: usize },
 }
@@ -61,6 +62,7 @@ pub(crate) struct Totals {
     pub(crate) acked: u64,
     pub(crate) crashes: u64,
     pub(crate) leaders: u64,
+    pub(crate) fetches: u64,
     pub(crate) dropped: u64,
     /// Faults after which it took longer than usual until something was committed.
     pub(crate) slow: u64,
@@ -204,7 +206,7 @@ impl World {
         let restored = member.disk.restore(&mut self.rng);
         member.applied = restored.applied;
         let committed = usize::try_from(restored.commit).expect("a short log");
-        self.truth.on_restored(&restored.entries[..committed]);
+        self.truth.on_restored(&member.disk.durable.log[..committed]);
         member.life += 1;
         let (life, first_tick_us) = (member.life, self.profile.first_ticks_us[place]);
         let mut out = Vec::new();
@@ -216,7 +218,9 @@ impl World {
 
     fn on_event(&mut self, event: Event) {
         let paused_until_us = match event {
-            Event::Tick { member, .. } | Event::Arrived { member, .. } => self.members[member].paused_until_us,
+            Event::Tick { member, .. } | Event::Arrived { member, .. } | Event::Fetched { member, .. } => {
+                self.members[member].paused_until_us
+            }
             Event::Synced { member, .. } => {
                 self.members[member].paused_until_us.max(self.members[member].disk.stalled_until_us)
             }
@@ -237,7 +241,11 @@ impl World {
                     self.begin_sync(member);
                 }
             }
-            Event::Tick { .. } | Event::Synced { .. } => {}
+            Event::Fetched { member, life, index } if self.members[member].life == life => {
+                let (base, entries) = self.members[member].disk.read(index);
+                self.handle(member, Input::Fetched { base, entries });
+            }
+            Event::Tick { .. } | Event::Synced { .. } | Event::Fetched { .. } => {}
             Event::Arrived { member, message } => self.handle(member, Input::Message(message)),
             Event::Propose => {
                 let wait_us = self.rng.u64(self.profile.propose_us.clone());
@@ -283,6 +291,11 @@ impl World {
                     self.begin_sync(place);
                 }
                 Output::Commit { entries } => entries.iter().for_each(|entry| self.apply(place, entry)),
+                Output::Fetch { index, .. } => {
+                    self.totals.fetches += 1;
+                    let at_us = self.now_us + self.rng.u64(self.profile.sync_us.clone());
+                    self.schedule(at_us, Event::Fetched { member: place, life: self.members[place].life, index });
+                }
                 Output::Role(role) => {
                     self.tell(format!("{place} is {role:?}"));
                     if let Role::Leader { term } = role {
