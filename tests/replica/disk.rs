@@ -9,7 +9,7 @@ use fastrand::Rng;
 /// What a member has written.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Contents {
-    hard: Hard,
+    pub(crate) hard: Hard,
     commit: u64,
     /// The entry with index 1 comes first.
     pub(crate) log: Vec<LogEntry>,

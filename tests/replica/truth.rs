@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use dht_node::replica::LogEntry;
+use dht_node::replica::{LogEntry, Message, Payload};
 
-use crate::disk::Disk;
+use crate::disk::{Contents, Disk};
 
 /// What has happened so far.
 #[derive(Debug, Default)]
@@ -42,6 +42,26 @@ impl Truth {
             assert_eq!(*known, (before, entry.body.clone()), "entry {} of term {}", entry.index, entry.term);
             before = entry.term;
         }
+    }
+
+    /// Votes and acknowledgements are durable before they are sent. What a later term has replaced is not looked at.
+    pub(crate) fn on_send(message: &Message, disk: &Disk) {
+        let Contents { hard, log, .. } = &disk.durable;
+        let is_durable = match message.payload {
+            Payload::Vote { is_pre: false, is_granted: true, .. } => hard.vote == Some(message.to),
+            Payload::RequestVote { is_pre: false, .. } => hard.vote == Some(message.from),
+            Payload::Appended { index, .. } => log.len() as u64 >= index,
+            Payload::Vote { .. }
+            | Payload::RequestVote { .. }
+            | Payload::Rejected { .. }
+            | Payload::Append { .. }
+            | Payload::Heartbeat { .. }
+            | Payload::HeartbeatAnswer { .. } => return,
+        };
+        assert!(
+            hard.term >= message.term && (hard.term > message.term || is_durable),
+            "it is not durable: {message:?}"
+        );
     }
 
     /// What one member has committed, all others commit at the same place, and a majority has it on its disks.

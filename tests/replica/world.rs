@@ -340,6 +340,7 @@ impl World {
 
     fn send(&mut self, message: Message) {
         let (from, to) = (place(message.from), place(message.to));
+        Truth::on_send(&message, &self.members[from].disk);
         let Weather { dropped, doubled, late } = self.weather;
         let mut happens = |of_thousand| self.rng.u32(..1000) < of_thousand;
         if self.cut[from][to] || happens(dropped) {
