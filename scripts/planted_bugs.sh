@@ -27,6 +27,8 @@ journal             watermark ahead of the sync
 journal             tail not written again
 journal             tail cut before its sync
 journal             overwritten entries applied
+journal             applied beyond what is committed
+journal             a group's state with the position of another
 journal             log not compared with the watermark
 journal             checkpoint ahead of the log's sync
 journal             checkpoint ahead of its indexes

@@ -79,6 +79,13 @@ pub struct Body {
     pub bytes: Bytes,
 }
 
+impl Body {
+    /// Reports that the body was written to this place.
+    pub const fn written(&self, place: Place) -> Written {
+        Written { slot: self.slot, index: self.index, term: self.term, place }
+    }
+}
+
 /// A body that the store has written, so that it may be acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Written {
@@ -86,6 +93,8 @@ pub struct Written {
     pub slot: SlotId,
     /// Position of the body in the log of the group.
     pub index: u64,
+    /// The term of the leader that has proposed the entries.
+    pub term: u32,
     /// Where the encoded entries are in the journal.
     pub place: Place,
 }
@@ -190,6 +199,48 @@ impl Place {
     }
 }
 
+/// Identifies a topic among those of all groups of a node: groups choose the ids of their topics independently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicKey {
+    /// The slot of the topic's group.
+    pub slot: SlotId,
+    /// The topic's id.
+    pub id: TopicId,
+}
+
+/// What a member of a group has promised to remember, besides the entries of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemberState {
+    /// The newest term that it knows of.
+    pub term: u32,
+    /// The member that it has voted for in that term; 0 for none.
+    pub vote: u64,
+    /// The position of the last body that it knows to be committed.
+    pub commit: u64,
+}
+
+/// A state of the topics of a group, for a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The slot of the group.
+    pub slot: SlotId,
+    /// How much of the log the state includes.
+    pub applied: LogPosition,
+    /// The encoded topics.
+    pub topics: Vec<u8>,
+}
+
+/// A position in the log of a group: the end of a body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogPosition {
+    /// The position of the body; 0 at the beginning of the log.
+    pub index: u64,
+    /// The term of that body.
+    pub term: u32,
+    /// Where that body ends in the journal. The records of all later bodies lie behind this place.
+    pub end: Place,
+}
+
 /// The outcome of applying an entry, from which the journal knows where records are and which are dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
@@ -200,14 +251,14 @@ pub enum Note {
     /// All records of a topic before an offset were removed.
     Trimmed {
         /// The topic that was trimmed.
-        topic: TopicId,
+        topic: TopicKey,
         /// The topic's new first offset.
         first: Offset,
     },
     /// A topic was deleted with all its records.
     Deleted {
         /// The topic that was deleted.
-        topic: TopicId,
+        topic: TopicKey,
     },
 }
 
@@ -215,7 +266,7 @@ pub enum Note {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Filed {
     /// The topic of the batch.
-    pub topic: TopicId,
+    pub topic: TopicKey,
     /// Offset of the first record.
     pub base: Offset,
     /// Number of records.

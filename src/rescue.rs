@@ -173,11 +173,11 @@ fn run_backup(arguments: &Backup) -> Result<ExitCode, (PathBuf, OpenError)> {
         BackupError::Source(error) => of_source(error),
         BackupError::Target(error) => of_dest(error),
     })?;
-    let Copied { files, bytes, kept, index, damaged } = &copied;
+    let Copied { files, bytes, kept, bodies, damaged } = &copied;
     if *json {
         let shown = json!({
             "folder": folder.display().to_string(), "dest": dest.display().to_string(), "files": files, "bytes": bytes,
-            "kept": kept, "checkpoint": index, "damaged": damaged,
+            "kept": kept, "checkpoint": bodies, "damaged": damaged,
         });
         print_line(&shown.to_string());
     } else {
@@ -243,9 +243,9 @@ fn print(path: &Path, identity: &Identity, report: &Report) {
     ));
     print_line(&format!("{entries} entries, {} segments, {} topics", report.segments.len(), report.topics.len()));
     print_line(&match report.watermark {
-        Watermarked::At(Mark { place, index, .. }) => {
+        Watermarked::At(Mark { place, bodies }) => {
             let Place { segment, position } = place;
-            format!("watermark: everything up to entry {index} was durable (segment {segment}, byte {position})")
+            format!("watermark: everything up to entry {bodies} was durable (segment {segment}, byte {position})")
         }
         Watermarked::Lost => "the watermark is missing or damaged".to_owned(),
         Watermarked::Never => "no watermark".to_owned(),
@@ -371,8 +371,8 @@ fn to_json(identity: &Identity, report: &Report) -> Value {
         })
     });
     let watermark = match report.watermark {
-        Watermarked::At(Mark { place, index, .. }) => {
-            json!({"segment": place.segment, "position": place.position, "entry": index})
+        Watermarked::At(Mark { place, bodies }) => {
+            json!({"segment": place.segment, "position": place.position, "entry": bodies})
         }
         Watermarked::Lost => "lost".into(),
         Watermarked::Never => Value::Null,

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 pub use checkpoints::Checkpoints;
 pub use start::{Scratch, Started, start};
 
-use crate::entry::{Body, Found, Note, Room, Unreadable, Written};
+use crate::entry::{Body, Found, Image, Note, Room, Unreadable, Written};
 use crate::journal::{self, Cut, Folder, Identity, Mark, OpenError, Watermarked};
 use crate::limits::{NOTES_MAX, NOTES_WAIT, SEGMENT_BYTES, SEGMENT_BYTES_FIRST};
 use crate::node::{Lookup, Node};
@@ -94,7 +94,7 @@ enum Task {
     /// The results of applying the entries up to the mark.
     Note(Vec<Note>, Mark),
     Read(Lookup),
-    Keep(Mark, Vec<u8>),
+    Keep(Mark, Vec<Image>),
     Prepare {
         number: u32,
         size: u32,
@@ -147,12 +147,12 @@ impl Storage {
         let mut started = start(&disk, identity, sync != Sync::Always, SEGMENT_BYTES_FIRST, node)?;
         started.keeper.set_capacity(disk_bytes);
         tell(&shown, &started);
-        if started.last.index == 0 && !started.is_restored {
+        if started.last.bodies == 0 && !started.is_restored {
             let absolute = std::path::absolute(&shown).unwrap_or_else(|_| shown.clone().into());
             node.start_empty(absolute.display().to_string());
         }
         let (checkpoints, end) = (started.checkpoints, started.writer.mark());
-        let space = Space::new(end.place.segment, started.writer.room());
+        let space = Space::new(node.slots().len(), end.place.segment, started.writer.room());
         let (work, for_commit) = mpsc::channel();
         let (tasks, for_keep) = mpsc::channel();
         let (news, for_loop) = mpsc::channel();
@@ -235,20 +235,20 @@ impl Store for Storage {
         self.checkpoints.is_due(!self.space.is_full(), SEGMENT_BYTES)
     }
 
-    fn keep_image(&mut self, image: Vec<u8>) {
-        let mark = self.checkpoints.begin(image.len());
-        self.give(Task::Keep(mark, image));
+    fn keep_images(&mut self, images: Vec<Image>) {
+        let mark = self.checkpoints.begin(images.iter().map(|image| image.topics.len()).sum());
+        self.give(Task::Keep(mark, images));
     }
 
     fn room(&self) -> Room {
         self.space.room()
     }
 
-    fn close(&mut self, image: Vec<u8>) {
+    fn close(&mut self, images: Vec<Image>) {
         // All entries are written before the checkpoint, which must not be ahead of the log.
         self.work.send(Work::End).expect("the thread runs until it receives the task to end");
         join(self.commit.take());
-        self.keep_image(image);
+        self.keep_images(images);
         self.give(Task::End);
         join(self.keep.take());
     }
@@ -256,7 +256,7 @@ impl Store for Storage {
 
 /// Logs what a start has found.
 fn tell<D: journal::Disk>(folder: &str, started: &Started<D>) {
-    log::info!("journal {folder}: {} entries", started.last.index);
+    log::info!("journal {folder}: {} entries", started.last.bodies);
     let Cut { bytes, records } = started.cut;
     let is_marked = started.watermark.mark().is_some();
     if records > 0 && is_marked {

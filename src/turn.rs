@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::entry::{Body, Found, Note, Place, Room, Unreadable, Written};
+use crate::entry::{Body, Found, Image, Note, Place, Room, Unreadable, Written};
 use crate::limits::{COMMIT_WORK, LOOKUP_WORK, PUSH_QUEUE_MAX};
 use crate::node::{Action, Event, Lookup, Node, Packet};
 use crate::types::{ConnId, NodeId, Now, RequestId};
@@ -45,13 +45,13 @@ pub trait Store {
     fn take_read(&mut self) -> Option<(Lookup, Result<Found, Unreadable>)>;
     /// Returns true when a checkpoint is due.
     fn wants_image(&self) -> bool;
-    /// Writes a checkpoint of the state after all returned entries.
-    fn keep_image(&mut self, image: Vec<u8>);
+    /// Writes a checkpoint of the states of all groups after all returned entries.
+    fn keep_images(&mut self, images: Vec<Image>);
     /// Returns how much room there is after all bodies that were submitted.
     fn room(&self) -> Room;
     /// Makes all submitted entries durable, and writes a checkpoint of the state after all returned entries. No call
     /// follows.
-    fn close(&mut self, image: Vec<u8>);
+    fn close(&mut self, images: Vec<Image>);
 }
 
 /// Logs in memory, in which submitted bodies are written at once.
@@ -62,7 +62,7 @@ pub struct MemoryStore {
 
 impl Store for MemoryStore {
     fn submit(&mut self, body: Body) {
-        self.written.push_back(Written { slot: body.slot, index: body.index, place: Place::default() });
+        self.written.push_back(body.written(Place::default()));
     }
 
     fn take_written(&mut self) -> Option<Written> {
@@ -83,13 +83,13 @@ impl Store for MemoryStore {
         false
     }
 
-    fn keep_image(&mut self, _image: Vec<u8>) {}
+    fn keep_images(&mut self, _images: Vec<Image>) {}
 
     fn room(&self) -> Room {
         Room::UNLIMITED
     }
 
-    fn close(&mut self, _image: Vec<u8>) {}
+    fn close(&mut self, _images: Vec<Image>) {}
 }
 
 /// A node, its connections and its log.
@@ -171,7 +171,7 @@ impl<C: Connections, S: Store> Turn<C, S> {
         let has_found = self.handle_found(now);
         self.has_more = has_committed || has_found;
         if self.store.wants_image() {
-            self.store.keep_image(self.node.image());
+            self.store.keep_images(self.node.images());
         }
         self.tell_room(now);
     }
@@ -206,7 +206,7 @@ impl<C: Connections, S: Store> Turn<C, S> {
 
     /// Closes the log with a last checkpoint.
     pub fn close(&mut self) {
-        self.store.close(self.node.image());
+        self.store.close(self.node.images());
     }
 
     /// Carries out an action, and returns the event by which the node learns the result, if any.

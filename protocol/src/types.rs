@@ -138,7 +138,7 @@ impl Slots {
 
 /// A slot: a partition of the topics by the hash of their names. All topics of a slot live on the same nodes and move
 /// together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotId(u16);
 
 impl SlotId {

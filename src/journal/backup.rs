@@ -29,10 +29,11 @@ use super::keeper::write_file;
 use super::manifest::{Files, Manifest, content, folder_error};
 use super::names::{self, CheckpointId};
 use super::reader::{previous_end, read_part};
+use super::recovery::slot_of;
 use super::walk::{End, Step, walk};
 use super::watermark::{self, Watermarked};
 use crate::limits::{BACKUP_ATTEMPTS, BACKUP_COMPARED_BYTES};
-use crate::types::crc32;
+use crate::types::{SlotId, crc32};
 
 /// The result of a backup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,8 +44,8 @@ pub struct Copied {
     pub bytes: u64,
     /// Number of segments that the folder held already from an earlier backup.
     pub kept: usize,
-    /// The last entry that the state in the copied checkpoint includes; 0 when there is no checkpoint.
-    pub index: u64,
+    /// Number of bodies that the state in the copied checkpoint includes; 0 when there is no checkpoint.
+    pub bodies: u64,
     /// One line for each file of the node's journal that is damaged. Damaged segments are copied nevertheless.
     pub damaged: Vec<String>,
 }
@@ -96,6 +97,7 @@ pub fn backup<D: Disk>(source: &D, target: &D) -> Result<Copied, BackupError> {
     prepare(target, old.as_ref(), &files).map_err(BackupError::Target)?;
     let old = old.map(|manifest| manifest.files).unwrap_or_default();
     let mut copy = Copy {
+        only: slot_of(owner.node),
         source,
         target,
         old,
@@ -167,6 +169,8 @@ fn prepare<D: Disk>(target: &D, old: Option<&Manifest>, source: &[String]) -> Re
 
 /// A backup in progress.
 struct Copy<'c, D: Disk> {
+    /// The slot of all topics in files of a format before 3.
+    only: SlotId,
     source: &'c D,
     target: &'c D,
     /// The files of the previous backup.
@@ -259,7 +263,7 @@ impl<D: Disk> Copy<'_, D> {
         for id in ids.iter().rev() {
             let name = names::checkpoint(*id);
             let bytes = self.read(&name)?;
-            let checkpoint = match checkpoint::decode(&bytes, id.index) {
+            let checkpoint = match checkpoint::decode(&bytes, *id, self.only) {
                 Ok(checkpoint) => checkpoint,
                 Err(Fault::Newer(version)) => {
                     let newer = OpenError::Newer { file: name, version: Some(version) };
@@ -274,7 +278,7 @@ impl<D: Disk> Copy<'_, D> {
                     continue;
                 }
             };
-            self.report.index = checkpoint.mark.index;
+            self.report.bodies = checkpoint.mark.bodies;
             self.put(&name, &bytes)?;
             return Ok(Some(Base { name, crc: crc32(&bytes), checkpoint }));
         }

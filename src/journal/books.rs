@@ -6,7 +6,7 @@
 //! ```text
 //! varint count of segments with void batches, for each: varint segment, varint count,
 //!                                                       for each void batch: varint delta of its position
-//! varint count of topics, for each: u64 id, varint count of spans,
+//! varint count of topics, for each: varint slot (not before format 3), u64 id, varint count of spans,
 //!                                   for each: varint deltas of segment and end offset, varint payload bytes
 //! varint count of segments, for each: varint segment, varint bytes of all payloads ever written to it
 //! ```
@@ -17,15 +17,15 @@ use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut};
 
-use crate::entry::varint;
-use crate::types::{Offset, TopicId};
+use crate::entry::{TopicKey, varint};
+use crate::types::{Offset, SlotId, Slots, TopicId};
 
 /// The journal's bookkeeping, as a checkpoint stores it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Books {
     /// For each topic with records, its spans in the order of their offsets: segment, end offset (exclusive), and bytes
     /// of payload.
-    pub(super) spans: BTreeMap<TopicId, Vec<(u32, Offset, u32)>>,
+    pub(super) spans: BTreeMap<TopicKey, Vec<(u32, Offset, u32)>>,
     /// For each segment whose void batches are known, the positions of their payloads in the file, ascending.
     pub(super) void: BTreeMap<u32, Vec<u32>>,
     /// For each segment, the bytes of all payloads ever written to it, including those trimmed since.
@@ -35,7 +35,7 @@ pub(super) struct Books {
 /// Encodes the bookkeeping straight from iterators, so that no intermediate [`Books`] has to be built.
 pub(super) fn encode<S: ExactSizeIterator<Item = (u32, Offset, u32)>>(
     void: &[(u32, &[u32])],
-    spans: impl ExactSizeIterator<Item = (TopicId, S)>,
+    spans: impl ExactSizeIterator<Item = (TopicKey, S)>,
     totals: impl ExactSizeIterator<Item = (u32, u64)>,
 ) -> Vec<u8> {
     let mut out = Vec::new();
@@ -51,7 +51,8 @@ pub(super) fn encode<S: ExactSizeIterator<Item = (u32, Offset, u32)>>(
     }
     varint::put(&mut out, spans.len() as u64);
     for (topic, spans) in spans {
-        out.put_u64(topic.number());
+        varint::put(&mut out, topic.slot.index().into());
+        out.put_u64(topic.id.number());
         varint::put(&mut out, spans.len() as u64);
         let mut before = (0, 0);
         for (segment, end, bytes) in spans {
@@ -70,8 +71,9 @@ pub(super) fn encode<S: ExactSizeIterator<Item = (u32, Offset, u32)>>(
 }
 
 impl Books {
-    /// Decodes what [`encode`] wrote; returns `None` when the bytes are malformed.
-    pub(super) fn decode(mut bytes: &[u8]) -> Option<Self> {
+    /// Decodes what [`encode`] wrote; returns `None` when the bytes are malformed. `only` is the slot of all topics if
+    /// the bytes name none.
+    pub(super) fn decode(mut bytes: &[u8], only: Option<SlotId>) -> Option<Self> {
         let (mut books, bytes) = (Self::default(), &mut bytes);
         for _ in 0..varint::take(bytes)? {
             let segment = u32::try_from(varint::take(bytes)?).ok()?;
@@ -83,7 +85,11 @@ impl Books {
             books.void.insert(segment, positions);
         }
         for _ in 0..varint::take(bytes)? {
-            let topic = TopicId::new(bytes.try_get_u64().ok()?)?;
+            let slot = match only {
+                Some(slot) => slot,
+                None => SlotId::new(varint::take(bytes)?.try_into().ok()?, Slots::MOST)?,
+            };
+            let topic = TopicKey { slot, id: TopicId::new(bytes.try_get_u64().ok()?)? };
             let (mut spans, mut before) = (Vec::new(), (0, 0));
             for _ in 0..varint::take(bytes)? {
                 before = (varint::take_delta(bytes, before.0)?, varint::take_delta(bytes, before.1)?);
@@ -106,11 +112,12 @@ mod tests {
 
     #[test]
     fn books_come_back_whole_or_not_at_all() {
-        let topic = |id| TopicId::new(id).unwrap();
+        let slot = |number| SlotId::new(number, Slots::MOST).unwrap();
+        let topic = |number, id| TopicKey { slot: slot(number), id: TopicId::new(id).unwrap() };
         let books = Books {
             spans: [
-                (topic(9), vec![(3, Offset(10), 70), (8, Offset(500), 0), (7, Offset(1 << 40), u32::MAX)]),
-                (topic(1 << 63), vec![]),
+                (topic(3, 9), vec![(3, Offset(10), 70), (8, Offset(500), 0), (7, Offset(1 << 40), u32::MAX)]),
+                (topic(700, 1 << 63), vec![]),
             ]
             .into(),
             void: [(3, vec![64, 1 << 20, u32::MAX]), (9, vec![0])].into(),
@@ -120,8 +127,8 @@ mod tests {
             let void: Vec<(u32, &[u32])> = books.void.iter().map(|(segment, at)| (*segment, &at[..])).collect();
             let spans = books.spans.iter().map(|(topic, spans)| (*topic, spans.iter().copied()));
             let bytes = encode(&void, spans, books.totals.clone().into_iter());
-            assert_eq!(Books::decode(&bytes), Some(books));
-            (0..bytes.len()).for_each(|cut| assert_eq!(Books::decode(&bytes[..cut]), None, "cut at {cut}"));
+            assert_eq!(Books::decode(&bytes, None), Some(books));
+            (0..bytes.len()).for_each(|cut| assert_eq!(Books::decode(&bytes[..cut], None), None, "cut at {cut}"));
         }
     }
 }

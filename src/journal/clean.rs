@@ -41,9 +41,9 @@ use super::names;
 use super::reader::payloads;
 use super::spans::Span;
 use super::stamp::Stamp;
-use crate::entry::{Filed, Place};
+use crate::entry::{Filed, Place, TopicKey};
 use crate::limits::{CLEAN_SMALL_PART, CLEAN_SMALL_SEGMENTS, FILL_SYNC_BYTES, READ_BYTES_MAX};
-use crate::types::{Offset, TopicId};
+use crate::types::Offset;
 
 /// A cleaning pass: a set of segments whose live records are being copied.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ pub struct Victims {
 /// A span that is to be copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Piece {
-    topic: TopicId,
+    topic: TopicKey,
     base: Offset,
     end: Offset,
     segment: u32,
@@ -86,7 +86,7 @@ struct Piece {
 /// Consecutive records of a topic that were copied.
 #[derive(Clone, Copy, Debug)]
 struct Run {
-    topic: TopicId,
+    topic: TopicKey,
     base: Offset,
     end: Offset,
     bytes: u32,
@@ -172,7 +172,7 @@ impl<D: Disk> Keeper<D> {
         let file = self.disk.open(&name).map_err(|cause| OpenError::io(&name, cause))?;
         let mut batches = payloads(&file, segment, filed)?;
         cleaning
-            .put((self.group, self.stamp), &mut batches)
+            .put(self.stamp, &mut batches)
             .map_err(|cause| OpenError::io(&names::segment(cleaning.number), cause))?;
         if cleaning.begun.is_some_and(|begun| begun.end == end) {
             cleaning.end_piece();
@@ -261,7 +261,7 @@ impl<D: Disk> Keeper<D> {
 
     /// Returns the first offset that a topic retains, or `None` when the span that begins at `base` is no longer in
     /// that segment.
-    fn live_of(&self, topic: TopicId, base: Offset, segment: u32) -> Option<Offset> {
+    fn live_of(&self, topic: TopicKey, base: Offset, segment: u32) -> Option<Offset> {
         let spans = self.spans.get(&topic)?;
         let first = spans.first();
         spans.with(base.max(first)).is_some_and(|span| span.segment == segment).then_some(first)
@@ -289,14 +289,14 @@ impl<F> Cleaning<F> {
 impl<F: DiskFile> Cleaning<F> {
     /// Appends copies of consecutive batches to the new segment; the batches come from the first piece that is left to
     /// copy.
-    fn put(&mut self, (group, stamp): (u16, Stamp), batches: &mut [(Filed, bytes::Bytes)]) -> io::Result<()> {
+    fn put(&mut self, stamp: Stamp, batches: &mut [(Filed, bytes::Bytes)]) -> io::Result<()> {
         let mut out = Vec::new();
         if self.written == 0 {
             out.extend_from_slice(&segment_header(stamp, self.number, 0));
         }
         let position = u32::try_from(self.written as usize + out.len() + HEADER).expect("a few segments");
         let start = Place { segment: self.number, position };
-        let head = Head { kind: Kind::Copy, group, index: 0, term: 0, synced: 0 };
+        let head = Head { kind: Kind::Copy, slot: batches[0].0.topic.slot, index: 0, term: 0, synced: 0 };
         put_record(self.number, head, &mut out, |out| copies::encode(batches, start, out));
         self.file.write_at(&out, self.written.into())?;
         let written = self.written + u32::try_from(out.len()).expect("a few reads");

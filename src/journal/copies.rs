@@ -5,6 +5,8 @@
 //!                  varint count, varint len, varint delta of the append time, payload
 //! ```
 //!
+//! The header of its record names the slot of the topic.
+//!
 //! Copies are not part of the log: they are never applied. A start reads them only to rebuild a lost index, for which a
 //! copy holds all that is needed. Segments of copies are numbered from [`FIRST`] on, so that no segment of the log has
 //! the same number. Such a segment gets its final name when it is complete and fsynced, and is immutable from then on.
@@ -15,7 +17,7 @@ use bytes::{BufMut, Bytes};
 
 use super::format::{HEADER, Kind, Record, record_at};
 use super::walk::{Step, walk};
-use crate::entry::{Filed, Place, varint};
+use crate::entry::{Filed, Place, TopicKey, varint};
 use crate::types::{Offset, TopicId, crc32};
 
 /// The lowest number of a segment of copies; segments of the log have lower numbers.
@@ -31,7 +33,7 @@ pub(super) const fn is_copies(segment: u32) -> bool {
 pub(super) fn encode(batches: &mut [(Filed, Bytes)], start: Place, out: &mut Vec<u8>) {
     let begin = out.len();
     let first = batches[0].0;
-    out.put_u64(first.topic.number());
+    out.put_u64(first.topic.id.number());
     out.put_u64(first.base.0);
     out.put_u64(first.append_us);
     let (mut next, mut append_us) = (first.base, first.append_us);
@@ -50,7 +52,7 @@ pub(super) fn encode(batches: &mut [(Filed, Bytes)], start: Place, out: &mut Vec
 /// Decodes the batches of a copy; returns `None` when the body is malformed.
 fn decode(segment: u32, record: &Record) -> Option<Vec<Filed>> {
     let body = &record.body[..];
-    let topic = TopicId::new(BigEndian::read_u64(body.get(..8)?))?;
+    let topic = TopicKey { slot: record.head.slot, id: TopicId::new(BigEndian::read_u64(body.get(..8)?))? };
     let mut base = Offset(BigEndian::read_u64(body.get(8..16)?));
     let mut append_us = BigEndian::read_u64(body.get(16..24)?);
     let (mut rest, mut filed) = (&body[24..], Vec::new());
@@ -100,11 +102,13 @@ mod tests {
     use super::super::format::{Head, put_record, segment_header};
     use super::super::stamp::Stamp;
     use super::*;
+    use crate::types::{SlotId, Slots};
 
     #[test]
     fn copies_say_themselves_what_they_are_copies_of() {
         let segment = FIRST + 7;
-        let topic = |id| TopicId::new(id).unwrap();
+        let slot = |number| SlotId::from_low_bits(number, Slots::MOST);
+        let topic = |id| TopicKey { slot: slot(20), id: TopicId::new(id).unwrap() };
         let batch = |id, base, count: u32, append_us, payload: &'static [u8]| {
             let (len, crc) = (u32::try_from(payload.len()).unwrap(), crc32(payload));
             let place = Place::default();
@@ -123,7 +127,7 @@ mod tests {
         let mut ends = Vec::new();
         for batches in &mut copies {
             let start = Place { segment, position: u32::try_from(bytes.len() + HEADER).unwrap() };
-            let head = Head { kind: Kind::Copy, group: 0, index: 0, term: 0, synced: 0 };
+            let head = Head { kind: Kind::Copy, slot: slot(20), index: 0, term: 0, synced: 0 };
             put_record(segment, head, &mut bytes, |out| encode(batches, start, out));
             ends.push(bytes.len());
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! segment header, 32 bytes     magic "DHTJRNL\n", u32 version, u32 number, u32 size, u64 stamp, u32 crc
-//! record header, 32 bytes      u32 body_len, u8 kind, u8 flags, u16 group, u64 index, u32 term, u32 synced,
+//! record header, 32 bytes      u32 body_len, u8 kind, u8 flags, u16 slot, u64 index, u32 term, u32 synced,
 //!                              u32 crc of the header before it, u32 crc
 //! body                         body_len bytes, then zeros up to a multiple of 8
 //! ```
@@ -21,7 +21,8 @@ use byteorder::{BigEndian, ByteOrder};
 use bytes::Bytes;
 
 use super::stamp::Stamp;
-use crate::types::crc32_of_parts;
+use crate::entry::MemberState;
+use crate::types::{SlotId, Slots, crc32_of_parts};
 
 /// The format version that this program writes. It reads every version up to this one.
 ///
@@ -29,7 +30,14 @@ use crate::types::crc32_of_parts;
 /// - 2: each topic in a checkpoint ends with tagged parts, so that a program recognizes parts that are too new for it;
 ///   a checkpoint includes the bookkeeping of the segments; append times in entries do not decrease unless the clock
 ///   was corrected; the folder has an id, which its files carry in their stamp; there is a watermark.
-pub const VERSION: u32 = 2;
+/// - 3: the log has the entries of several groups, and what their members have promised; a checkpoint has a state of
+///   each
+///   group, and indexes and bookkeeping name the slot of each topic. In earlier formats all topics belong to one group,
+///   whose slot has the number of the node.
+pub const VERSION: u32 = 3;
+
+/// The first format in which a journal has the topics of several groups.
+pub(super) const GROUPS_SINCE: u32 = 3;
 
 /// Size in bytes of a segment header, and of a record header.
 pub const HEADER: usize = 32;
@@ -48,19 +56,22 @@ pub enum Kind {
     Copy,
     /// A part of the state that a checkpoint stores.
     Checkpoint,
-    /// Term, vote and commit index, and how the preceding segment ended: a [`HardState`].
-    HardState,
+    /// The beginning of a segment, or the end of the log: a [`Begin`].
+    Begin,
+    /// What a member of a group has promised to remember: a [`MemberState`].
+    State,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Entry, Self::Copy, Self::Checkpoint, Self::HardState];
+    const ALL: [Self; 5] = [Self::Entry, Self::Copy, Self::Checkpoint, Self::Begin, Self::State];
 
     const fn number(self) -> u8 {
         match self {
             Self::Entry => 1,
             Self::Copy => 2,
             Self::Checkpoint => 3,
-            Self::HardState => 4,
+            Self::Begin => 4,
+            Self::State => 5,
         }
     }
 }
@@ -70,11 +81,12 @@ impl Kind {
 pub struct Head {
     /// The kind of the record.
     pub kind: Kind,
-    /// The vertex whose log the record belongs to.
-    pub group: u16,
-    /// The index of the record in that log; the first one has index 1.
+    /// The slot of the group that the record belongs to; 0 for records that belong to none.
+    pub slot: SlotId,
+    /// The position of an entry record in the log of its group, which begins with 1. In a [`Begin`] the number of
+    /// bodies before it, of all groups.
     pub index: u64,
-    /// The term of the leader that created the record.
+    /// The term of the leader that proposed the entries; in a record of a [`MemberState`] the term of that.
     pub term: u32,
     /// The position up to which the segment was known to be durable when the record was created.
     pub synced: u32,
@@ -162,7 +174,7 @@ pub fn put_record(segment: u32, head: Head, out: &mut Vec<u8>, body: impl FnOnce
     let header = &mut out[start..start + HEADER];
     BigEndian::write_u32(header, u32::try_from(body_len).expect("a record fits its segment"));
     header[4] = head.kind.number();
-    BigEndian::write_u16(&mut header[6..], head.group);
+    BigEndian::write_u16(&mut header[6..], head.slot.index());
     BigEndian::write_u64(&mut header[8..], head.index);
     BigEndian::write_u32(&mut header[16..], head.term);
     BigEndian::write_u32(&mut header[20..], head.synced);
@@ -175,7 +187,7 @@ pub fn put_record(segment: u32, head: Head, out: &mut Vec<u8>, body: impl FnOnce
 
 /// Returns the record at position `at` of a segment's bytes, or `None` when no complete and sound record begins there.
 pub fn record_at(bytes: &Bytes, segment: u32, at: usize) -> Option<Record> {
-    let (kind, body_len) = header_at(bytes, segment, at)?;
+    let (kind, slot, body_len) = header_at(bytes, segment, at)?;
     let (header, body_at) = (&bytes[at..at + HEADER], at + HEADER);
     let body = bytes.get(body_at..body_at.checked_add(body_len)?)?;
     if BigEndian::read_u32(&header[28..]) != record_crc(segment, &header[..28], body) {
@@ -183,7 +195,7 @@ pub fn record_at(bytes: &Bytes, segment: u32, at: usize) -> Option<Record> {
     }
     let head = Head {
         kind,
-        group: BigEndian::read_u16(&header[6..]),
+        slot,
         index: BigEndian::read_u64(&header[8..]),
         term: BigEndian::read_u32(&header[16..]),
         synced: BigEndian::read_u32(&header[20..]),
@@ -196,31 +208,28 @@ pub fn record_at(bytes: &Bytes, segment: u32, at: usize) -> Option<Record> {
 /// verified: the body may be damaged, or extend past the end of `bytes`. Returns `None` when there is no sound header
 /// at `at`.
 pub(super) fn begins_at(bytes: &Bytes, segment: u32, at: usize) -> Option<usize> {
-    header_at(bytes, segment, at).and_then(|(_, body_len)| at.checked_add(HEADER)?.checked_add(body_len))
+    header_at(bytes, segment, at).and_then(|(.., body_len)| at.checked_add(HEADER)?.checked_add(body_len))
 }
 
-/// Returns the kind of the record at `at` and the length of its body; `None` when there is no sound header.
-fn header_at(bytes: &Bytes, segment: u32, at: usize) -> Option<(Kind, usize)> {
+/// Returns the kind of the record at `at`, its slot, and the length of its body; `None` when there is no sound header.
+fn header_at(bytes: &Bytes, segment: u32, at: usize) -> Option<(Kind, SlotId, usize)> {
     let header = bytes.get(at..at + HEADER)?;
     let kind = Kind::ALL.into_iter().find(|kind| kind.number() == header[4])?;
     if header[5] != 0 || BigEndian::read_u32(&header[24..]) != record_crc(segment, &header[..24], &[]) {
         return None;
     }
-    Some((kind, usize::try_from(BigEndian::read_u32(header)).ok()?))
+    let slot = SlotId::new(BigEndian::read_u16(&header[6..]), Slots::MOST)?;
+    Some((kind, slot, usize::try_from(BigEndian::read_u32(header)).ok()?))
 }
 
 fn record_crc(segment: u32, header: &[u8], body: &[u8]) -> u32 {
     crc32_of_parts([&segment.to_be_bytes(), header, body])
 }
 
-/// The body of a record of kind [`Kind::HardState`]: the first record of every segment, and after an orderly stop the
-/// last one of the log, which has `is_end`.
+/// The body of a record of kind [`Kind::Begin`]: the first record of every segment, and after an orderly stop the last
+/// one of the log, which has `is_end`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HardState {
-    /// The node that this node voted for in the term of the record. Reserved for replication.
-    pub vote: u16,
-    /// The highest index known to be committed.
-    pub commit: u64,
+pub struct Begin {
     /// The position where the preceding segment ends; 0 in the first segment.
     pub previous_end: u32,
     /// True when entries may be acknowledged before they are durable, as under `--sync interval`.
@@ -229,39 +238,57 @@ pub struct HardState {
     pub is_end: bool,
 }
 
-impl HardState {
+impl Begin {
     /// Size of the encoding in bytes.
     pub const LEN: usize = 16;
 
-    /// Appends the encoding to `out`.
+    /// Appends the encoding to `out`. Its first two bytes and the last eight were used by earlier formats.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.vote.to_be_bytes());
-        out.extend_from_slice(&[u8::from(self.is_lazy), u8::from(self.is_end)]);
+        out.extend_from_slice(&[0, 0, u8::from(self.is_lazy), u8::from(self.is_end)]);
         out.extend_from_slice(&self.previous_end.to_be_bytes());
-        out.extend_from_slice(&self.commit.to_be_bytes());
+        out.extend_from_slice(&[0; 8]);
     }
 
     /// Decodes the body of a record; returns `None` when its length is wrong.
     pub fn decode(body: &[u8]) -> Option<Self> {
         (body.len() == Self::LEN).then(|| Self {
-            vote: BigEndian::read_u16(body),
             is_lazy: body[2] != 0,
             is_end: body[3] != 0,
             previous_end: BigEndian::read_u32(&body[4..]),
-            commit: BigEndian::read_u64(&body[8..]),
         })
     }
 }
+
+/// Appends a record of kind [`Kind::State`] to `out`.
+pub fn put_state(segment: u32, slot: SlotId, synced: u32, state: &MemberState, out: &mut Vec<u8>) {
+    let head = Head { kind: Kind::State, slot, index: 0, term: state.term, synced };
+    put_record(segment, head, out, |out| {
+        out.extend_from_slice(&state.vote.to_be_bytes());
+        out.extend_from_slice(&state.commit.to_be_bytes());
+    });
+}
+
+/// Decodes a record of kind [`Kind::State`]; returns `None` when its length is wrong.
+pub(super) fn state_of(record: &Record) -> Option<MemberState> {
+    let numbers = |body: &[u8]| (BigEndian::read_u64(body), BigEndian::read_u64(&body[8..]));
+    let (vote, commit) = (record.body.len() == STATE_LEN).then(|| numbers(&record.body))?;
+    Some(MemberState { term: record.head.term, vote, commit })
+}
+
+/// Length in bytes of the body of a record of kind [`Kind::State`].
+pub(super) const STATE_LEN: usize = 16;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const HEAD: Head = Head { kind: Kind::Entry, group: 5, index: 1 << 40, term: 3, synced: 77 };
+    fn head() -> Head {
+        Head { kind: Kind::Entry, slot: SlotId::new(5, Slots::MOST).unwrap(), index: 1 << 40, term: 3, synced: 77 }
+    }
 
     fn record(segment: u32, body: &[u8]) -> Bytes {
         let mut out = vec![0xaa; 16];
-        put_record(segment, HEAD, &mut out, |out| out.extend_from_slice(body));
+        put_record(segment, head(), &mut out, |out| out.extend_from_slice(body));
         out.into()
     }
 
@@ -270,7 +297,7 @@ mod tests {
         for body in [&b""[..], b"1234567", b"12345678", b"123456789"] {
             let bytes = record(9, body);
             let read = record_at(&bytes, 9, 16).unwrap();
-            assert_eq!((read.head, &read.body[..], read.end), (HEAD, body, bytes.len()));
+            assert_eq!((read.head, &read.body[..], read.end), (head(), body, bytes.len()));
             assert_eq!(read.end % ALIGN, 0);
         }
     }
@@ -315,10 +342,20 @@ mod tests {
     }
 
     #[test]
-    fn a_hard_state_comes_back() {
-        let state = HardState { vote: 3, commit: 1 << 50, previous_end: 4000, is_lazy: true, is_end: false };
+    fn the_beginning_of_a_segment_comes_back() {
+        let begin = Begin { previous_end: 4000, is_lazy: true, is_end: false };
         let mut body = Vec::new();
-        state.encode(&mut body);
-        assert_eq!((HardState::decode(&body), HardState::decode(&body[1..])), (Some(state), None));
+        begin.encode(&mut body);
+        assert_eq!((Begin::decode(&body), Begin::decode(&body[1..])), (Some(begin), None));
+    }
+
+    #[test]
+    fn what_a_member_has_promised_comes_back() {
+        let (slot, state) = (head().slot, MemberState { term: 7, vote: 1 << 63, commit: 1 << 50 });
+        let mut out = Vec::new();
+        put_state(9, slot, 77, &state, &mut out);
+        let record = record_at(&out.into(), 9, 0).unwrap();
+        assert_eq!((record.head.slot, record.head.synced, state_of(&record)), (slot, 77, Some(state)));
+        assert_eq!(state_of(&Record { body: record.body.slice(1..), ..record }), None);
     }
 }

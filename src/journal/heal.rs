@@ -11,8 +11,8 @@ use super::keeper::{Keeper, write_file};
 use super::names;
 use super::reader::{payloads, previous_end, read_part};
 use super::rebuild::{self, Known};
-use crate::entry::{Filed, Found, Wanted};
-use crate::types::{Offset, TopicId};
+use crate::entry::{Filed, Found, TopicKey, Wanted};
+use crate::types::{Offset, SlotId};
 
 impl<D: Disk> Keeper<D> {
     /// Reads the wanted records, or finds the wanted append time, among the records that have been noted
@@ -21,7 +21,7 @@ impl<D: Disk> Keeper<D> {
     ///
     /// # Errors
     /// Returns [`OpenError::Damaged`] when records are lost, and [`OpenError::Io`] when the file system fails.
-    pub fn read(&self, topic: TopicId, wanted: Wanted) -> Result<Found, OpenError> {
+    pub fn read(&self, topic: TopicKey, wanted: Wanted) -> Result<Found, OpenError> {
         let mut remade = BTreeSet::new();
         loop {
             let error = match self.read_once(topic, wanted) {
@@ -42,7 +42,7 @@ impl<D: Disk> Keeper<D> {
 
     /// Returns the first offset at or after `from` whose record can be read, or the topic's end offset when there is
     /// none. Returns `None` when the topic has no records here.
-    pub fn readable_from(&self, topic: TopicId, from: Offset) -> Option<Offset> {
+    pub fn readable_from(&self, topic: TopicKey, from: Offset) -> Option<Offset> {
         let mut at = from;
         let end = self.end_of(topic)?;
         while at < end {
@@ -57,7 +57,7 @@ impl<D: Disk> Keeper<D> {
 
     /// Looks for the first readable record at or after `from` in the segment that holds `from`. Returns its offset and
     /// true, or the end offset of the span in this segment and false.
-    fn next_readable(&self, topic: TopicId, from: Offset) -> Option<(Offset, bool)> {
+    fn next_readable(&self, topic: TopicKey, from: Offset) -> Option<(Offset, bool)> {
         let span = self.span_with(topic, from)?;
         let Ok(file) = self.disk.open(&names::segment(span.segment)) else { return Some((span.end, false)) };
         let mut at = from;
@@ -76,7 +76,7 @@ impl<D: Disk> Keeper<D> {
     /// Rebuilds the index of a segment for all topics that have records in it.
     fn remake_index(&self, segment: u32) -> Result<(), OpenError> {
         let index = read_part(&self.disk, &names::index(segment), 0, usize::MAX);
-        if index.is_ok_and(|bytes| index::decode(segment, &bytes).is_some()) {
+        if index.is_ok_and(|bytes| index::decode(segment, &bytes, self.only).is_some()) {
             // The index is sound; it lacks only what was trimmed before the start. An index rebuilt now would also lack
             // what was trimmed since then, and the newest checkpoint may rely on those records.
             return Err(OpenError::damaged(&names::index(segment), 0, "it lacks a record of its segment"));
@@ -99,7 +99,7 @@ impl<D: Disk> Keeper<D> {
             Some(rebuild::made(before, &bytes))
         });
         let made = made.unwrap_or_default();
-        let find = |name: &str| rebuild::made_as(name, &made, &topics);
+        let find = |slot: SlotId, name: &str| rebuild::made_as(slot, name, &made, &topics).map(|topic| topic.id);
         let (listing, damage) = rebuild::list(segment, &bytes, end, &topics, &find);
         if let Some(damage) = damage.first() {
             return Err(OpenError::damaged(&name, damage.start as u64, "a record cannot be read"));

@@ -1,7 +1,7 @@
 //! The identity of a journal: a small text file that says which node the journal in a folder belongs to.
 //!
 //! ```text
-//! dht-node journal, format 2
+//! dht-node journal, format 3
 //! node 101 of a cube of dimension 3, cluster dht
 //! disk 00005e2ac9014d77                            the id of this folder; not in format 1
 //! ```

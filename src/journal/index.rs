@@ -6,10 +6,12 @@
 //! blocks      at most 128 consecutive batches of one topic; for each batch
 //!             varint count, varint len, u32 crc of its payload,
 //!             varint deltas of the payload's position and of the append time, relative to the batch before
-//! entries     40 bytes for each block, sorted by topic and offset: u64 topic, u64 base, u64 first_us,
+//! entries     44 bytes for each block, sorted by slot, topic and offset: u32 slot, u64 topic, u64 base, u64 first_us,
 //!             u32 records, u32 position, u32 len,
-//!             u32 crc of the segment's number, the 36 bytes of the entry before it, and the block
+//!             u32 crc of the segment's number, the 40 bytes of the entry before it, and the block
 //! ```
+//!
+//! Before format 3 all topics belonged to one group, and an entry had no slot.
 //!
 //! A complete index is not held in memory. A record is found by a binary search over the entries in the file, which
 //! leads to the block that lists its batch.
@@ -20,11 +22,11 @@ use byteorder::{BigEndian, ByteOrder};
 use bytes::{Buf, BufMut};
 use foldhash::fast::RandomState;
 
-use super::format::VERSION;
+use super::format::{GROUPS_SINCE, VERSION};
 use super::stamp::Stamp;
-use crate::entry::{Filed, Place, varint};
+use crate::entry::{Filed, Place, TopicKey, varint};
 use crate::limits::INDEX_BLOCK_BATCHES;
-use crate::types::{Offset, TopicId, crc32_of_parts};
+use crate::types::{Offset, SlotId, Slots, TopicId, crc32_of_parts};
 
 const MAGIC: &[u8; 8] = b"DHTINDX\n";
 
@@ -35,13 +37,18 @@ pub(super) const HEADER: usize = 40;
 const HEADER_FIRST: usize = 32;
 
 /// Size of an entry in bytes.
-pub(super) const ENTRY: usize = 40;
+pub(super) const ENTRY: usize = 44;
+
+/// Size of the slot in an entry, which was missing before format 3.
+const SLOT: usize = 4;
 
 /// The decoded header of an index: number and position of the entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Directory {
     pub(super) entries: usize,
     pub(super) position: usize,
+    /// The slot of all topics, if the entries name none.
+    only: Option<SlotId>,
     /// Identifies the folder that the index was written for.
     pub(super) stamp: Stamp,
     crc: u32,
@@ -50,7 +57,7 @@ pub(super) struct Directory {
 /// An entry of the index. It describes one block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    pub(super) topic: TopicId,
+    pub(super) topic: TopicKey,
     /// The offset of the block's first record; `end` is the offset after its last one.
     pub(super) base: Offset,
     pub(super) end: Offset,
@@ -65,7 +72,7 @@ pub(super) struct Entry {
 /// of the file, which takes a quarter of the memory that decoded batches would take.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    topics: HashMap<TopicId, Batches, RandomState>,
+    topics: HashMap<TopicKey, Batches, RandomState>,
 }
 
 /// The encoded batches of a topic.
@@ -119,12 +126,12 @@ impl Index {
     }
 
     /// Returns the number of blocks of a topic.
-    pub(super) fn blocks(&self, topic: TopicId) -> usize {
+    pub(super) fn blocks(&self, topic: TopicKey) -> usize {
         self.topics.get(&topic).map_or(0, |batches| batches.blocks.len())
     }
 
     /// Returns a block of a topic: its entry, with a position relative to [`Batches::bytes`], and its bytes.
-    pub(super) fn block(&self, topic: TopicId, index: usize) -> (Entry, &[u8]) {
+    pub(super) fn block(&self, topic: TopicKey, index: usize) -> (Entry, &[u8]) {
         let batches = &self.topics[&topic];
         let block = &batches.blocks[index];
         let end = batches.blocks.get(index + 1).map_or(batches.bytes.len(), |next| next.at as usize);
@@ -136,7 +143,7 @@ impl Index {
 
     /// Encodes the index file of a segment.
     pub(super) fn encode(&self, stamp: Stamp, segment: u32) -> Vec<u8> {
-        let mut topics: Vec<TopicId> = self.topics.keys().copied().collect();
+        let mut topics: Vec<TopicKey> = self.topics.keys().copied().collect();
         topics.sort_unstable();
         let (mut out, mut entries) = (vec![0; HEADER], Vec::new());
         for topic in topics {
@@ -165,8 +172,10 @@ impl Index {
 
 impl Directory {
     /// Decodes the header at the beginning of `bytes`; returns `None` when it is damaged or belongs to another segment.
-    pub(super) fn decode(segment: u32, bytes: &[u8]) -> Option<Self> {
-        let is_first = BigEndian::read_u32(bytes.get(8..12)?) == 1;
+    /// `slot` is that of all topics if the file is of a format before 3.
+    pub(super) fn decode(segment: u32, bytes: &[u8], slot: SlotId) -> Option<Self> {
+        let version = BigEndian::read_u32(bytes.get(8..12)?);
+        let is_first = version == 1;
         let header = bytes.get(..if is_first { HEADER_FIRST } else { HEADER })?;
         let (fields, crc) = header.split_at(header.len() - 4);
         let number = |at: usize| BigEndian::read_u32(&fields[at..]);
@@ -174,21 +183,37 @@ impl Directory {
         let (entries, position) = (number(16) as usize, number(20) as usize);
         let is_sound =
             header[..8] == MAGIC[..] && number(12) == segment && BigEndian::read_u32(crc) == crc32_of_parts([fields]);
-        is_sound.then(|| Self { entries, position, stamp, crc: number(24) })
+        let only = (version < GROUPS_SINCE).then_some(slot);
+        is_sound.then(|| Self { entries, position, only, stamp, crc: number(24) })
+    }
+
+    /// Returns the size of an entry in bytes.
+    pub(super) const fn entry_len(&self) -> usize {
+        if self.only.is_some() { ENTRY - SLOT } else { ENTRY }
     }
 
     /// Decodes all entries of a file; returns `None` when they are damaged.
     pub(super) fn entries(&self, bytes: &[u8]) -> Option<Vec<Entry>> {
-        let is_whole = bytes.len() == self.entries * ENTRY && self.crc == crc32_of_parts([bytes]);
-        let entries = bytes.chunks_exact(ENTRY).map(Entry::decode);
+        let is_whole = bytes.len() == self.entries * self.entry_len() && self.crc == crc32_of_parts([bytes]);
+        let entries = bytes.chunks_exact(self.entry_len()).map(|entry| self.entry(entry));
         if is_whole { entries.collect() } else { None }
+    }
+
+    /// Decodes an entry. Its checksum is not verified here, since it also covers the block: see [`Entry::is_sound`].
+    pub(super) fn entry(&self, mut bytes: &[u8]) -> Option<Entry> {
+        let slot = match self.only {
+            Some(slot) => slot,
+            None => SlotId::new(bytes.try_get_u32().ok()?.try_into().ok()?, Slots::MOST)?,
+        };
+        Entry::decode(slot, bytes)
     }
 }
 
 impl Entry {
     fn encode(&self, segment: u32, block: &[u8], out: &mut Vec<u8>) {
         let start = out.len();
-        out.put_u64(self.topic.number());
+        out.put_u32(self.topic.slot.index().into());
+        out.put_u64(self.topic.id.number());
         out.put_u64(self.base.0);
         out.put_u64(self.first_us);
         out.put_u32(u32::try_from(self.end.0 - self.base.0).expect("fewer than bytes"));
@@ -198,9 +223,9 @@ impl Entry {
         out.put_u32(crc);
     }
 
-    /// Decodes an entry. Its checksum is not verified here, since it also covers the block: see [`Self::is_sound`].
-    pub(super) fn decode(mut bytes: &[u8]) -> Option<Self> {
-        let topic = TopicId::new(bytes.try_get_u64().ok()?)?;
+    /// Decodes an entry without its slot.
+    fn decode(slot: SlotId, mut bytes: &[u8]) -> Option<Self> {
+        let topic = TopicKey { slot, id: TopicId::new(bytes.try_get_u64().ok()?)? };
         let (base, first_us) = (Offset(bytes.try_get_u64().ok()?), bytes.try_get_u64().ok()?);
         let end = Offset(base.0.checked_add(bytes.try_get_u32().ok()?.into())?);
         Some(Self { topic, base, end, first_us, position: bytes.try_get_u32().ok()?, len: bytes.try_get_u32().ok()? })
@@ -208,8 +233,8 @@ impl Entry {
 
     /// Returns true when the checksum over the encoded entry and its block is correct.
     pub(super) fn is_sound(segment: u32, entry: &[u8], block: &[u8]) -> bool {
-        let crc = crc32_of_parts([&segment.to_be_bytes(), &entry[..ENTRY - 4], block]);
-        BigEndian::read_u32(&entry[ENTRY - 4..]) == crc
+        let (entry, crc) = entry.split_at(entry.len() - 4);
+        BigEndian::read_u32(crc) == crc32_of_parts([&segment.to_be_bytes(), entry, block])
     }
 
     /// Decodes the batches of the entry's block; returns `None` when the block is malformed or does not fit the entry.
@@ -232,12 +257,13 @@ impl Entry {
     }
 }
 
-/// Decodes all batches of an index file; returns `None` when the file is damaged.
-pub(super) fn decode(segment: u32, bytes: &[u8]) -> Option<Vec<Filed>> {
-    let directory = Directory::decode(segment, bytes)?;
+/// Decodes all batches of an index file; returns `None` when the file is damaged. `slot` is that of all topics if the
+/// file is of a format before 3.
+pub(super) fn decode(segment: u32, bytes: &[u8], slot: SlotId) -> Option<Vec<Filed>> {
+    let directory = Directory::decode(segment, bytes, slot)?;
     let entries = bytes.get(directory.position..)?;
     let mut filed = Vec::new();
-    for (entry, raw) in directory.entries(entries)?.iter().zip(entries.chunks_exact(ENTRY)) {
+    for (entry, raw) in directory.entries(entries)?.iter().zip(entries.chunks_exact(directory.entry_len())) {
         let block = bytes.get(entry.position as usize..entry.position.checked_add(entry.len)? as usize)?;
         filed.extend(entry.batches(segment, block).filter(|_| Entry::is_sound(segment, raw, block))?);
     }
@@ -248,9 +274,19 @@ pub(super) fn decode(segment: u32, bytes: &[u8]) -> Option<Vec<Filed>> {
 mod tests {
     use super::*;
 
+    const SLOT: SlotId = SlotId::from_low_bits(0, Slots::MOST);
+
+    /// Returns a topic in a slot of its own.
+    fn key(id: u64) -> TopicKey {
+        TopicKey {
+            slot: SlotId::from_low_bits(100 - u32::try_from(id).unwrap(), Slots::MOST),
+            id: TopicId::new(id).unwrap(),
+        }
+    }
+
     fn filed(topic: u64, base: u64, count: u32, position: u32, append_us: u64) -> Filed {
         let place = Place { segment: 3, position };
-        let (topic, base) = (TopicId::new(topic).unwrap(), Offset(base));
+        let (topic, base) = (key(topic), Offset(base));
         Filed { topic, base, count, len: 67 * count, crc: position ^ count, place, append_us }
     }
 
@@ -262,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_comes_back_by_topic_and_offset() {
+    fn an_index_comes_back_by_slot_topic_and_offset() {
         let batches = [
             filed(9, 0, 5, 100, 10),
             filed(2, 1 << 60, 3, u32::MAX - 201, u64::MAX),
@@ -270,22 +306,22 @@ mod tests {
             filed(9, 70, 2, 40, 5),
         ];
         let bytes = encode(&batches);
-        assert_eq!(decode(3, &bytes).unwrap(), [1, 0, 2, 3].map(|at: usize| batches[at]));
-        assert_eq!(decode(4, &bytes), None);
-        assert_eq!(decode(3, &encode(&[])), Some(Vec::new()));
+        assert_eq!(decode(3, &bytes, SLOT).unwrap(), [0, 2, 3, 1].map(|at: usize| batches[at]));
+        assert_eq!(decode(4, &bytes, SLOT), None);
+        assert_eq!(decode(3, &encode(&[]), SLOT), Some(Vec::new()));
     }
 
     #[test]
     fn blocks_are_short_and_have_no_holes() {
         let mut index = Index::default();
-        let topic = TopicId::new(9).unwrap();
+        let topic = key(9);
         for base in (0..1000).filter(|base| *base != 300) {
             index.add(&filed(9, base, 1, u32::try_from(base).unwrap() * 80, base));
         }
         let blocks: Vec<(u64, u64)> =
             (0..index.blocks(topic)).map(|at| index.block(topic, at).0).map(|it| (it.base.0, it.end.0)).collect();
         assert_eq!(blocks[..4], [(0, 128), (128, 256), (256, 300), (301, 429)]);
-        assert_eq!(decode(3, &index.encode(Stamp::NONE, 3)).unwrap().len(), 999);
+        assert_eq!(decode(3, &index.encode(Stamp::NONE, 3), SLOT).unwrap().len(), 999);
     }
 
     #[test]
@@ -294,8 +330,8 @@ mod tests {
         for bit in 0..bytes.len() * 8 {
             let mut bad = bytes.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode(3, &bad).is_none(), "bit {bit}");
-            assert!(decode(3, &bytes[..bit / 8]).is_none());
+            assert!(decode(3, &bad, SLOT).is_none(), "bit {bit}");
+            assert!(decode(3, &bytes[..bit / 8], SLOT).is_none());
         }
     }
 

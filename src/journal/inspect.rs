@@ -14,20 +14,20 @@ use super::reader::read_part;
 use super::salvage::{Salvage, salvage};
 use super::walk::{End, Step, walk};
 use super::watermark::Watermarked;
-use crate::types::{Offset, TopicId};
+use crate::entry::TopicKey;
+use crate::types::Offset;
 
 /// The result of an inspection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Index of the last body of entries in the log. Since the first index is 1, this is the number of bodies ever
-    /// written.
+    /// Number of bodies ever written to the log, of all groups.
     pub entries: u64,
     /// How far the log was durable.
     pub watermark: Watermarked,
     /// The segments that the journal still needs, by number.
     pub segments: BTreeMap<u32, SegmentReport>,
     /// The existing topics, by id.
-    pub topics: BTreeMap<TopicId, TopicReport>,
+    pub topics: BTreeMap<TopicKey, TopicReport>,
     /// One line for each checkpoint that cannot be read although it should be.
     pub damaged_checkpoints: Vec<String>,
     /// Losses of entries after the newest checkpoint.
@@ -91,9 +91,9 @@ pub struct LogLoss {
     pub segment: u32,
     /// The position in that segment where the loss begins, in bytes.
     pub position: u64,
-    /// Index of the first lost entry.
+    /// Number of the first lost body, counted over all groups.
     pub from: u64,
-    /// Index after the last lost entry, as far as that is known.
+    /// Number after the last lost body, as far as that is known.
     pub to: u64,
     /// The log end offset of each topic at the loss, by name. From this offset on, the topic's offsets may denote other
     /// records than before the loss.
@@ -154,7 +154,7 @@ pub fn inspect<D: Disk, S: Salvage>(
     let mut left = if is_live { LIVE_TRIES } else { 1 };
     loop {
         left -= 1;
-        let report = match salvage(disk, identity.node.index(), is_live, &mut fresh()) {
+        let report = match salvage(disk, identity.node, is_live, &mut fresh()) {
             Ok(salvaged) => salvaged.report,
             Err(error) if left > 0 && error.lost_file().is_some() => continue,
             Err(error) => return Err(error),

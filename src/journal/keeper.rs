@@ -21,20 +21,21 @@ use super::spans::{Change, Span, Spans};
 use super::stamp::Stamp;
 use super::writer::Mark;
 use super::{books, checkpoint};
-use crate::entry::{Filed, Found, Note, Wanted};
-use crate::types::{Offset, TopicId};
+use crate::entry::{Filed, Found, Image, Note, TopicKey, Wanted};
+use crate::types::{Offset, SlotId};
 
 /// The bookkeeping of the journal.
 #[derive(Debug)]
 pub struct Keeper<D: Disk> {
     pub(super) disk: D,
-    pub(super) group: u16,
+    /// The slot of all topics in files of a format before 3.
+    pub(super) only: SlotId,
     /// The stamp of the files that the keeper writes.
     pub(super) stamp: Stamp,
     /// All segments with records, live or dead, by number.
     segments: BTreeMap<u32, Segment<D::File>>,
     /// The spans of each topic that has records.
-    pub(super) spans: HashMap<TopicId, Spans, RandomState>,
+    pub(super) spans: HashMap<TopicKey, Spans, RandomState>,
     /// The newest checkpoint and its predecessor, which a start falls back to when the newest one is damaged.
     newest: Option<CheckpointId>,
     older: Option<CheckpointId>,
@@ -91,10 +92,10 @@ impl<F> Default for Segment<F> {
 
 impl<D: Disk> Keeper<D> {
     /// Returns a keeper without segments or checkpoints.
-    pub(super) fn new(disk: D, group: u16, stamp: Stamp) -> Self {
+    pub(super) fn new(disk: D, only: SlotId, stamp: Stamp) -> Self {
         Self {
             disk,
-            group,
+            only,
             stamp,
             segments: BTreeMap::new(),
             spans: HashMap::default(),
@@ -145,7 +146,7 @@ impl<D: Disk> Keeper<D> {
 
     /// Returns the append time, in microseconds, of the record before offset `end` of a topic, which lies in `segment`;
     /// 0 when it cannot be read.
-    pub(super) fn time_before(&self, topic: TopicId, segment: u32, end: Offset) -> u64 {
+    pub(super) fn time_before(&self, topic: TopicKey, segment: u32, end: Offset) -> u64 {
         let last = end.0.checked_sub(1).map(Offset);
         let found = last.and_then(|last| self.blocks(segment, topic).ok()?.batches_from(last, 1, 1).ok());
         found.and_then(|filed| filed.first().map(|filed| filed.append_us)).unwrap_or(0)
@@ -162,14 +163,14 @@ impl<D: Disk> Keeper<D> {
     }
 
     /// Returns the span that holds a record of a topic.
-    pub(super) fn span_with(&self, topic: TopicId, offset: Offset) -> Option<Span> {
+    pub(super) fn span_with(&self, topic: TopicKey, offset: Offset) -> Option<Span> {
         self.spans.get(&topic)?.with(offset)
     }
 
     /// Returns for each topic with records in a segment the span before that segment's, if any, and the end offset
     /// (exclusive) of the segment's span.
-    pub(super) fn spans_in(&self, segment: u32) -> BTreeMap<TopicId, (Option<Span>, Offset)> {
-        let found = |(topic, spans): (&TopicId, &Spans)| {
+    pub(super) fn spans_in(&self, segment: u32) -> BTreeMap<TopicKey, (Option<Span>, Offset)> {
+        let found = |(topic, spans): (&TopicKey, &Spans)| {
             let mut before = None;
             let (_, span) = spans.iter().find(|(_, span)| {
                 let is_found = span.segment == segment;
@@ -198,7 +199,7 @@ impl<D: Disk> Keeper<D> {
 
     /// Adds a span of a topic, after all of its spans added before, in a segment whose index is complete. `base` is the
     /// offset of the span's first record, `first` the first offset that the topic retains.
-    pub(super) fn add_span(&mut self, topic: TopicId, (base, first): (Offset, Offset), span: Span) {
+    pub(super) fn add_span(&mut self, topic: TopicKey, (base, first): (Offset, Offset), span: Span) {
         let change = match self.spans.entry(topic) {
             Entry::Occupied(mut spans) => spans.get_mut().push(span),
             Entry::Vacant(spans) => spans.insert(Spans::new(base, first, span)).whole(),
@@ -207,7 +208,7 @@ impl<D: Disk> Keeper<D> {
     }
 
     /// Returns the end offset (exclusive) of a topic's records; `None` when it has none.
-    pub(super) fn end_of(&self, topic: TopicId) -> Option<Offset> {
+    pub(super) fn end_of(&self, topic: TopicKey) -> Option<Offset> {
         self.spans.get(&topic).map(Spans::end)
     }
 
@@ -215,14 +216,16 @@ impl<D: Disk> Keeper<D> {
         change.apply(&mut self.segments);
     }
 
-    /// Records the results of applied entries, which must come in the order of the log.
+    /// Records the results of applied entries. Those of a group must come in the order of its log.
     pub fn note(&mut self, notes: &[Note]) {
         for note in notes {
             match *note {
                 Note::Stored(filed) => self.file(filed),
                 Note::Void(place) => {
                     if let Some(void) = &mut self.segments.entry(place.segment).or_default().void {
-                        void.push(place.position);
+                        // Another group may have applied later bodies already.
+                        let at = void.partition_point(|position| *position < place.position);
+                        void.insert(at, place.position);
                     }
                 }
                 Note::Trimmed { topic, first } => self.trim(topic, first),
@@ -243,7 +246,7 @@ impl<D: Disk> Keeper<D> {
     }
 
     /// Reads through the indexes as they are, without rebuilding any.
-    pub(super) fn read_once(&self, topic: TopicId, wanted: Wanted) -> Result<Found, OpenError> {
+    pub(super) fn read_once(&self, topic: TopicKey, wanted: Wanted) -> Result<Found, OpenError> {
         let spans = self.spans.get(&topic);
         // Records that retention has removed since the read was requested are not damage.
         let is_removed = |from: Offset| spans.is_some_and(|spans| from < spans.base());
@@ -281,14 +284,14 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
-    pub(super) fn blocks(&self, segment: u32, topic: TopicId) -> Result<Blocks<'_, D::File>, OpenError> {
+    pub(super) fn blocks(&self, segment: u32, topic: TopicKey) -> Result<Blocks<'_, D::File>, OpenError> {
         match self.segments.get(&segment).map(|segment| &segment.index).filter(|index| !index.is_empty()) {
             Some(index) => Ok(Blocks::growing(index, segment, topic)),
-            None => Blocks::open(&self.disk, segment, topic),
+            None => Blocks::open(&self.disk, segment, topic, self.only),
         }
     }
 
-    fn trim(&mut self, topic: TopicId, first: Offset) {
+    fn trim(&mut self, topic: TopicKey, first: Offset) {
         let Some(spans) = self.spans.get_mut(&topic) else { return };
         let is_left = spans.trim(first, |change| change.apply(&mut self.segments));
         if !is_left {
@@ -297,7 +300,7 @@ impl<D: Disk> Keeper<D> {
     }
 
     /// Moves records of a topic to the segment that they were copied to; see [`Spans::relocate`].
-    pub(super) fn relocate(&mut self, topic: TopicId, base: Offset, span: Span) {
+    pub(super) fn relocate(&mut self, topic: TopicKey, base: Offset, span: Span) {
         if let Some(spans) = self.spans.get_mut(&topic) {
             spans.relocate(base, span, |change| change.apply(&mut self.segments));
         }
@@ -351,13 +354,14 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
-    /// Writes a checkpoint: `image` is the state after all entries up to `mark`. These entries must be durable, and
-    /// their results must have been noted. Then removes the files that are no longer needed.
+    /// Writes a checkpoint of a state of each group. The states include all bodies up to `mark`, and those of some
+    /// groups may include later ones. All of these must be durable, and their results must have been noted. Then
+    /// removes the files that are no longer needed.
     ///
     /// # Errors
     /// Returns the error of the file system. The previous checkpoint remains valid.
-    pub fn checkpoint(&mut self, mark: Mark, image: &[u8]) -> io::Result<()> {
-        for (&number, segment) in self.segments.range(..=mark.place.segment) {
+    pub fn checkpoint(&mut self, mark: Mark, images: &[Image]) -> io::Result<()> {
+        for (&number, segment) in self.segments.range(..copies::FIRST) {
             if !segment.index.is_empty() {
                 write_file(&self.disk, &names::index(number), &segment.index.encode(self.stamp, number))?;
             }
@@ -365,19 +369,16 @@ impl<D: Disk> Keeper<D> {
         // The indexes must be durable before the checkpoint that relies on them.
         planted!("checkpoint ahead of its indexes", self.disk.sync_names()?, ());
         planted!("segments removed before the checkpoint", (), self.remove_dead(mark.place.segment)?);
-        // When no entry was added since the newest checkpoint, the same state is written to a second file.
-        let is_second = self.newest.is_some_and(|newest| newest.index == mark.index && !newest.is_second);
-        let id = CheckpointId { index: mark.index, is_second };
-        let file = checkpoint::encode((self.group, self.stamp), mark, image, &self.books());
+        let id = CheckpointId::after(self.newest);
+        let file = checkpoint::encode((id, self.stamp), mark, images, &self.books());
         write_file(&self.disk, &names::checkpoint(id), &file)?;
         self.disk.sync_names()?;
         self.checkpointed = mark.place.segment;
         for (_, segment) in self.segments.range_mut(..mark.place.segment) {
             (segment.index, segment.log) = (Index::default(), None);
         }
-        let oldest = std::mem::replace(&mut self.older, self.newest.filter(|newest| *newest != id));
-        self.newest = Some(id);
-        if let Some(oldest) = oldest.filter(|oldest| *oldest != id) {
+        let oldest = std::mem::replace(&mut self.older, self.newest.replace(id));
+        if let Some(oldest) = oldest {
             self.disk.remove(&names::checkpoint(oldest))?;
         }
         self.remove_dead(mark.place.segment)
@@ -419,9 +420,10 @@ impl<D: Disk> Keeper<D> {
     fn books(&self) -> Vec<u8> {
         let void = self.segments.iter().filter_map(|(number, segment)| Some((*number, segment.void.as_deref()?)));
         let void: Vec<(u32, &[u32])> = void.collect();
-        let mut topics: Vec<TopicId> = self.spans.keys().copied().collect();
+        let mut topics: Vec<TopicKey> = self.spans.keys().copied().collect();
         topics.sort_unstable();
-        let of = |id: TopicId| (id, self.spans[&id].iter().map(|(_, span)| (span.segment, span.end, span.bytes)));
+        let of =
+            |topic: TopicKey| (topic, self.spans[&topic].iter().map(|(_, span)| (span.segment, span.end, span.bytes)));
         let totals: Vec<(u32, u64)> =
             self.segments.iter().map(|(number, segment)| (*number, segment.total_bytes)).collect();
         books::encode(&void, topics.into_iter().map(of), totals.into_iter())

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! dht-node backup of:
-//! dht-node journal, format 2                       the lines of the journal's own `identity`
+//! dht-node journal, format 3                       the lines of the journal's own `identity`
 //! node 101 of a cube of dimension 3, cluster dht
 //! disk 00005e2ac9014d77
 //! 0000000042.log 67108864 1c291ca3                 name, bytes, CRC-32

@@ -5,8 +5,8 @@
 //! | `0000000042.log` | a segment of the log: being written, full, or prepared for use |
 //! | `2147483649.log` | from this number on: a complete segment of copies (`copies`) |
 //! | `0000000042.index` | where the records of its topics are, by topic and offset |
-//! | `00000000000000001234.checkpoint` | the state after the entry of that index |
-//! | `00000000000000001234-2.checkpoint` | the same state in a second file, when no entry was added since the first |
+//! | `00000000000000001234.checkpoint` | the state of the topics; the newest one has the highest number |
+//! | `00000000000000001234-2.checkpoint` | a later one than that without the 2; only formats before 3 have it |
 //! | `spare` | a full segment whose records are all dead; it will be recycled as the file of a new segment |
 //! | `….new` | a file that is being written; nothing refers to it yet |
 //! | `watermark` | how far the log is durable |
@@ -49,17 +49,24 @@ pub(super) fn index(segment: u32) -> String {
 /// Identifies a checkpoint. Of two checkpoints the later one compares greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct CheckpointId {
-    /// The index of the last entry that the state includes.
-    pub(super) index: u64,
-    /// True for the second of two checkpoints with the same state: two are retained even if no entry was added between
-    /// them.
+    /// The number of the checkpoint. Before format 3 it was the position of the last body that the state includes.
+    pub(super) number: u64,
+    /// True for the second of two checkpoints with the same number, which only programs before format 3 wrote.
     pub(super) is_second: bool,
+}
+
+impl CheckpointId {
+    /// Returns the id of the next checkpoint.
+    pub(super) const fn after(newest: Option<Self>) -> Self {
+        let number = if let Some(newest) = newest { newest.number } else { 0 };
+        Self { number: number.saturating_add(1), is_second: false }
+    }
 }
 
 /// Returns the name of a checkpoint's file.
 pub(super) fn checkpoint(id: CheckpointId) -> String {
-    let CheckpointId { index, is_second } = id;
-    format!("{index:020}{}{CHECKPOINT}", if is_second { SECOND } else { "" })
+    let CheckpointId { number, is_second } = id;
+    format!("{number:020}{}{CHECKPOINT}", if is_second { SECOND } else { "" })
 }
 
 /// Returns the name of a file while it is being written.
@@ -83,7 +90,7 @@ pub(super) fn index_number(name: &str) -> Option<u32> {
 pub(super) fn checkpoint_id(name: &str) -> Option<CheckpointId> {
     let stem = name.strip_suffix(CHECKPOINT)?;
     let first = stem.strip_suffix(SECOND);
-    let id = CheckpointId { index: first.unwrap_or(stem).parse().ok()?, is_second: first.is_some() };
+    let id = CheckpointId { number: first.unwrap_or(stem).parse().ok()?, is_second: first.is_some() };
     (checkpoint(id) == name).then_some(id)
 }
 

@@ -13,13 +13,14 @@ use super::copies;
 use super::disk::Disk;
 use super::error::OpenError;
 use super::index::{self, Directory, HEADER as INDEX_HEADER};
+use super::logs::GroupLog;
 use super::names::{self, CheckpointId};
 use super::reader::previous_end;
 use super::rebuild::{self, Known};
-use super::recovery::{Recovery, State};
+use super::recovery::{Membership, Recovery, State};
 use super::spans::Span;
-use crate::entry::Filed;
-use crate::types::{Offset, TopicId};
+use crate::entry::{Filed, Image, Place, TopicKey};
+use crate::types::Offset;
 
 /// The newest checkpoint and its predecessor.
 pub(super) type Checkpoints = (Option<CheckpointId>, Option<CheckpointId>);
@@ -27,7 +28,7 @@ pub(super) type Checkpoints = (Option<CheckpointId>, Option<CheckpointId>);
 /// Consecutive records of a topic in a segment, as an index lists them.
 #[derive(Clone, Copy, Debug)]
 struct Stretch {
-    topic: TopicId,
+    topic: TopicKey,
     base: Offset,
     end: Offset,
     first_us: u64,
@@ -37,7 +38,7 @@ struct Stretch {
 /// one, up to `end` (exclusive).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Expected {
-    pub(super) topic: TopicId,
+    pub(super) topic: TopicKey,
     /// The segment and the end offset of the preceding span.
     pub(super) before: Option<(u32, Offset)>,
     pub(super) end: Offset,
@@ -82,18 +83,25 @@ impl<D: Disk> Recovery<D> {
     fn try_checkpoint(&mut self, id: CheckpointId, state: &mut impl State) -> Result<Option<Books>, OpenError> {
         let name = names::checkpoint(id);
         let bytes = self.read(&name)?;
-        let decoded = checkpoint::decode(&bytes, id.index).map_err(|fault| match fault {
+        let decoded = checkpoint::decode(&bytes, id, self.keeper.only).map_err(|fault| match fault {
             Fault::Damaged(position) => OpenError::damaged(&name, position, "the checkpoint cannot be read"),
             Fault::Newer(version) => OpenError::Newer { file: name.clone(), version: Some(version) },
         })?;
-        let Checkpoint { mark, image, books, version, stamp } = decoded;
+        let Checkpoint { mark, images, books, version, stamp } = decoded;
         self.keeper.stamp.check(&name, stamp)?;
         if copies::is_copies(mark.place.segment) {
             return Err(OpenError::damaged(&name, 0, "it names a segment that is not part of the log"));
         }
-        let what = "its state cannot be decoded";
-        state.restore(&image, version).map_err(|error| OpenError::undecodable(error, &name, 0, what))?;
-        (self.from, self.image_len) = (mark, image.len());
+        if images.iter().any(|image| state.membership(image.slot) == Membership::None) {
+            return Err(OpenError::Misplaced { file: name, whose: "another node or cluster" });
+        }
+        (self.from, self.image_len) = (mark, images.iter().map(|image| image.topics.len()).sum());
+        for Image { slot, applied, topics } in images {
+            let what = "its state cannot be decoded";
+            state.restore(slot, &topics, version).map_err(|error| OpenError::undecodable(error, &name, 0, what))?;
+            let log = GroupLog { applied, ..GroupLog::default() };
+            self.groups.insert(slot, log);
+        }
         Ok(books)
     }
 
@@ -104,11 +112,11 @@ impl<D: Disk> Recovery<D> {
         books: Option<Books>,
         state: &impl State,
     ) -> Result<(), OpenError> {
-        let from = self.from.place.segment;
-        let past = &segments[..segments.partition_point(|number| *number <= from)];
+        let last = self.last_applied();
+        let past = &segments[..segments.partition_point(|number| *number <= last)];
         let is_past = |number: &u32| past.binary_search(number).is_ok() || copies.binary_search(number).is_ok();
-        // An index without a segment before the checkpoint was written for a checkpoint that was not completed, or
-        // belongs to a dead segment that was removed first.
+        // An index without a segment that the checkpoint includes was written for a checkpoint that was not completed,
+        // or belongs to a dead segment that was removed first.
         let indexes: BTreeSet<u32> = self.files.iter().filter_map(|name| names::index_number(name)).collect();
         self.unneeded.extend(indexes.iter().copied().filter(|number| !is_past(number)).map(names::index));
         let (mut books, is_exact) = match books {
@@ -117,8 +125,7 @@ impl<D: Disk> Recovery<D> {
         };
         for number in past.iter().chain(copies) {
             // Without a checkpoint, all entries of the segment will be applied again.
-            let is_blank = self.from.index == 0;
-            let void = if is_blank { Some(Vec::new()) } else { books.void.remove(number).filter(|_| is_exact) };
+            let void = if self.is_blank() { Some(Vec::new()) } else { books.void.remove(number).filter(|_| is_exact) };
             self.add_segment(*number)?;
             self.keeper.set_void(*number, void);
             self.keeper.set_total(*number, books.totals.get(number).copied().unwrap_or(0));
@@ -160,8 +167,8 @@ impl<D: Disk> Recovery<D> {
         match self.stretches(number) {
             Ok((stretches, filed)) => {
                 if let Some(found) = match_up(number, &stretches, expected, state) {
-                    // The batches are kept in memory for the checkpoint's own segment, whose index will grow.
-                    let topics: BTreeSet<TopicId> = expected.iter().map(|expected| expected.topic).collect();
+                    // The batches are kept in memory for the last segments of the checkpoint, whose indexes will grow.
+                    let topics: BTreeSet<TopicKey> = expected.iter().map(|expected| expected.topic).collect();
                     let is_kept = |filed: &&Filed| topics.contains(&filed.topic);
                     filed.iter().filter(is_kept).for_each(|filed| self.keeper.enter(filed));
                     return Ok(found);
@@ -189,24 +196,25 @@ impl<D: Disk> Recovery<D> {
 
     /// Returns the batches before the checkpoint that a segment's index lists; empty when the index cannot be decoded.
     fn filed(&self, number: u32) -> Result<Vec<Filed>, OpenError> {
-        let mut filed = index::decode(number, &self.read(&names::index(number))?).unwrap_or_default();
-        filed.retain(|filed| filed.place < self.from.place);
+        let bytes = self.read(&names::index(number))?;
+        let mut filed = index::decode(number, &bytes, self.keeper.only).unwrap_or_default();
+        filed.retain(|filed| self.is_applied(filed));
         Ok(filed)
     }
 
-    /// Returns the stretches that a segment's index lists. For the checkpoint's own segment, also returns all batches
-    /// before the checkpoint; for others the list of batches is empty.
+    /// Returns the stretches that a segment's index lists. For the last segments of the checkpoint, also returns all
+    /// batches that it includes; for others the list of batches is empty.
     fn stretches(&self, number: u32) -> Result<(Vec<Stretch>, Vec<Filed>), OpenError> {
         let name = names::index(number);
         let damaged = || OpenError::damaged(&name, 0, "the index cannot be read");
-        if number == self.from.place.segment {
-            let mut filed = index::decode(number, &self.read(&name)?).ok_or_else(damaged)?;
-            filed.retain(|filed| filed.place < self.from.place);
+        if number >= self.from.place.segment && !copies::is_copies(number) {
+            let mut filed = index::decode(number, &self.read(&name)?, self.keeper.only).ok_or_else(damaged)?;
+            filed.retain(|filed| self.is_applied(filed));
             return Ok((runs_of(&filed), filed));
         }
         let header = self.read_part(&name, 0, INDEX_HEADER)?;
-        let directory = Directory::decode(number, &header).ok_or_else(damaged)?;
-        let entries = self.read_part(&name, directory.position as u64, directory.entries * index::ENTRY)?;
+        let directory = Directory::decode(number, &header, self.keeper.only).ok_or_else(damaged)?;
+        let entries = self.read_part(&name, directory.position as u64, directory.entries * directory.entry_len())?;
         let entries = directory.entries(&entries).ok_or_else(damaged)?;
         let runs = entries.chunk_by(|one, next| one.topic == next.topic && one.end == next.base);
         let stretch = |run: &[index::Entry]| {
@@ -232,7 +240,7 @@ impl<D: Disk> Recovery<D> {
         segments: &[u32],
         state: &impl State,
     ) -> Result<Vec<Filed>, OpenError> {
-        let topics: BTreeSet<TopicId> = expected.iter().map(|expected| expected.topic).collect();
+        let topics: BTreeSet<TopicKey> = expected.iter().map(|expected| expected.topic).collect();
         let (listing, damage) = self.list(number, &topics, segments, state)?;
         if let Some(damage) = damage.first() {
             let what = "its index is missing or damaged, and a record in it cannot be read";
@@ -256,19 +264,25 @@ impl<D: Disk> Recovery<D> {
     fn list(
         &self,
         number: u32,
-        topics: &BTreeSet<TopicId>,
+        topics: &BTreeSet<TopicKey>,
         segments: &[u32],
         state: &impl State,
     ) -> Result<(rebuild::Listing, Vec<Range<usize>>), OpenError> {
         let bytes = self.read(&names::segment(number))?;
         let end = self.end_of_past(number, segments);
-        Ok(rebuild::list(number, &bytes, end, topics, &|name| state.find(name)))
+        let (mut listing, damage) = rebuild::list(number, &bytes, end, topics, &|slot, name| state.find(slot, name));
+        for listed in listing.values_mut() {
+            listed.retain(|listed| self.is_applied(&listed.filed));
+        }
+        Ok((listing, damage))
     }
 
     /// Returns the position where a segment up to the checkpoint ends; `None` when it is unknown.
     pub(super) fn end_of_past(&self, number: u32, segments: &[u32]) -> Option<usize> {
-        if number == self.from.place.segment {
-            return Some(self.from.place.position as usize);
+        if number == self.last_applied() {
+            let ends = self.groups.values().map(|log| log.applied.end).chain([self.from.place]);
+            let ends = ends.filter(|end| end.segment == number).map(|Place { position, .. }| position as usize);
+            return ends.max();
         }
         let next = number.checked_add(1).filter(|next| segments.binary_search(next).is_ok())?;
         previous_end(&self.disk, next).ok().flatten()
@@ -277,8 +291,8 @@ impl<D: Disk> Recovery<D> {
     /// Derives the bookkeeping for a checkpoint of format 1, which has none: from the indexes of the segments up to it,
     /// and for segments whose index is lost, from the gaps between the others.
     pub(super) fn derive_books(&self, past: &[u32], state: &impl State) -> Result<Books, OpenError> {
-        let (mut chains, mut lost) = (BTreeMap::<TopicId, BTreeMap<u32, (Offset, Offset)>>::new(), Vec::new());
-        let (mut bytes, mut totals) = (BTreeMap::<(TopicId, u32), u32>::new(), BTreeMap::<u32, u64>::new());
+        let (mut chains, mut lost) = (BTreeMap::<TopicKey, BTreeMap<u32, (Offset, Offset)>>::new(), Vec::new());
+        let (mut bytes, mut totals) = (BTreeMap::<(TopicKey, u32), u32>::new(), BTreeMap::<u32, u64>::new());
         for number in past {
             match self.stretches(*number) {
                 Ok((stretches, _)) => {
@@ -298,7 +312,7 @@ impl<D: Disk> Recovery<D> {
                 Err(error) => return Err(error),
             }
         }
-        let mut topics: BTreeSet<TopicId> = state.topics().into_iter().collect();
+        let mut topics: BTreeSet<TopicKey> = state.topics().into_iter().collect();
         topics.retain(|topic| {
             let (first, next) = state.kept(*topic).expect("a topic of the state");
             let mut chain = chains.get(topic).into_iter().flat_map(BTreeMap::values);
@@ -320,7 +334,7 @@ impl<D: Disk> Recovery<D> {
                 }
             }
         }
-        let spans = |(topic, chain): (TopicId, BTreeMap<u32, (Offset, Offset)>)| {
+        let spans = |(topic, chain): (TopicKey, BTreeMap<u32, (Offset, Offset)>)| {
             let span = |(number, (_, end))| (number, end, bytes.get(&(topic, number)).copied().unwrap_or(0));
             (topic, chain.into_iter().map(span).collect())
         };
@@ -356,7 +370,7 @@ pub(super) fn expected(books: &Books) -> BTreeMap<u32, Vec<Expected>> {
 /// Finds, among the stretches that a segment holds, those that it is expected to hold; returns `None` when one is
 /// missing. A segment of copies may hold more than expected: its copies count only once a checkpoint refers to them.
 fn match_up(number: u32, stretches: &[Stretch], expected: &[Expected], state: &impl State) -> Option<Vec<Stretch>> {
-    let mut by_topic = BTreeMap::<TopicId, Vec<Stretch>>::new();
+    let mut by_topic = BTreeMap::<TopicKey, Vec<Stretch>>::new();
     stretches.iter().for_each(|stretch| by_topic.entry(stretch.topic).or_default().push(*stretch));
     let found = |Expected { topic, before, end }: &Expected| {
         let (first, _) = state.kept(*topic)?;

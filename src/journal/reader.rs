@@ -7,12 +7,12 @@ use bytes::Bytes;
 
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
-use super::format::{self, HardState, Kind, record_at};
+use super::format::{self, Begin, Kind, record_at};
 use super::index::{Directory, ENTRY, Entry, HEADER, Index};
 use super::names;
-use crate::entry::Filed;
+use crate::entry::{Filed, TopicKey};
 use crate::limits::{FETCH_RUNS_MAX, READ_BYTES_MAX, READ_GAP_MAX};
-use crate::types::{Offset, TopicId, crc32};
+use crate::types::{Offset, SlotId, crc32};
 
 /// Where the index of a segment is.
 #[derive(Debug)]
@@ -27,19 +27,24 @@ pub(super) enum Source<'k, F> {
 #[derive(Debug)]
 pub(super) struct Blocks<'k, F> {
     segment: u32,
-    topic: TopicId,
+    topic: TopicKey,
     source: Source<'k, F>,
 }
 
 impl<F: DiskFile> Blocks<'_, F> {
-    /// Opens the index file of a complete segment.
-    pub(super) fn open<D: Disk<File = F>>(disk: &D, segment: u32, topic: TopicId) -> Result<Self, OpenError> {
+    /// Opens the index file of a complete segment. `slot` is that of all topics if the file is of a format before 3.
+    pub(super) fn open<D: Disk<File = F>>(
+        disk: &D,
+        segment: u32,
+        topic: TopicKey,
+        slot: SlotId,
+    ) -> Result<Self, OpenError> {
         let name = names::index(segment);
         let file = disk.open(&name).map_err(|cause| OpenError::io(&name, cause))?;
         // An index of format 1 has a shorter header, and may end there.
         let mut header = [0; HEADER];
         let filled = file.read_at(&mut header, 0).map_err(|cause| OpenError::io(&name, cause))?;
-        let directory = Directory::decode(segment, &header[..filled]).ok_or_else(|| damaged(segment, 0))?;
+        let directory = Directory::decode(segment, &header[..filled], slot).ok_or_else(|| damaged(segment, 0))?;
         Ok(Self { segment, topic, source: Source::File(file, directory) })
     }
 
@@ -122,23 +127,26 @@ impl<F: DiskFile> Blocks<'_, F> {
         }
         let mut block = vec![0; entry.len as usize];
         read_exactly(file, &names::index(self.segment), &mut block, entry.position.into())?;
-        let batches = entry.batches(self.segment, &block).filter(|_| Entry::is_sound(self.segment, &raw, &block));
+        let batches = entry
+            .batches(self.segment, &block)
+            .filter(|_| Entry::is_sound(self.segment, &raw[..directory.entry_len()], &block));
         let batches = batches.ok_or_else(|| damaged(self.segment, entry.position))?;
         Ok((entry.topic == self.topic).then_some(batches))
     }
 
     fn entry(&self, file: &F, directory: &Directory, index: usize) -> Result<(Entry, [u8; ENTRY]), OpenError> {
         let mut raw = [0; ENTRY];
-        let position = directory.position + index * ENTRY;
-        read_exactly(file, &names::index(self.segment), &mut raw, position as u64)?;
+        let len = directory.entry_len();
+        let position = directory.position + index * len;
+        read_exactly(file, &names::index(self.segment), &mut raw[..len], position as u64)?;
         let position = u32::try_from(position).expect("an index is smaller than its segment");
-        Ok((Entry::decode(&raw).ok_or_else(|| damaged(self.segment, position))?, raw))
+        Ok((directory.entry(&raw[..len]).ok_or_else(|| damaged(self.segment, position))?, raw))
     }
 }
 
 impl<'k, F> Blocks<'k, F> {
     /// Uses the in-memory index of a segment that is being written.
-    pub(super) const fn growing(index: &'k Index, segment: u32, topic: TopicId) -> Self {
+    pub(super) const fn growing(index: &'k Index, segment: u32, topic: TopicKey) -> Self {
         Self { segment, topic, source: Source::Growing(index) }
     }
 }
@@ -188,9 +196,9 @@ pub(super) fn read_part<D: Disk>(disk: &D, name: &str, position: u64, len: usize
 /// Returns the position where the segment before `next` ends, according to the first record of `next`; `None` when
 /// there is no such record.
 pub(super) fn previous_end<D: Disk>(disk: &D, next: u32) -> Result<Option<usize>, OpenError> {
-    let begin = read_part(disk, &names::segment(next), 0, 2 * format::HEADER + HardState::LEN)?;
-    let state = record_at(&begin, next, format::HEADER).filter(|record| record.head.kind == Kind::HardState);
-    Ok(state.and_then(|record| HardState::decode(&record.body)).map(|state| state.previous_end as usize))
+    let begin = read_part(disk, &names::segment(next), 0, 2 * format::HEADER + Begin::LEN)?;
+    let first = record_at(&begin, next, format::HEADER).filter(|record| record.head.kind == Kind::Begin);
+    Ok(first.and_then(|record| Begin::decode(&record.body)).map(|begin| begin.previous_end as usize))
 }
 
 /// Fills the buffer from a file, and reports the file as damaged when it ends too early.

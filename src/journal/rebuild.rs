@@ -18,8 +18,8 @@ use foldhash::fast::RandomState;
 
 use super::format::{self, Kind};
 use super::walk::{Step, walk};
-use crate::entry::{self, Batch, Entry, Filed, Place, TopicRef};
-use crate::types::{Offset, TopicId};
+use crate::entry::{self, Batch, Entry, Filed, Place, TopicKey, TopicRef};
+use crate::types::{Offset, SlotId, TopicId};
 
 /// The first format in which the append times of entries do not decrease between corrections of the clock.
 const EVEN_TIMES_SINCE: u32 = 2;
@@ -46,7 +46,7 @@ enum Times {
 }
 
 /// The batches of some topics in a segment, in the order of the log.
-pub(super) type Listing = BTreeMap<TopicId, Vec<Listed>>;
+pub(super) type Listing = BTreeMap<TopicKey, Vec<Listed>>;
 
 /// What is known about a topic's records in a segment.
 #[derive(Clone, Copy, Debug)]
@@ -62,13 +62,13 @@ pub(super) struct Known {
 }
 
 /// Lists the batches of `topics` in the bytes of a segment up to `end`, and the damaged ranges. `find` looks up the id
-/// of a topic that entries name but that was not created in this segment.
+/// of a topic of a group that entries name but that was not created in this segment.
 pub(super) fn list(
     segment: u32,
     bytes: &Bytes,
     end: Option<usize>,
-    topics: &BTreeSet<TopicId>,
-    find: &dyn Fn(&str) -> Option<TopicId>,
+    topics: &BTreeSet<TopicKey>,
+    find: &dyn Fn(SlotId, &str) -> Option<TopicId>,
 ) -> (Listing, Vec<Range<usize>>) {
     let mut damage = Vec::new();
     let (mut listing, mut made, mut by_name) = (Listing::new(), Made::default(), Vec::new());
@@ -85,6 +85,7 @@ pub(super) fn list(
                 continue;
             }
         };
+        let slot = record.head.slot;
         let position = u32::try_from(record.body_at).expect("a segment's size");
         let Ok(entries) = entry::decode(&record.body, Place { segment, position }) else {
             damage.push(record.body_at..record.end);
@@ -92,20 +93,21 @@ pub(super) fn list(
         };
         for entry in entries {
             match entry {
-                Entry::Create { name, seed, .. } => made.entry(name).or_default().push(seed),
+                Entry::Create { name, seed, .. } => made.entry((slot, name)).or_default().push(seed),
                 Entry::Publish(batch) => {
                     let topic = match &batch.topic {
-                        TopicRef::Id(id) => Some(*id),
-                        TopicRef::Name(name) => made_as(name, &made, topics).or_else(|| {
-                            let id = find(name)?;
-                            by_name.push((id, batch.place.position, name.clone()));
-                            Some(id)
+                        TopicRef::Id(id) => Some(TopicKey { slot, id: *id }),
+                        TopicRef::Name(name) => made_as(slot, name, &made, topics).or_else(|| {
+                            let topic = TopicKey { slot, id: find(slot, name)? };
+                            by_name.push((topic, batch.place.position, name.clone()));
+                            Some(topic)
                         }),
                     };
-                    if let Some(topic) = topic.filter(|id| topics.contains(id)) {
+                    if let Some(topic) = topic.filter(|topic| topics.contains(topic)) {
                         listing.entry(topic).or_default().push(listed(topic, &batch, times));
                     }
                 }
+                // Formats in which times were raised have one group.
                 Entry::Reclock(reclock) => {
                     times = match times {
                         Times::AsProposed => times,
@@ -139,27 +141,28 @@ pub(super) fn made(segment: u32, bytes: &Bytes) -> Made {
         let entries = if record.head.kind == Kind::Entry { entry::decode(&record.body, place) } else { continue };
         for entry in entries.into_iter().flatten() {
             if let Entry::Create { name, seed, .. } = entry {
-                made.entry(name).or_default().push(seed);
+                made.entry((record.head.slot, name)).or_default().push(seed);
             }
         }
     }
     made
 }
 
-/// The seeds of the ids of created topics, by name.
-pub(super) type Made = HashMap<Box<str>, Vec<u64>, RandomState>;
+/// The seeds of the ids of created topics, by slot and name.
+pub(super) type Made = HashMap<(SlotId, Box<str>), Vec<u64>, RandomState>;
 
-fn is_made(id: TopicId, name: &str, made: &Made) -> bool {
-    made.get(name).is_some_and(|seeds| seeds.iter().any(|seed| TopicId::made(*seed, id.place()) == id))
+fn is_made(TopicKey { slot, id }: TopicKey, name: &str, made: &Made) -> bool {
+    let seeds = made.get(&(slot, name.into()));
+    seeds.is_some_and(|seeds| seeds.iter().any(|seed| TopicId::made(*seed, id.place()) == id))
 }
 
-/// Returns the topic that was created under a name. Of all topics that had the name, at most one has records that are
-/// retained.
-pub(super) fn made_as(name: &str, made: &Made, topics: &BTreeSet<TopicId>) -> Option<TopicId> {
-    topics.iter().copied().find(|id| is_made(*id, name, made))
+/// Returns the topic of a group that was created under a name. Of all topics that had the name, at most one has records
+/// that are retained.
+pub(super) fn made_as(slot: SlotId, name: &str, made: &Made, topics: &BTreeSet<TopicKey>) -> Option<TopicKey> {
+    topics.iter().copied().find(|topic| topic.slot == slot && is_made(*topic, name, made))
 }
 
-fn listed(topic: TopicId, batch: &Batch, times: Times) -> Listed {
+fn listed(topic: TopicKey, batch: &Batch, times: Times) -> Listed {
     let Batch { count, payload_crc: crc, append_us, place, .. } = *batch;
     let len = u32::try_from(batch.payload.len()).expect("PAYLOAD_MAX");
     let filed = Filed { topic, base: Offset(0), count, len, crc, place, append_us };
@@ -241,7 +244,8 @@ mod tests {
     use super::*;
 
     fn listed(position: u32, count: u32, append_us: u64, is_sequenced: bool) -> Listed {
-        let (topic, place) = (TopicId::new(1).unwrap(), Place { segment: 1, position });
+        let topic = TopicKey { slot: SlotId::default(), id: TopicId::new(1).unwrap() };
+        let place = Place { segment: 1, position };
         let filed = Filed { topic, base: Offset(0), count, len: 9, crc: 3, place, append_us };
         Listed { filed, is_sequenced, times: Times::Raised }
     }

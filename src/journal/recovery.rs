@@ -3,15 +3,17 @@
 //! 1. The newest readable checkpoint provides the state after some entry; the indexes provide the places of the records
 //!    before it. These records are not read: only their number is compared with the state. Lost files are rebuilt
 //!    (`past`).
-//! 2. The entries after the checkpoint are read. When an index occurs twice, the later entry replaces the earlier one
-//!    and all entries after that one.
-//! 3. The last segment ends where no sound record follows. A crash may have left an unfinished record there. If the
+//! 2. The bodies after the checkpoint are read. When a position in the log of a group occurs twice, the later body
+//!    replaces
+//!    the earlier one and all bodies of that group after it.
+//! 3. Bodies that are known to be committed are applied. In a group of one member, all are. The others are returned.
+//! 4. The last segment ends where no sound record follows. A crash may have left an unfinished record there. If the
 //!    watermark or a later record says that this place was durable already, the disk has lost data: nothing is cut and
 //!    the start is refused. The watermark also reveals whether whole segments are missing at the end.
-//! 4. What the last segment holds is written and fsynced again, since after a failed sync the kernel may have dropped
+//! 5. What the last segment holds is written and fsynced again, since after a failed sync the kernel may have dropped
 //!    pages that still seemed to be written; then the log resumes in a fresh segment.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::io;
 
 use bytes::Bytes;
@@ -19,38 +21,54 @@ use bytes::Bytes;
 use super::copies;
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
-use super::format::{self, ALIGN, HEADER, HardState, Head, Kind, record_at};
+use super::format::{self, ALIGN, Begin, GROUPS_SINCE, HEADER, Head, Kind, Record, record_at};
 use super::identity;
 use super::index::{self, Directory};
 use super::keeper::Keeper;
+use super::logs::{GroupLog, Logs, Read};
 use super::names;
 use super::reader::{previous_end, read_part};
 use super::watermark::Watermarked;
 use super::writer::Mark;
-use crate::entry::{self, DecodeError, Entry, Note, Place};
-use crate::types::{Offset, TopicId};
+use crate::entry::{self, Body, DecodeError, Entry, Filed, LogPosition, MemberState, Note, Place, TopicKey};
+use crate::types::{NodeId, Offset, SlotId, Slots, TopicId};
 
-/// The state that recovery restores: topics, without their records.
+/// The state that recovery restores: the topics of some groups, without their records.
 pub trait State {
-    /// Restores the state from a checkpoint that was written in format `version`. Called at most once, before anything
-    /// else.
+    /// Returns true if the node has a copy of this group, and if it has the only one. In a group of one member,
+    /// everything in the log is committed.
+    fn membership(&self, slot: SlotId) -> Membership;
+
+    /// Restores the topics of a group from a checkpoint that was written in format `version`. Called at most once for
+    /// each group, before anything else.
     ///
     /// # Errors
     /// Returns [`DecodeError`] when the image is malformed or holds data of a newer program.
-    fn restore(&mut self, image: &[u8], version: u32) -> Result<(), DecodeError>;
+    fn restore(&mut self, slot: SlotId, image: &[u8], version: u32) -> Result<(), DecodeError>;
 
     /// Returns the first offset that a topic retains and its log end offset (exclusive), or `None` when the topic does
     /// not exist.
-    fn kept(&self, topic: TopicId) -> Option<(Offset, Offset)>;
+    fn kept(&self, topic: TopicKey) -> Option<(Offset, Offset)>;
 
-    /// Returns the topic of that name.
-    fn find(&self, name: &str) -> Option<TopicId>;
+    /// Returns the topic of that name in a group.
+    fn find(&self, slot: SlotId, name: &str) -> Option<TopicId>;
 
-    /// Returns the ids of all topics.
-    fn topics(&self) -> Vec<TopicId>;
+    /// Returns all topics.
+    fn topics(&self) -> Vec<TopicKey>;
 
-    /// Applies committed entries after the checkpoint and returns their results for the keeper.
-    fn replay(&mut self, entries: Vec<Entry>) -> Vec<Note>;
+    /// Applies committed entries of a group after the checkpoint and returns their results for the keeper.
+    fn replay(&mut self, slot: SlotId, entries: Vec<Entry>) -> Vec<Note>;
+}
+
+/// Whether a node has a copy of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Membership {
+    /// It has none.
+    None,
+    /// It has the only one.
+    Alone,
+    /// Others have one as well.
+    OneOfSeveral,
 }
 
 /// The result of a recovery.
@@ -60,11 +78,13 @@ pub struct Recovered<D: Disk> {
     pub keeper: Keeper<D>,
     /// The end of the log.
     pub last: Mark,
-    /// The end of the log when the newest checkpoint was taken.
+    /// The point in the log up to which the newest checkpoint includes all bodies.
     pub checkpoint: Mark,
-    /// Size in bytes of the state in that checkpoint.
+    /// Size in bytes of the states in that checkpoint.
     pub image_len: usize,
-    /// True when acknowledged entries may be missing at the end of the log.
+    /// The logs of the groups that have any entries.
+    pub groups: BTreeMap<SlotId, GroupLog>,
+    /// True when acknowledged entries of all other groups may be missing.
     pub is_lossy: bool,
     /// The unfinished records at the end of the log that were cut off.
     pub cut: Cut,
@@ -91,13 +111,16 @@ pub(super) struct Recovery<D: Disk> {
     /// The names of all files.
     pub(super) files: Vec<String>,
     pub(super) keeper: Keeper<D>,
-    /// The end of the log when the checkpoint was taken; the beginning of the log when there is no checkpoint.
+    /// The point in the log up to which the checkpoint includes all bodies; the beginning of the log when there is no
+    /// checkpoint.
     pub(super) from: Mark,
-    /// Size in bytes of the state in that checkpoint.
+    /// Size in bytes of the states in that checkpoint.
     pub(super) image_len: usize,
-    /// The last hard state that was read.
-    state: HardState,
-    /// True when acknowledged entries may be missing after those that have been read.
+    /// The groups that have any entries, as far as the log has been read.
+    pub(super) groups: BTreeMap<SlotId, GroupLog>,
+    /// The beginning of the last segment that was read.
+    begin: Begin,
+    /// True when acknowledged entries of groups without entries may be missing after those that have been read.
     is_lossy: bool,
     /// Files that are no longer needed. They are removed once everything has been read.
     pub(super) unneeded: Vec<String>,
@@ -110,8 +133,8 @@ pub(super) struct Recovery<D: Disk> {
 /// # Errors
 /// Returns [`OpenError`]. The folder is unchanged then, unless the disk failed while changes were being made at the end
 /// of the recovery.
-pub fn recover<D: Disk>(disk: &D, group: u16, state: &mut impl State) -> Result<Recovered<D>, OpenError> {
-    let mut recovery = Recovery::new(disk, group)?;
+pub fn recover<D: Disk>(disk: &D, node: NodeId, state: &mut impl State) -> Result<Recovered<D>, OpenError> {
+    let mut recovery = Recovery::new(disk, node)?;
     let (mut segments, copies) = recovery.segments();
     let (checkpoints, books) = recovery.load_checkpoint(&segments, state)?;
     recovery.load_past((&segments, &copies), books, state)?;
@@ -122,8 +145,8 @@ pub fn recover<D: Disk>(disk: &D, group: u16, state: &mut impl State) -> Result<
 }
 
 impl<D: Disk> Recovery<D> {
-    /// Begins a recovery: reads the watermark and the names of the files.
-    pub(super) fn new(disk: &D, group: u16) -> Result<Self, OpenError> {
+    /// Begins a recovery of a node's folder: reads the watermark and the names of the files.
+    pub(super) fn new(disk: &D, node: NodeId) -> Result<Self, OpenError> {
         let stamp = identity::stamp(disk)?;
         let watermark = Watermarked::read(disk, stamp)?;
         let files = disk.list().map_err(|cause| OpenError::io("the folder", cause))?;
@@ -138,10 +161,11 @@ impl<D: Disk> Recovery<D> {
         Ok(Self {
             disk: disk.clone(),
             watermark,
-            keeper: Keeper::new(disk.clone(), group, stamp),
+            keeper: Keeper::new(disk.clone(), slot_of(node), stamp),
             from: Mark { place: Place { segment: 1, position: 0 }, ..Mark::default() },
             image_len: 0,
-            state: HardState::default(),
+            groups: BTreeMap::new(),
+            begin: Begin::default(),
             is_lossy: false,
             unneeded: files.iter().filter(|name| names::is_new(name) || *name == names::SPARE).cloned().collect(),
             mended: Vec::new(),
@@ -158,10 +182,10 @@ impl<D: Disk> Recovery<D> {
     }
 
     fn replay(mut self, segments: &[u32], state: &mut impl State) -> Result<Recovered<D>, OpenError> {
-        let mut log: VecDeque<Read> = VecDeque::new();
+        let mut logs = Logs::after(&self.groups);
         let (mut last, mut tail) = (self.from, None);
         let mut expected = self.from.place.segment;
-        if segments.is_empty() && self.from.index > 0 {
+        if segments.is_empty() && self.from.place.position > 0 {
             return Err(OpenError::damaged(&names::segment(expected), 0, "the segment is missing"));
         }
         let mut number = segments.iter().copied().peekable();
@@ -175,11 +199,9 @@ impl<D: Disk> Recovery<D> {
                 Some(next) => self.known_end(*next)?,
                 None => None,
             };
-            let (records, stop) = self.read_records(segment, end)?;
-            if segment == self.from.place.segment && stop < self.from.place.position as usize {
-                let what = "a record that the checkpoint relies on cannot be read";
-                return Err(OpenError::damaged(&names::segment(segment), stop as u64, what));
-            }
+            let (records, stop) = self.read_records(segment, end, state)?;
+            let place = Place { segment, position: u32::try_from(stop).expect("a segment's size") };
+            self.check_relied_on(place)?;
             let is_last = end.is_none();
             if is_last {
                 self.pass_unused(number.by_ref())?;
@@ -190,13 +212,19 @@ impl<D: Disk> Recovery<D> {
                 }
                 tail = Some((segment, stop));
             }
-            last.place = Place { segment, position: u32::try_from(stop).expect("a segment's size") };
+            last.place = place;
             self.add_segment(segment)?;
-            records.into_iter().try_for_each(|record| push(&mut log, self.from, record))?;
+            for read in records {
+                last.bodies = last.bodies.saturating_add(read.is_behind(self.from.place).into());
+                // Those before the end of what is applied are applied, or were replaced before.
+                let applied = self.groups.get(&read.slot).map_or(self.from.place, |log| log.applied.end);
+                if read.is_behind(applied.max(self.from.place)) {
+                    logs.push(read);
+                }
+            }
         }
         planted!("log not compared with the watermark", self.check_watermark(last.place)?, ());
-        (last.index, last.term) = log.back().map_or((last.index, last.term), |read| (read.index, read.term));
-        self.apply(log, state)?;
+        self.apply(logs, state)?;
         // Everything could be read: from here on the folder may be changed.
         let cut = match tail {
             Some((segment, end)) => self.secure(segment, end)?,
@@ -207,8 +235,34 @@ impl<D: Disk> Recovery<D> {
             let _ = self.keeper.write_indexes(self.from.place.segment);
         }
         self.remove_unneeded()?;
-        let Self { keeper, watermark, from: checkpoint, image_len, is_lossy, mended, .. } = self;
-        Ok(Recovered { keeper, last, checkpoint, image_len, is_lossy, cut, watermark, mended })
+        let Self { keeper, watermark, from: checkpoint, image_len, groups, is_lossy, mended, .. } = self;
+        Ok(Recovered { keeper, last, checkpoint, image_len, groups, is_lossy, cut, watermark, mended })
+    }
+
+    /// Returns true when no state was restored, so that everything in the log will be applied.
+    pub(super) fn is_blank(&self) -> bool {
+        self.groups.values().all(|log| log.applied.index == 0)
+    }
+
+    /// Returns the last segment with records that the states of the checkpoint include.
+    pub(super) fn last_applied(&self) -> u32 {
+        let last = self.groups.values().map(|log| log.applied.end.segment).max();
+        last.unwrap_or(0).max(self.from.place.segment)
+    }
+
+    /// Returns true when the checkpoint's state of the topic's group includes the batch.
+    pub(super) fn is_applied(&self, filed: &Filed) -> bool {
+        self.groups.get(&filed.topic.slot).is_some_and(|log| filed.place < log.applied.end)
+    }
+
+    /// Checks that a segment reaches as far as the checkpoint relies on it. `stop` is where its records end.
+    fn check_relied_on(&self, stop: Place) -> Result<(), OpenError> {
+        let ends = self.groups.values().map(|log| log.applied.end).chain([self.from.place]);
+        if ends.into_iter().any(|end| end.segment == stop.segment && end.position > stop.position) {
+            let what = "a record that the checkpoint relies on cannot be read";
+            return Err(OpenError::damaged(&names::segment(stop.segment), stop.position.into(), what));
+        }
+        Ok(())
     }
 
     /// Checks that the log reaches as far as the watermark says that it was durable.
@@ -230,10 +284,11 @@ impl<D: Disk> Recovery<D> {
         Err(OpenError::damaged(&next, 0, what))
     }
 
-    /// Applies the entries that remain in the log. One segment is in memory at a time.
-    fn apply(&mut self, log: VecDeque<Read>, state: &mut impl State) -> Result<(), OpenError> {
+    /// Applies the bodies that remain in the logs and are committed, and keeps the others. One segment is in memory at
+    /// a time.
+    fn apply(&mut self, logs: Logs, state: &mut impl State) -> Result<(), OpenError> {
         let mut open = (0, Bytes::new());
-        for Read { segment, at, .. } in log {
+        for (Read { slot, segment, at, index, term }, is_replaced) in logs.in_order()? {
             if open.0 != segment {
                 open = (segment, Bytes::new());
                 open.1 = self.read(&names::segment(segment))?;
@@ -242,9 +297,23 @@ impl<D: Disk> Recovery<D> {
                 OpenError::undecodable(error, &names::segment(segment), at as u64, "its entries cannot be decoded")
             };
             let record = record_at(&open.1, segment, at).ok_or_else(|| refuse(DecodeError::Malformed))?;
-            let start = Place { segment, position: u32::try_from(record.body_at).expect("a segment's size") };
-            let entries = entry::decode(&record.body, start).map_err(refuse)?;
-            self.keeper.note(&state.replay(entries));
+            let place = place_of(segment, record.body_at);
+            if is_replaced {
+                let entries = entry::decode(&record.body, place).map_err(refuse)?;
+                self.keeper.note(&entries.iter().filter_map(void).collect::<Vec<Note>>());
+                continue;
+            }
+            let log = self.groups.entry(slot).or_default();
+            let is_committed = state.membership(slot) == Membership::Alone || index <= log.state.commit;
+            if !planted!("applied beyond what is committed", is_committed, true) {
+                // A copy, so that the body does not pin the whole segment.
+                let body = Body { slot, index, term, bytes: Bytes::copy_from_slice(&record.body) };
+                log.rest.push((body, place));
+                continue;
+            }
+            log.applied = LogPosition { index, term, end: place_of(segment, record.body_at + record.body.len()) };
+            let entries = entry::decode(&record.body, place).map_err(refuse)?;
+            self.keeper.note(&state.replay(slot, entries));
         }
         Ok(())
     }
@@ -283,7 +352,8 @@ impl<D: Disk> Recovery<D> {
             self.keeper.stamp.check(&names::segment(number), format::stamp_of(bytes))?;
         }
         let name = names::index(number);
-        match self.read_part(&name, 0, index::HEADER).map(|header| Directory::decode(number, &header)) {
+        let only = self.keeper.only;
+        match self.read_part(&name, 0, index::HEADER).map(|header| Directory::decode(number, &header, only)) {
             Ok(Some(directory)) => self.keeper.stamp.check(&name, directory.stamp),
             // Whether the index can be read is checked elsewhere.
             Ok(None) | Err(_) => Ok(()),
@@ -292,7 +362,12 @@ impl<D: Disk> Recovery<D> {
 
     /// Returns the entry records of a segment and the position where they end: `end` when that is known, otherwise the
     /// first position where no sound record begins (0 when the segment has no sound record).
-    fn read_records(&mut self, segment: u32, end: Option<usize>) -> Result<(Vec<Read>, usize), OpenError> {
+    fn read_records(
+        &mut self,
+        segment: u32,
+        end: Option<usize>,
+        state: &impl State,
+    ) -> Result<(Vec<Read>, usize), OpenError> {
         let name = names::segment(segment);
         let bytes = &self.read(&name)?;
         let header = match format::check_segment_header(bytes, segment) {
@@ -306,29 +381,20 @@ impl<D: Disk> Recovery<D> {
         let (mut at, mut records) = (HEADER, Vec::new());
         while end.is_none_or(|end| at < end) {
             let Some(record) = record_at(bytes, segment, at) else { break };
-            let Head { index, term, group, .. } = record.head;
-            if group != self.keeper.group {
+            let Head { kind, slot, index, term, .. } = record.head;
+            let is_of_group = kind == Kind::Entry || kind == Kind::State;
+            let is_first_format = header.is_some_and(|version| version < GROUPS_SINCE);
+            if is_of_group && state.membership(slot) == Membership::None
+                || is_first_format && kind != Kind::Copy && slot != self.keeper.only
+            {
                 return Err(OpenError::Misplaced { file: name, whose: "another node or cluster" });
             }
-            let read = Read { segment, at, index, term };
-            at = record.end;
-            match record.head.kind {
-                Kind::Entry => {
-                    self.is_lossy = self.state.is_lazy;
-                    records.push(read);
-                }
-                Kind::HardState => {
-                    self.state = HardState::decode(&record.body).ok_or_else(|| {
-                        OpenError::damaged(&name, record.body_at as u64, "its hard state is malformed")
-                    })?;
-                    // A start that finds a loss records it in its first entry. Until that entry is durable, the next
-                    // start must report the loss again. Today the hard state and that entry lie in one sector, so a
-                    // crash preserves both or neither.
-                    self.is_lossy = !self.state.is_end && (self.is_lossy || self.state.is_lazy);
-                }
-                // Copies and parts of checkpoints are not entries of the log.
-                Kind::Copy | Kind::Checkpoint => {}
+            if kind == Kind::Entry {
+                records.push(Read { slot, segment, at, index, term });
             }
+            at = record.end;
+            self.take_record(&record, is_first_format)
+                .map_err(|what| OpenError::damaged(&name, record.body_at as u64, what))?;
         }
         // A crash cannot leave the first record without the segment header: both lie in one sector and are written
         // together.
@@ -350,6 +416,40 @@ impl<D: Disk> Recovery<D> {
                 Ok((records, if at == HEADER { 0 } else { at }))
             }
         }
+    }
+
+    /// Takes what a record says about the groups and about whether anything after it may be missing. Returns what is
+    /// wrong with it. Before format 3 everything in the log was committed.
+    fn take_record(&mut self, record: &Record, is_first_format: bool) -> Result<(), &'static str> {
+        let Head { kind, slot, index, term, .. } = record.head;
+        let is_lossy = self.is_lossy;
+        let log = self.groups.entry(slot);
+        match kind {
+            Kind::Entry => {
+                let log = log.or_insert_with(|| GroupLog::new(is_lossy));
+                log.is_lossy = self.begin.is_lazy;
+                if is_first_format {
+                    log.state = MemberState { term: term.max(log.state.term), vote: 0, commit: index };
+                }
+            }
+            Kind::State => {
+                let state = format::state_of(record).ok_or("its state is malformed")?;
+                log.or_insert_with(|| GroupLog::new(is_lossy)).state = state;
+            }
+            Kind::Begin => {
+                let Begin { is_lazy, is_end, .. } =
+                    Begin::decode(&record.body).ok_or("its first record is malformed")?;
+                self.begin.is_lazy = is_lazy;
+                // A start that finds a loss records it in the first entry of each group. Until that entry is durable,
+                // the next start must report the loss again.
+                let after = |is_lossy: bool| !is_end && (is_lossy || is_lazy);
+                self.is_lossy = after(self.is_lossy);
+                self.groups.values_mut().for_each(|log| log.is_lossy = after(log.is_lossy));
+            }
+            // Copies and parts of checkpoints are not part of the log.
+            Kind::Copy | Kind::Checkpoint => {}
+        }
+        Ok(())
     }
 
     /// Schedules the removal of segments that were prepared but never written to.
@@ -398,29 +498,18 @@ impl<D: Disk> Recovery<D> {
     }
 }
 
-/// The position of a record, and what its header says.
-struct Read {
-    segment: u32,
-    at: usize,
-    index: u64,
-    term: u32,
+/// Returns the slot of all topics that a node had before format 3.
+pub(super) fn slot_of(node: NodeId) -> SlotId {
+    SlotId::from_low_bits(node.index().into(), Slots::MOST)
 }
 
-/// Appends a record to the log. A record whose index the log already has replaces that record and all after it.
-fn push(log: &mut VecDeque<Read>, from: Mark, read: Read) -> Result<(), OpenError> {
-    let Read { segment, at, index, .. } = read;
-    if index <= from.index {
-        return Ok(());
-    }
-    let next = log.back().map_or(from.index, |read| read.index).checked_add(1);
-    let Some(next) = next.filter(|next| index <= *next && index < u64::MAX) else {
-        return Err(OpenError::damaged(&names::segment(segment), at as u64, "entries before this one are missing"));
-    };
-    for _ in index..next {
-        let _ = planted!("overwritten entries applied", log.pop_back(), None);
-    }
-    log.push_back(read);
-    Ok(())
+/// Returns what the keeper is to know about an entry that is never applied.
+fn void(entry: &Entry) -> Option<Note> {
+    if let Entry::Publish(batch) = entry { Some(Note::Void(batch.place)) } else { None }
+}
+
+fn place_of(segment: u32, position: usize) -> Place {
+    Place { segment, position: u32::try_from(position).expect("a segment's size") }
 }
 
 /// Checks that what follows the last sound record, which ends at `end`, can be a write that a crash has torn. It cannot

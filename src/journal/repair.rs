@@ -12,13 +12,16 @@ use super::error::OpenError;
 use super::format::segment_header_of;
 use super::identity::{self, raise_format};
 use super::inspect::{IndexState, Report};
+use super::logs::GroupLog;
 use super::manifest::renew;
 use super::names;
 use super::reader::read_part;
-use super::salvage::{Salvage, salvage};
+use super::salvage::{Salvage, Salvaged, salvage};
 use super::watermark::Watermark;
 use super::writer::{HEADER_LEN, Writer};
+use crate::entry::{Image, LogPosition};
 use crate::limits::SEGMENT_BYTES_FIRST;
+use crate::types::SlotId;
 
 /// The result of a repair.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,9 +47,7 @@ pub fn repair<D: Disk>(
     state: &mut impl Salvage,
 ) -> Result<Repaired, OpenError> {
     let identity = identity::owner(disk)?;
-    let group = identity.node.index();
-    let salvaged = salvage(disk, group, false, state)?;
-    let (mut keeper, report, last) = (salvaged.keeper, salvaged.report, salvaged.last);
+    let Salvaged { mut keeper, last, groups, report } = salvage(disk, identity.node, false, state)?;
     if report.is_sound() {
         // In a backup, bytes that no record uses may differ from what its manifest says.
         return Ok(Repaired { report, is_done: renew(disk)?, aside: Vec::new() });
@@ -72,13 +73,20 @@ pub fn repair<D: Disk>(
     // the old watermark, which a power cut may bring back, says nothing about the log from here on.
     let newest = newest.max(last.place.segment).max(marked.map_or(0, |mark| mark.place.segment));
     let segment = keeper.prepare(newest + 1, SEGMENT_BYTES_FIRST).map_err(io)?;
-    let mut writer = Writer::new(group, false, last, (segment, watermark));
+    let states = groups.iter().map(|(slot, log)| (*slot, log.state)).collect();
+    let mut writer = Writer::new(false, last, states, (segment, watermark));
     writer.sync().map_err(io)?;
     keeper.write_indexes(writer.mark().place.segment).map_err(|cause| OpenError::io("an index", cause))?;
     // The second checkpoint replaces the older one, so that a later start cannot fall back to the state before the
     // repair.
+    let image = |(slot, log): (&SlotId, &GroupLog)| Image {
+        slot: *slot,
+        applied: LogPosition { end: writer.mark().place, ..log.applied },
+        topics: state.image(*slot),
+    };
+    let images: Vec<Image> = groups.iter().map(image).collect();
     for _ in 0..2 {
-        keeper.checkpoint(writer.mark(), &state.image()).map_err(|cause| OpenError::io("a checkpoint", cause))?;
+        keeper.checkpoint(writer.mark(), &images).map_err(|cause| OpenError::io("a checkpoint", cause))?;
     }
     writer.finish().map_err(io)?;
     let is_old = |name: &&String| names::checkpoint_id(name).is_some_and(|id| !keeper.has_checkpoint(id));

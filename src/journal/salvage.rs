@@ -11,9 +11,10 @@ use bytes::Bytes;
 
 use super::disk::Disk;
 use super::error::OpenError;
-use super::format::{HEADER, Kind};
+use super::format::{HEADER, Head, Kind, Record};
 use super::inspect::{IndexState, LogLoss, Report, SegmentReport};
 use super::keeper::Keeper;
+use super::logs::GroupLog;
 use super::names;
 use super::past::{Expected, expected};
 use super::reader::previous_end;
@@ -23,13 +24,13 @@ use super::spans::Span;
 use super::walk::{End, Step, walk};
 use super::writer::Mark;
 use super::{books::Books, copies, index};
-use crate::entry::{self, Filed, Place};
-use crate::types::{Offset, TopicId, crc32};
+use crate::entry::{self, Filed, LogPosition, Place, TopicKey};
+use crate::types::{NodeId, Offset, SlotId, crc32};
 
 /// A state that can continue after lost entries.
 pub trait Salvage: State {
     /// Returns the name of a topic; `None` when there is no such topic.
-    fn name(&self, topic: TopicId) -> Option<String>;
+    fn name(&self, topic: TopicKey) -> Option<String>;
 
     /// Raises the epoch of every topic because entries are lost at this point of the log. The entries that follow are
     /// applied nevertheless.
@@ -39,8 +40,8 @@ pub trait Salvage: State {
     /// producers.
     fn finish(&mut self);
 
-    /// Encodes the state for a checkpoint.
-    fn image(&self) -> Vec<u8>;
+    /// Encodes the topics of a group for a checkpoint.
+    fn image(&self, slot: SlotId) -> Vec<u8>;
 }
 
 /// The result of reading a folder.
@@ -48,6 +49,8 @@ pub trait Salvage: State {
 pub(super) struct Salvaged<D: Disk> {
     pub(super) keeper: Keeper<D>,
     pub(super) last: Mark,
+    /// The logs of the groups. All that could be read has been applied.
+    pub(super) groups: BTreeMap<SlotId, GroupLog>,
     pub(super) report: Report,
 }
 
@@ -58,16 +61,16 @@ pub(super) struct Salvaged<D: Disk> {
 /// cannot be opened.
 pub(super) fn salvage<D: Disk>(
     disk: &D,
-    group: u16,
+    node: NodeId,
     is_live: bool,
     state: &mut impl Salvage,
 ) -> Result<Salvaged<D>, OpenError> {
-    let mut recovery = Recovery::new(disk, group)?;
+    let mut recovery = Recovery::new(disk, node)?;
     let (segments, copies) = recovery.segments();
     let (checkpoints, books) = recovery.load_checkpoint(&segments, state)?;
     let damaged_checkpoints = std::mem::take(&mut recovery.mended);
     let mut report = Report { watermark: recovery.watermark, damaged_checkpoints, ..Report::default() };
-    let past = &segments[..segments.partition_point(|number| *number <= recovery.from.place.segment)];
+    let past = &segments[..segments.partition_point(|number| *number <= recovery.last_applied())];
     let books = match books {
         Some(books) => books,
         None => recovery.derive_books(past, state)?,
@@ -76,7 +79,7 @@ pub(super) fn salvage<D: Disk>(
     recovery.keeper.begin(checkpoints, recovery.from.place.segment);
     let last = recovery.salvage_log(&segments, is_live, state, &mut report)?;
     state.finish();
-    report.entries = last.index;
+    report.entries = last.bodies;
     for topic in state.topics() {
         let (first, next) = state.kept(topic).unwrap_or_default();
         let of = report.topics.entry(topic).or_default();
@@ -86,7 +89,7 @@ pub(super) fn salvage<D: Disk>(
         of.dropped = since(first, std::mem::take(&mut of.dropped));
     }
     report.topics.retain(|topic, _| state.kept(*topic).is_some());
-    Ok(Salvaged { keeper: recovery.keeper, last, report })
+    Ok(Salvaged { keeper: recovery.keeper, last, groups: recovery.groups, report })
 }
 
 impl<D: Disk> Recovery<D> {
@@ -98,9 +101,9 @@ impl<D: Disk> Recovery<D> {
         state: &impl Salvage,
         report: &mut Report,
     ) -> Result<(), OpenError> {
-        let past = &segments[..segments.partition_point(|number| *number <= self.from.place.segment)];
+        let past = &segments[..segments.partition_point(|number| *number <= self.last_applied())];
         for number in past.iter().chain(copies) {
-            let void = if self.from.index == 0 { Some(Vec::new()) } else { books.void.remove(number) };
+            let void = if self.is_blank() { Some(Vec::new()) } else { books.void.remove(number) };
             self.add_segment(*number)?;
             self.keeper.set_void(*number, void);
             self.keeper.set_total(*number, books.totals.get(number).copied().unwrap_or(0));
@@ -143,9 +146,10 @@ impl<D: Disk> Recovery<D> {
         let is_copies = copies::is_copies(number);
         let end = if is_copies { Some(bytes.len()) } else { self.end_of_past(number, segments) };
         let mut of = SegmentReport { is_missing, ..SegmentReport::of(number, bytes, end) };
-        let mut indexed = self.read(&names::index(number)).ok().and_then(|bytes| index::decode(number, &bytes));
+        let indexed = self.read(&names::index(number)).ok();
+        let mut indexed = indexed.and_then(|bytes| index::decode(number, &bytes, self.keeper.only));
         if let Some(indexed) = &mut indexed {
-            indexed.retain(|filed| is_copies || filed.place < self.from.place);
+            indexed.retain(|filed| is_copies || self.is_applied(filed));
         }
         let is_whole = |all: &Vec<Filed>| expected.iter().all(|expected| covers(all, expected, state));
         of.index = match &indexed {
@@ -173,9 +177,10 @@ impl<D: Disk> Recovery<D> {
             topic.lost.extend(lost);
             found.push(filed);
         }
-        // Only these indexes need to be written: that of the checkpoint's segment will grow, and the others differ from
-        // what is on disk.
-        if number == self.from.place.segment || of.index == IndexState::Damaged || of.has_loss {
+        // Only these indexes need to be written: those of the checkpoint's last segments will grow, and the others
+        // differ from what is on disk.
+        let grows = number >= self.from.place.segment && !is_copies;
+        if grows || of.index == IndexState::Damaged || of.has_loss {
             found.iter().flatten().for_each(|filed| self.keeper.enter(filed));
         }
         report.blocks_start |= number == self.from.place.segment && !of.damage.is_empty();
@@ -191,8 +196,11 @@ impl<D: Disk> Recovery<D> {
         expected: &[Expected],
         state: &impl Salvage,
     ) -> Vec<Filed> {
-        let topics: BTreeSet<TopicId> = expected.iter().map(|expected| expected.topic).collect();
-        let (listing, damage) = rebuild::list(number, bytes, end, &topics, &|name| state.find(name));
+        let topics: BTreeSet<TopicKey> = expected.iter().map(|expected| expected.topic).collect();
+        let (mut listing, damage) = rebuild::list(number, bytes, end, &topics, &|slot, name| state.find(slot, name));
+        for listed in listing.values_mut() {
+            listed.retain(|listed| self.is_applied(&listed.filed));
+        }
         let mut all = Vec::new();
         for Expected { topic, before, end } in expected {
             let (first, _) = state.kept(*topic).unwrap_or_default();
@@ -212,18 +220,12 @@ impl<D: Disk> Recovery<D> {
         state: &mut impl Salvage,
         report: &mut Report,
     ) -> Result<Mark, OpenError> {
-        let (mut last, mut known, mut losses) = (self.from, self.from.index, Vec::new());
-        // Entries up to the watermark were durable, whether anything of them can be read or not.
+        let (mut last, mut known, mut losses) = (self.from, self.from.bodies, Vec::new());
+        // Bodies up to the watermark were durable, whether anything of them can be read or not.
         let watermark = self.watermark.mark().filter(|mark| mark.place > self.from.place);
-        known = known.max(watermark.map_or(0, |mark| mark.index));
-        let behind = &segments[segments.partition_point(|number| *number < self.from.place.segment)..];
-        // The last segments may have been prepared for the log but not written to yet.
-        let written = |number: &&u32| {
-            self.read(&names::segment(**number)).is_ok_and(|it| walk(**number, &it, None).next().is_some())
-        };
-        let newest = behind.iter().rev().find(written).or_else(|| behind.first()).copied();
-        let newest = newest.max(watermark.map(|mark| mark.place.segment));
-        for number in self.from.place.segment..=newest.unwrap_or(0) {
+        known = known.max(watermark.map_or(0, |mark| mark.bodies));
+        let (past, is_blank) = (self.last_applied(), self.is_blank());
+        for number in self.from.place.segment..=self.last_written(segments, watermark) {
             let is_missing = segments.binary_search(&number).is_err();
             let next = number.checked_add(1).filter(|next| segments.binary_search(next).is_ok());
             let end = match next.and_then(|next| previous_end(&self.disk, next).ok().flatten()) {
@@ -244,45 +246,105 @@ impl<D: Disk> Recovery<D> {
                     Step::Damage(range) if number > self.from.place.segment || range.end > self.start() => {
                         losses.push((number, range.start));
                     }
-                    Step::Record(record) if record.head.kind == Kind::Entry && record.head.index > last.index => {
-                        if record.head.index > last.index.saturating_add(1) && losses.is_empty() {
-                            if is_live {
-                                return Ok(last);
-                            }
-                            losses.push((number, record.body_at));
-                        }
-                        report_losses(&mut losses, (last.index.saturating_add(1), record.head.index), state, report);
-                        let position = u32::try_from(record.body_at).expect("a segment's size");
-                        match entry::decode(&record.body, Place { segment: number, position }) {
-                            Ok(entries) => self.keeper.note(&state.replay(entries)),
-                            Err(_) => {
-                                let lost = (record.head.index, record.head.index.saturating_add(1));
-                                report_losses(&mut vec![(number, record.body_at)], lost, state, report);
-                            }
-                        }
-                        (last.index, last.term) = (record.head.index, record.head.term);
-                        last.place = Place { segment: number, position: u32::try_from(record.end).expect("a size") };
-                    }
                     Step::Record(record) => {
-                        known = known.max(record.head.index);
-                        let position = u32::try_from(record.end).expect("a segment's size");
-                        last.place = last.place.max(Place { segment: number, position });
+                        let place = Place { segment: number, position: u32::try_from(record.end).expect("a size") };
+                        let is_new = place > self.from.place;
+                        last.place = last.place.max(place);
+                        if record.head.kind == Kind::Begin {
+                            known = known.max(record.head.index);
+                        } else if record.head.kind == Kind::Entry
+                            && !self.salvage_body((number, &record), is_live, (&mut last, &mut losses), state, report)
+                        {
+                            return Ok(last);
+                        }
+                        let is_body = is_new && record.head.kind == Kind::Entry;
+                        last.bodies = last.bodies.saturating_add(is_body.into());
                     }
                     Step::Damage(_) => {}
                 }
             }
-            if number > self.from.place.segment || self.from.index == 0 {
+            if number > past || is_blank {
                 report.segments.insert(number, of);
             }
         }
-        report_losses(
-            &mut losses,
-            (last.index.saturating_add(1), known.max(last.index).saturating_add(1)),
-            state,
-            report,
-        );
-        last.index = last.index.max(known);
+        let range = (last.bodies.saturating_add(1), known.max(last.bodies).saturating_add(1));
+        self.report_losses(&mut losses, range, state, report);
+        last.bodies = last.bodies.max(known);
         Ok(last)
+    }
+
+    /// Applies a body of the log unless the state of its group includes it. When bodies of the group before this one
+    /// are lost, reports that first. Returns false when the rest cannot be read because the node has just removed
+    /// something.
+    fn salvage_body(
+        &mut self,
+        (segment, record): (u32, &Record),
+        is_live: bool,
+        (last, losses): (&mut Mark, &mut Vec<(u32, usize)>),
+        state: &mut impl Salvage,
+        report: &mut Report,
+    ) -> bool {
+        let Head { slot, index, term, .. } = record.head;
+        let applied = self.groups.entry(slot).or_default().applied.index;
+        if index <= applied {
+            return true;
+        }
+        let lost = index - applied - 1;
+        if lost > 0 && losses.is_empty() {
+            if is_live {
+                return false;
+            }
+            losses.push((segment, record.body_at));
+        }
+        let next = last.bodies.saturating_add(1);
+        self.report_losses(losses, (next, next.saturating_add(lost)), state, report);
+        last.bodies = last.bodies.saturating_add(lost);
+        let position = u32::try_from(record.body_at).expect("a segment's size");
+        match entry::decode(&record.body, Place { segment, position }) {
+            Ok(entries) => self.keeper.note(&state.replay(slot, entries)),
+            Err(_) => {
+                let next = last.bodies.saturating_add(1);
+                let lost = (next, next.saturating_add(1));
+                self.report_losses(&mut vec![(segment, record.body_at)], lost, state, report);
+            }
+        }
+        let end = Place { segment, position: u32::try_from(record.body_at + record.body.len()).expect("a size") };
+        self.groups.entry(slot).or_default().applied = LogPosition { index, term, end };
+        true
+    }
+
+    /// Returns the number of the last segment that the log was written to, or 0.
+    fn last_written(&self, segments: &[u32], watermark: Option<Mark>) -> u32 {
+        let behind = &segments[segments.partition_point(|number| *number < self.from.place.segment)..];
+        // The last segments may have been prepared for the log but not written to yet.
+        let written = |number: &&u32| {
+            self.read(&names::segment(**number)).is_ok_and(|it| walk(**number, &it, None).next().is_some())
+        };
+        let newest = behind.iter().rev().find(written).or_else(|| behind.first()).copied();
+        newest.max(watermark.map(|mark| mark.place.segment)).unwrap_or(0)
+    }
+
+    /// Reports lost bodies, from number `from` up to `to` (exclusive), and raises the epoch of every topic. When the
+    /// range is empty, no body is lost, and the damage is reported only as an obstacle to a start; but where the log
+    /// has several groups, it may hide the last bodies of any of them.
+    fn report_losses(
+        &self,
+        losses: &mut Vec<(u32, usize)>,
+        (from, to): (u64, u64),
+        state: &mut impl Salvage,
+        report: &mut Report,
+    ) {
+        let Some((segment, position)) = losses.first().copied() else { return };
+        losses.clear();
+        if from == to && self.groups.len() <= 1 {
+            report.blocks_start = true;
+            return;
+        }
+        let ends = state.topics().into_iter().filter_map(|topic| Some((state.name(topic)?, state.kept(topic)?.1)));
+        let (position, ends) = (position as u64, ends.collect());
+        let to = to.max(from.saturating_add(1));
+        report.log_losses.push(LogLoss { segment, position, from, to, ends });
+        planted!("repair keeps the epochs", state.give_up(), ());
     }
 
     /// Returns the bytes of a segment. While a node writes to it, a later part of the bytes may be newer than an
@@ -300,26 +362,6 @@ impl<D: Disk> Recovery<D> {
     fn start(&self) -> usize {
         self.from.place.position as usize
     }
-}
-
-/// Reports lost entries, from index `from` up to `to` (exclusive), and raises the epoch of every topic. When the range
-/// is empty, no entry is lost, and the damage is reported only as an obstacle to a start.
-fn report_losses(
-    losses: &mut Vec<(u32, usize)>,
-    (from, to): (u64, u64),
-    state: &mut impl Salvage,
-    report: &mut Report,
-) {
-    let Some((segment, position)) = losses.first().copied() else { return };
-    losses.clear();
-    if from == to {
-        report.blocks_start = true;
-        return;
-    }
-    let ends = state.topics().into_iter().filter_map(|topic| Some((state.name(topic)?, state.kept(topic)?.1)));
-    let (position, ends) = (position as u64, ends.collect());
-    report.log_losses.push(LogLoss { segment, position, from, to, ends });
-    planted!("repair keeps the epochs", state.give_up(), ());
 }
 
 /// Returns the offsets that a stretch should cover, without those that were trimmed.
@@ -346,7 +388,7 @@ fn covers(all: &[Filed], expected: &Expected, state: &impl Salvage) -> bool {
 /// Returns the readable batches with placeholders for the unreadable records between them, and the ranges of the
 /// unreadable records.
 fn with_holes(
-    (topic, segment): (TopicId, u32),
+    (topic, segment): (TopicKey, u32),
     filed: Vec<Filed>,
     (begin, end): (Offset, Offset),
     is_sound: impl Fn(&Filed) -> bool,

@@ -257,7 +257,8 @@ mod tests {
     fn a_batch_grows_the_last_span_or_begins_one() {
         let filed = |segment, base, count: u32| {
             let place = crate::entry::Place { segment, position: 0 };
-            let topic = crate::types::TopicId::new(1).unwrap();
+            let id = crate::types::TopicId::new(1).unwrap();
+            let topic = crate::entry::TopicKey { slot: crate::types::SlotId::default(), id };
             Filed { topic, base: Offset(base), count, len: count * 10, crc: 0, place, append_us: 7 }
         };
         for first in [100, 108, 125] {

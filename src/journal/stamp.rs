@@ -1,5 +1,5 @@
 //! The stamp of a file: it identifies the cluster, the vertex and the folder that the file was written for. Every file
-//! of format 2 has one, so that a start notices a file that was moved or copied into another folder.
+//! of format 2 or later has one, so that a start notices a file that was moved or copied into another folder.
 
 use std::fmt;
 

@@ -101,6 +101,7 @@ mod tests {
     use super::super::format::{Head, Kind, put_record, segment_header};
     use super::super::stamp::Stamp;
     use super::*;
+    use crate::types::SlotId;
 
     /// Returns a segment with records of the given body lengths. If `is_synced`, each record says that all before it
     /// are durable; otherwise none does.
@@ -108,7 +109,7 @@ mod tests {
         let mut bytes = segment_header(Stamp::NONE, 3, 4096).to_vec();
         for len in lens {
             let synced = if is_synced { u32::try_from(bytes.len()).unwrap() } else { 0 };
-            let head = Head { kind: Kind::Entry, group: 0, index: 1, term: 1, synced };
+            let head = Head { kind: Kind::Entry, slot: SlotId::default(), index: 1, term: 1, synced };
             put_record(3, head, &mut bytes, |out| out.resize(out.len() + len, 7));
         }
         bytes

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! slot        64 bytes, at positions 0 and 4096, written alternately: magic "DHTMARK\n", u32 version,
-//!             u32 segment, u32 position, u32 term, u64 index, u64 number of this write, u64 stamp,
-//!             12 zeros, u32 crc
+//!             u32 segment, u32 position, 4 zeros, u64 bodies of the log up to there, u64 number of this write,
+//!             u64 stamp, 12 zeros, u32 crc
 //! ```
 //!
 //! A record below the watermark was durable once, so when it cannot be read, it is damaged. A record above it may have
@@ -98,7 +98,7 @@ impl<F: DiskFile> Watermark<F> {
 
     /// Resumes writes after [`Self::hold`]. The mark is reset, so that the next sync writes the file.
     pub(super) const fn release(&mut self) {
-        (self.is_held, self.mark) = (false, Mark { index: 0, term: 0, place: Place { segment: 0, position: 0 } });
+        (self.is_held, self.mark) = (false, Mark { bodies: 0, place: Place { segment: 0, position: 0 } });
     }
 
     /// Returns the mark that was written last.
@@ -171,8 +171,7 @@ fn slot(writes: u64, mark: Mark, stamp: Stamp) -> [u8; SLOT] {
     BigEndian::write_u32(&mut slot[8..], VERSION);
     BigEndian::write_u32(&mut slot[12..], mark.place.segment);
     BigEndian::write_u32(&mut slot[16..], mark.place.position);
-    BigEndian::write_u32(&mut slot[20..], mark.term);
-    BigEndian::write_u64(&mut slot[24..], mark.index);
+    BigEndian::write_u64(&mut slot[24..], mark.bodies);
     BigEndian::write_u64(&mut slot[32..], writes);
     BigEndian::write_u64(&mut slot[40..], stamp.number());
     let crc = crc32_of_parts([&slot[..SLOT - 4]]);
@@ -194,7 +193,7 @@ fn newest(bytes: &[u8]) -> Option<(u64, Mark, Stamp)> {
     let slot = |slot: &[u8]| {
         let number = |at: usize| BigEndian::read_u32(&slot[at..]);
         let place = Place { segment: number(12), position: number(16) };
-        let mark = Mark { place, term: number(20), index: BigEndian::read_u64(&slot[24..]) };
+        let mark = Mark { place, bodies: BigEndian::read_u64(&slot[24..]) };
         (BigEndian::read_u64(&slot[32..]), mark, Stamp::from_number(BigEndian::read_u64(&slot[40..])))
     };
     slots(bytes).filter(|slot| BigEndian::read_u32(&slot[8..]) <= VERSION).map(slot).max_by_key(|(writes, ..)| *writes)
@@ -204,8 +203,8 @@ fn newest(bytes: &[u8]) -> Option<(u64, Mark, Stamp)> {
 mod tests {
     use super::*;
 
-    fn mark(index: u64) -> Mark {
-        Mark { place: Place { segment: 3, position: 80 * u32::try_from(index).unwrap() }, index, term: 2 }
+    fn mark(bodies: u64) -> Mark {
+        Mark { place: Place { segment: 3, position: 80 * u32::try_from(bodies).unwrap() }, bodies }
     }
 
     /// Returns the file after marks 1 to `last`; the first one is in the first slot.

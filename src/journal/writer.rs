@@ -1,22 +1,22 @@
 //! Appends to the log: records are collected in a buffer and written and synced together (group commit). After each
 //! sync, the watermark records how far the log is durable.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use super::disk::DiskFile;
-use super::format::{ALIGN, HEADER, HardState, Head, Kind, put_record, record_len, segment_header};
+use super::format::{ALIGN, Begin, HEADER, Head, Kind, STATE_LEN, put_record, put_state, record_len, segment_header};
 use super::watermark::Watermark;
-use crate::entry::{Body, Place, RECORD_ALIGN, RECORD_HEADER};
+use crate::entry::{Body, MemberState, Place, RECORD_ALIGN, RECORD_HEADER};
+use crate::types::SlotId;
 
 /// A point in the log: the end of a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark {
     /// The segment and the position in it where the record ends.
     pub place: Place,
-    /// The index of the last body of entries up to this point; 0 when there is none.
-    pub index: u64,
-    /// The term of that body.
-    pub term: u32,
+    /// Number of bodies in the log up to this point, of all groups.
+    pub bodies: u64,
 }
 
 /// A segment that can be written to.
@@ -38,8 +38,10 @@ pub struct NoRoom;
 /// Appends records at the end of the log.
 #[derive(Debug)]
 pub struct Writer<F> {
-    group: u16,
-    state: HardState,
+    /// True when entries may be acknowledged before they are durable.
+    is_lazy: bool,
+    /// What the members have promised. Each segment begins with it, so that no earlier segment is needed for it.
+    states: BTreeMap<SlotId, MemberState>,
     segment: Prepared<F>,
     watermark: Watermark<F>,
     /// Position up to which the segment has been written; `synced` is the position up to which it is durable.
@@ -47,18 +49,21 @@ pub struct Writer<F> {
     synced: u32,
     /// Records after `written` that have not been written yet.
     buffer: Vec<u8>,
-    index: u64,
-    term: u32,
+    /// Number of bodies in the log.
+    bodies: u64,
 }
 
 impl<F: DiskFile> Writer<F> {
     /// Continues the log after `last` in a fresh segment. `is_lazy` is recorded in the segment: entries may be
-    /// acknowledged before they are durable.
-    pub fn new(group: u16, is_lazy: bool, last: Mark, (segment, watermark): (Prepared<F>, Watermark<F>)) -> Self {
-        let state = HardState { is_lazy, ..HardState::default() };
-        let (index, term) = (last.index, last.term.max(1));
+    /// acknowledged before they are durable. `states` has the groups of the log.
+    pub fn new(
+        is_lazy: bool,
+        last: Mark,
+        states: BTreeMap<SlotId, MemberState>,
+        (segment, watermark): (Prepared<F>, Watermark<F>),
+    ) -> Self {
         let (written, synced, buffer) = (0, 0, Vec::new());
-        let mut writer = Self { group, state, segment, watermark, written, synced, buffer, index, term };
+        let mut writer = Self { is_lazy, states, segment, watermark, written, synced, buffer, bodies: last.bodies };
         writer.begin_segment(last.place.position);
         writer
     }
@@ -72,16 +77,30 @@ impl<F: DiskFile> Writer<F> {
             return Err(NoRoom);
         }
         let place = Place { segment: self.segment.number, position: self.end() + HEADER_LEN };
-        let head = Head { index: body.index, term: body.term, ..self.head(Kind::Entry) };
+        let Body { slot, index, term, .. } = *body;
+        let head = Head { kind: Kind::Entry, slot, index, term, synced: self.synced };
         put_record(self.segment.number, head, &mut self.buffer, |out| out.extend_from_slice(&body.bytes));
-        (self.index, self.term) = (body.index, body.term);
+        self.bodies = self.bodies.saturating_add(1);
         Ok(place)
+    }
+
+    /// Appends to the buffer what a member of a group promises to remember.
+    ///
+    /// # Errors
+    /// Returns [`NoRoom`] when the record does not fit into the segment; nothing is appended then.
+    pub fn promise(&mut self, slot: SlotId, state: MemberState) -> Result<(), NoRoom> {
+        if STATE_RECORD > self.room() {
+            return Err(NoRoom);
+        }
+        self.states.insert(slot, state);
+        put_state(self.segment.number, slot, self.synced, &state, &mut self.buffer);
+        Ok(())
     }
 
     /// Returns the end of the log, including records that have not been written yet.
     pub const fn mark(&self) -> Mark {
         let place = Place { segment: self.segment.number, position: self.end() };
-        Mark { place, index: self.index, term: self.term }
+        Mark { place, bodies: self.bodies }
     }
 
     /// Returns true when less than half of the segment is left, so that the next one should be prepared.
@@ -159,21 +178,24 @@ impl<F: DiskFile> Writer<F> {
     /// Returns the errors of [`Self::sync`].
     pub fn finish(&mut self) -> io::Result<()> {
         self.sync()?;
-        let state = HardState { is_end: true, commit: self.index, ..self.state };
         // It always fits: `room` reserves its bytes.
-        put_record(self.segment.number, self.head(Kind::HardState), &mut self.buffer, |out| state.encode(out));
+        self.put_begin(Begin { is_end: true, is_lazy: self.is_lazy, previous_end: 0 });
         self.sync()
     }
 
     fn begin_segment(&mut self, previous_end: u32) {
         let header = segment_header(self.watermark.stamp(), self.segment.number, self.segment.size);
         self.buffer.extend_from_slice(&header);
-        let state = HardState { previous_end, commit: self.index, ..self.state };
-        put_record(self.segment.number, self.head(Kind::HardState), &mut self.buffer, |out| state.encode(out));
+        self.put_begin(Begin { previous_end, is_lazy: self.is_lazy, is_end: false });
+        for (slot, state) in &self.states {
+            put_state(self.segment.number, *slot, self.synced, state, &mut self.buffer);
+        }
     }
 
-    const fn head(&self, kind: Kind) -> Head {
-        Head { kind, group: self.group, index: self.index, term: self.term, synced: self.synced }
+    fn put_begin(&mut self, begin: Begin) {
+        let (kind, slot) = (Kind::Begin, SlotId::default());
+        let head = Head { kind, slot, index: self.bodies, term: 0, synced: self.synced };
+        put_record(self.segment.number, head, &mut self.buffer, |out| begin.encode(out));
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "it fits the segment, which was checked")]
@@ -184,12 +206,21 @@ impl<F: DiskFile> Writer<F> {
 
 const _: () = assert!(HEADER == RECORD_HEADER && ALIGN == RECORD_ALIGN);
 
-/// Bytes of a segment that are reserved for the record of an orderly stop.
+/// Size in bytes of the first record of a segment, and of that of an orderly stop, for which as many bytes are
+/// reserved.
 #[expect(clippy::cast_possible_truncation, reason = "it is small")]
-const LAST_WORDS: u32 = record_len(HardState::LEN) as u32;
+const LAST_WORDS: u32 = record_len(Begin::LEN) as u32;
 
-/// Bytes of a segment that are not available for entries: its header, its first record, and that of an orderly stop.
-pub const SEGMENT_OWN: u32 = HEADER_LEN + LAST_WORDS + LAST_WORDS;
+/// Size in bytes of the record of what a member has promised.
+#[expect(clippy::cast_possible_truncation, reason = "it is small")]
+const STATE_RECORD: u32 = record_len(STATE_LEN) as u32;
+
+/// Returns how many bytes of a segment are not available for entries when the log has this many groups: its header, its
+/// first records, and that of an orderly stop.
+#[expect(clippy::cast_possible_truncation, reason = "a node has at most as many groups as there are slots")]
+pub const fn segment_own(groups: usize) -> u32 {
+    HEADER_LEN + LAST_WORDS + LAST_WORDS + groups as u32 * STATE_RECORD
+}
 
 /// [`HEADER`] in the type that positions are stored in.
 pub(super) const HEADER_LEN: u32 = 32;

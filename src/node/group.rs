@@ -51,7 +51,7 @@ pub(super) use runs::Part;
 
 use super::call::{Answer, Call};
 use super::{Settings, Step};
-use crate::entry::{Note, Room};
+use crate::entry::{LogPosition, Note, Room, TopicKey};
 use crate::topic::{Catalogue, NotHeld};
 use crate::types::{Offset, SlotId, TopicId};
 use crate::wire::Request;
@@ -70,8 +70,8 @@ pub(super) struct Group {
     notes: Vec<Note>,
     /// How much room the log has.
     room: Room,
-    /// Position of the last body that was applied.
-    applied: u64,
+    /// How much of the log has been applied.
+    applied: LogPosition,
     /// The term of the leader that proposes the next bodies.
     term: u32,
     /// What this node has as the leader; `None` while it does not lead.
@@ -93,7 +93,7 @@ impl Group {
             proposals: Proposals::default(),
             notes: Vec::new(),
             room: Room::UNLIMITED,
-            applied: 0,
+            applied: LogPosition::default(),
             term: 1,
             lead: None,
             leads: 0,
@@ -147,6 +147,11 @@ impl Group {
     /// Returns the slot.
     pub(super) const fn slot(&self) -> SlotId {
         self.slot
+    }
+
+    /// Returns what identifies a topic of this group among those of all groups.
+    pub(super) const fn key(&self, id: TopicId) -> TopicKey {
+        TopicKey { slot: self.slot, id }
     }
 
     /// Returns all topics, for queries.

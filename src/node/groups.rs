@@ -40,11 +40,6 @@ impl Groups {
         Self { own, groups }
     }
 
-    /// Returns the slot that everything concerns that names none.
-    pub(super) const fn own_slot(&self) -> SlotId {
-        self.own
-    }
-
     /// Returns the group that everything concerns that names no slot.
     pub(super) fn own(&self) -> &Group {
         self.of(self.own).expect("each node has a group of its own")
@@ -68,6 +63,11 @@ impl Groups {
     /// Returns the group of a slot, if this node has it.
     pub(super) fn of_mut(&mut self, slot: SlotId) -> Option<&mut Group> {
         self.groups.get_mut(&slot)
+    }
+
+    /// Returns the group of a slot that this node is known to have.
+    pub(super) fn existing_mut(&mut self, slot: SlotId) -> &mut Group {
+        self.of_mut(slot).expect("the node has a group of the slot")
     }
 
     /// Returns true if this node leads the group of a slot, and so executes the requests for its topics.

@@ -1,17 +1,14 @@
 //! A query to the journal, as the core passes it to its store and gets it back with the answer.
 
-use crate::entry::Wanted;
-use crate::types::{SlotId, TopicId};
+use crate::entry::{TopicKey, Wanted};
 
 /// A query to the journal.
 #[derive(Debug)]
 pub struct Lookup {
-    /// The slot of the topic.
-    pub(super) slot: SlotId,
-    /// How many times this node had begun to lead the slot: an answer to a query of an earlier time is ignored.
+    /// The topic.
+    pub topic: TopicKey,
+    /// How many times this node had begun to lead the topic's slot: an answer to a query of an earlier time is ignored.
     pub(super) lead: u64,
-    /// The topic's id.
-    pub topic: TopicId,
     /// The name of the topic, for the log.
     pub topic_name: Box<str>,
     /// What to read.

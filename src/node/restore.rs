@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::Node;
+use super::group::Group;
 use super::stats::Stats;
-use crate::entry::{DecodeError, Entry, Note};
+use crate::entry::{DecodeError, Entry, Image, LogPosition, Note, TopicKey};
 use crate::topic::Topic;
-use crate::types::{Now, Offset, TopicId, TopicName};
+use crate::types::{Now, Offset, SlotId, TopicId, TopicName};
 
 impl Node {
     /// Returns a topic of this node.
@@ -14,68 +15,93 @@ impl Node {
         self.parts.groups.own().topics().find(name)
     }
 
+    /// Returns true if the node has a copy of a group.
+    pub fn has_group(&self, slot: SlotId) -> bool {
+        self.parts.groups.of(slot).is_some()
+    }
+
+    /// Returns the slots of all groups of the node, in increasing order.
+    pub fn slots(&self) -> Vec<SlotId> {
+        self.parts.groups.iter().map(Group::slot).collect()
+    }
+
+    /// Returns the id of a topic of a group.
+    pub fn find(&self, slot: SlotId, name: TopicName<'_>) -> Option<TopicId> {
+        self.parts.groups.of(slot)?.topics().find(name).map(|topic| topic.id)
+    }
+
     /// Returns the log start and end offsets of a topic.
-    pub fn kept(&self, id: TopicId) -> Option<(Offset, Offset)> {
-        self.parts.groups.own().extent(id)
+    pub fn kept(&self, topic: TopicKey) -> Option<(Offset, Offset)> {
+        self.parts.groups.of(topic.slot)?.extent(topic.id)
     }
 
     /// Returns the name of a topic.
-    pub fn name_of(&self, id: TopicId) -> Option<&str> {
-        self.parts.groups.own().topics().get(id).map(Topic::name)
+    pub fn name_of(&self, topic: TopicKey) -> Option<&str> {
+        self.parts.groups.of(topic.slot)?.topics().get(topic.id).map(Topic::name)
     }
 
-    /// Returns the ids of all topics.
-    pub fn topics(&self) -> Vec<TopicId> {
-        self.parts.groups.own().topics().scan(0, usize::MAX).map(|(_, topic)| topic.id).collect()
+    /// Returns all topics.
+    pub fn topics(&self) -> Vec<TopicKey> {
+        let of = |group: &Group| -> Vec<TopicKey> {
+            group.topics().scan(0, usize::MAX).map(|(_, topic)| group.key(topic.id)).collect()
+        };
+        self.parts.groups.iter().flat_map(of).collect()
     }
 
-    /// Returns a snapshot of all topics without their records, for a checkpoint.
-    pub fn image(&self) -> Vec<u8> {
-        self.parts.groups.own().image()
+    /// Returns a snapshot of all topics of a group without their records.
+    pub fn image(&self, slot: SlotId) -> Image {
+        self.parts.groups.of(slot).expect("the node has a group of the slot").image()
     }
 
-    /// Restores the state of a checkpoint that was written in version `version` of the journal's format.
+    /// Returns a snapshot of all topics of each group without their records, for a checkpoint.
+    pub fn images(&self) -> Vec<Image> {
+        self.parts.groups.iter().map(Group::image).collect()
+    }
+
+    /// Restores the topics of a group from a checkpoint that was written in version `version` of the journal's format.
     ///
     /// # Errors
     /// Returns a [`DecodeError`] if the snapshot is not valid.
-    pub fn restore(&mut self, image: &[u8], version: u32) -> Result<(), DecodeError> {
+    pub fn restore(&mut self, slot: SlotId, image: &[u8], version: u32) -> Result<(), DecodeError> {
         assert!(self.events == 0, "a node is restored before anything else");
-        self.parts.groups.own_mut().restore(image, version)
+        self.parts.groups.existing_mut(slot).restore(image, version)
     }
 
-    /// Applies committed entries, and returns their outcomes.
-    pub fn replay(&mut self, entries: Vec<Entry>) -> Vec<Note> {
+    /// Applies committed entries of a group, and returns their outcomes.
+    pub fn replay(&mut self, slot: SlotId, entries: Vec<Entry>) -> Vec<Note> {
         let mut out = Vec::new();
         let (parts, mut step) = self.split(Now { monotonic_us: 0, wall_us: 0 }, &mut out);
-        parts.groups.own_mut().replay(&mut step, entries)
+        parts.groups.existing_mut(slot).replay(&mut step, entries)
     }
 
     /// Applies entries that follow lost ones, like [`Self::replay`]. A batch whose predecessor from the same producer
     /// is lost is stored nevertheless, but only once: `stored` has the batches that were stored this way.
     pub fn replay_behind_loss(
         &mut self,
+        slot: SlotId,
         entries: Vec<Entry>,
         stored: &mut BTreeSet<(TopicId, u64, u32, u64)>,
     ) -> Vec<Note> {
         let mut out = Vec::new();
         let (parts, mut step) = self.split(Now { monotonic_us: 0, wall_us: 0 }, &mut out);
-        parts.groups.own_mut().replay_behind_loss(&mut step, entries, stored)
+        parts.groups.existing_mut(slot).replay_behind_loss(&mut step, entries, stored)
     }
 
     /// Accounts for lost entries by raising all epochs: offsets from here on may denote other records than before.
     pub fn lose_entries(&mut self) {
-        self.parts.groups.own_mut().lose_entries();
+        self.parts.groups.iter_mut().for_each(Group::lose_entries);
     }
 
     /// Begins a new epoch of every topic after a restore from a backup: what was acknowledged since the backup is lost.
     /// Called after [`Self::finish_restore`], which determines the clock.
     pub fn lose_entries_since_backup(&mut self) {
-        self.parts.groups.own_mut().begin_epoch(u32::try_from(self.wall.started_us() / 1_000_000).unwrap_or(0));
+        let epoch = u32::try_from(self.wall.started_us() / 1_000_000).unwrap_or(0);
+        self.parts.groups.iter_mut().for_each(|group| group.begin_epoch(epoch));
     }
 
     /// Removes all producer state: after a loss it is not known which of the producers' batches were stored.
     pub fn forget_producers(&mut self) {
-        self.parts.groups.own_mut().forget_producers();
+        self.parts.groups.iter_mut().for_each(Group::forget_producers);
     }
 
     /// Notes that the node was started with an empty data folder. If a neighbour knew topics of this node, its operator
@@ -84,10 +110,10 @@ impl Node {
         self.parts.empty_folder = Some(folder);
     }
 
-    /// Sets the position of the last body in the log, after which that of the next turn comes, and the term of that
-    /// one. Called when a start has added to the log what it has to.
-    pub fn continue_log(&mut self, index: u64, term: u32) {
-        self.parts.groups.own_mut().continue_log(index, term);
+    /// Sets how much of the log of a group has been applied, and the term of its next body. Called when a start has
+    /// added to the log what it has to.
+    pub fn continue_log(&mut self, slot: SlotId, applied: LogPosition, term: u32) {
+        self.parts.groups.existing_mut(slot).continue_log(applied, term);
     }
 
     /// Ends the restore, and resets the counters, which must not include replayed entries.

@@ -136,11 +136,12 @@ impl Parts {
     pub(super) fn on_written(&mut self, step: &mut Step<'_>, body: Written) {
         // Batches of a topic that are committed together are pushed together.
         let mut news: Vec<(TopicId, Offset)> = Vec::new();
-        let slot = self.groups.own_slot();
-        let group = self.groups.own_mut();
+        let slot = body.slot;
+        let group = self.groups.existing_mut(slot);
         let is_read = group.has_feeds() || self.readers.len() > 0;
         for (entry, proposal) in group.begin_body(body) {
-            let Applied { answer, run, deleted, stored } = self.groups.own_mut().apply(step, entry, Some(proposal));
+            let group = self.groups.existing_mut(slot);
+            let Applied { answer, run, deleted, stored } = group.apply(step, entry, Some(proposal));
             if let Some((reply, response)) = answer {
                 self.reply_with_readers(step, reply, response);
             }
@@ -152,13 +153,13 @@ impl Parts {
             }
             news.extend(stored.filter(|_| is_read));
         }
-        self.groups.own_mut().report_outcomes(step);
+        self.groups.existing_mut(slot).report_outcomes(step);
         news.sort_unstable();
         news.dedup_by_key(|(topic, _)| *topic);
         for (topic, from) in news {
             self.push_records(step, slot, topic, from);
         }
-        self.groups.own_mut().evict(step.settings);
+        self.groups.existing_mut(slot).evict(step.settings);
     }
 
     /// Answers the requests of a run. `result` is the answer to a batch of all their records.
@@ -210,7 +211,7 @@ impl Parts {
 
     /// Handles the journal's answer to a query.
     pub(super) fn on_read(&mut self, step: &mut Step<'_>, lookup: Lookup, found: Result<Found, Unreadable>) {
-        let Some(group) = self.groups.of_mut(lookup.slot) else { return };
+        let Some(group) = self.groups.of_mut(lookup.topic.slot) else { return };
         if let Some(finished) = group.on_read(step, lookup, found) {
             self.finish_read(step, finished);
         }

@@ -56,7 +56,7 @@ impl Checkpoints {
         // Two checkpoints are necessary when the newest one still needs all of the dead segments.
         let cost = self.image_len as u64 * if self.holds_dead { 1 } else { 2 };
         let gives_back = self.freeable > 0 && self.freeable >= cost;
-        let may_help = !has_space && (self.given.index > self.kept.index || self.holds_dead);
+        let may_help = !has_space && (self.given.bodies > self.kept.bodies || self.holds_dead);
         !self.is_keeping && (is_worth_it || gives_back || may_help || self.is_owed)
     }
 
@@ -80,14 +80,14 @@ mod tests {
     use super::*;
     use crate::entry::Place;
 
-    fn mark(segment: u32, index: u64) -> Mark {
-        Mark { place: Place { segment, position: 100 }, index, term: 1 }
+    fn mark(segment: u32, bodies: u64) -> Mark {
+        Mark { place: Place { segment, position: 100 }, bodies }
     }
 
     #[test]
     fn a_checkpoint_comes_with_each_segment_or_when_it_makes_space_and_large_states_less_often() {
         let cases = [
-            // Columns: image_len, segment, index, freeable, holds_dead, has_space, and whether a checkpoint is due.
+            // Columns: image_len, segment, bodies, freeable, holds_dead, has_space, and whether a checkpoint is due.
             (0, 4, 10, 0, false, true, false),
             (0, 5, 11, 0, false, true, true),
             (0, 4, 11, 0, false, false, true),
@@ -103,15 +103,15 @@ mod tests {
             (1000, 4, 10, 1000, true, true, true),
             (0, 4, 10, 1, false, true, true),
         ];
-        for (image_len, segment, index, freeable, holds_dead, has_space, expected) in cases {
+        for (image_len, segment, bodies, freeable, holds_dead, has_space, expected) in cases {
             let mut checkpoints = Checkpoints::new(mark(4, 10), mark(1, 0), 0);
             checkpoints.set_freeable(u64::MAX);
             assert_eq!(checkpoints.begin(image_len), mark(4, 10));
-            checkpoints.give_back(mark(segment, index));
+            checkpoints.give_back(mark(segment, bodies));
             checkpoints.set_freeable(freeable);
             assert!(!checkpoints.is_due(has_space, 1000), "one at a time");
             checkpoints.end(holds_dead);
-            let case = format!("{image_len} {segment} {index} {freeable} {holds_dead} {has_space}");
+            let case = format!("{image_len} {segment} {bodies} {freeable} {holds_dead} {has_space}");
             assert_eq!(checkpoints.is_due(has_space, 1000), expected, "{case}");
         }
     }

@@ -87,7 +87,7 @@ impl<F: DiskFile> Committer<F> {
             }
         };
         let mark = self.writer.mark();
-        self.written.push((Written { slot: body.slot, index: body.index, place }, mark, self.writer.room()));
+        self.written.push((body.written(place), mark, self.writer.room()));
         if !self.is_asked && self.writer.is_half_full() {
             self.is_asked = true;
             let number = mark.place.segment + 1;

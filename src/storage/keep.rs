@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::clean::Cleaner;
 use super::{News, OnFailure, Task, left, now};
-use crate::entry::{Unreadable, Wanted};
+use crate::entry::{Image, Unreadable, Wanted};
 use crate::journal::{Disk, Keeper, Mark, OpenError, Preparation, Prepared, Progress, is_transient};
 use crate::limits::{CHECKPOINT_AGAIN, SEGMENT_AGAIN_US, SHORTAGE_PATIENCE};
 use crate::node::Lookup;
@@ -80,8 +80,8 @@ impl<D: Disk> Bookkeeper<D> {
                     self.read(lookup);
                     wake();
                 }
-                Ok(Task::Keep(mark, image)) => {
-                    self.keep(mark, &image);
+                Ok(Task::Keep(mark, images)) => {
+                    self.keep(mark, &images);
                     self.noted = mark;
                     self.cleaner.stir(!self.has_space);
                     self.tell_freeable(&wake);
@@ -122,10 +122,10 @@ impl<D: Disk> Bookkeeper<D> {
     /// Writes a checkpoint. When that fails, the previous one remains valid, and a later state is requested from the
     /// loop: this state cannot be used again, since it may then be older than the keeper's bookkeeping, by which
     /// segments are removed.
-    fn keep(&mut self, mark: Mark, image: &[u8]) {
+    fn keep(&mut self, mark: Mark, images: &[Image]) {
         let kept = match self.keeper.sync_log(mark) {
             Err(error) if !is_transient(&error) => (self.on_failure)("cannot sync the journal", &error),
-            synced => synced.and_then(|()| self.keeper.checkpoint(mark, image)),
+            synced => synced.and_then(|()| self.keeper.checkpoint(mark, images)),
         };
         match kept {
             Ok(()) => {

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::entry::{RECORD_ALIGN, RECORD_HEADER, Room};
-use crate::journal::SEGMENT_OWN;
+use crate::journal::segment_own;
 use crate::limits::BODY_BYTES_MAX;
 
 /// The room at the end of the log.
@@ -18,6 +18,8 @@ pub(super) struct Space {
     /// The sizes in bytes of the submitted bodies that are not committed yet; `sum` is their total.
     submitted: VecDeque<u64>,
     sum: u64,
+    /// Bytes of each segment that are not available for bodies.
+    own: u32,
     /// True while the next segment cannot be prepared.
     is_full: bool,
 }
@@ -26,9 +28,11 @@ pub(super) struct Space {
 const UNUSED_MAX: u64 = (BODY_BYTES_MAX + RECORD_HEADER + RECORD_ALIGN) as u64;
 
 impl Space {
-    /// Creates the account of a log that ends in `segment`, with `left` bytes left in it.
-    pub(super) const fn new(segment: u32, left: u32) -> Self {
-        Self { segment, left, prepared: (segment, 0), submitted: VecDeque::new(), sum: 0, is_full: false }
+    /// Creates the account of a log of this many groups that ends in `segment`, with `left` bytes left in it.
+    pub(super) const fn new(groups: usize, segment: u32, left: u32) -> Self {
+        let own = segment_own(groups);
+        let submitted = VecDeque::new();
+        Self { segment, left, prepared: (segment, 0), submitted, sum: 0, own, is_full: false }
     }
 
     /// Records that a body of `bytes` bytes was submitted.
@@ -58,8 +62,7 @@ impl Space {
     pub(super) const fn room(&self) -> Room {
         let (number, size) = self.prepared;
         // Once the log has continued in the prepared segment, that segment is the current one and must not count twice.
-        let next =
-            if number > self.segment { (size as u64).saturating_sub(SEGMENT_OWN as u64 + UNUSED_MAX) } else { 0 };
+        let next = if number > self.segment { (size as u64).saturating_sub(self.own as u64 + UNUSED_MAX) } else { 0 };
         Room { bytes: (self.left as u64 + next).saturating_sub(self.sum), is_full: self.is_full }
     }
 
@@ -82,7 +85,7 @@ mod tests {
     fn what_is_submitted_within_the_room_never_waits_for_a_segment_that_is_not_prepared() {
         for seed in 0..300 {
             let mut rng = Rng::with_seed(seed);
-            let mut space = Space::new(1, SEGMENT_BYTES_FIRST);
+            let mut space = Space::new(3, 1, SEGMENT_BYTES_FIRST);
             // The state of the threads: the current segment and its room, the last prepared segment, the work that is
             // queued, and the messages that the loop has not received yet.
             let (mut segment, mut left, mut prepared) = (1, u64::from(SEGMENT_BYTES_FIRST), 1);
@@ -103,7 +106,7 @@ mod tests {
                             if bytes > left {
                                 assert!(prepared > segment, "seed {seed}: it waits for a segment");
                                 segment += 1;
-                                left = u64::from(SEGMENT_BYTES - SEGMENT_OWN);
+                                left = u64::from(SEGMENT_BYTES - segment_own(3));
                                 turned += 1;
                             }
                             left -= bytes;
@@ -127,8 +130,8 @@ mod tests {
 
     #[test]
     fn room_is_what_is_left_of_this_segment_and_of_the_next_one() {
-        let next = u64::from(SEGMENT_BYTES - SEGMENT_OWN) - UNUSED_MAX;
-        let mut space = Space::new(5, 1000);
+        let next = u64::from(SEGMENT_BYTES - segment_own(3)) - UNUSED_MAX;
+        let mut space = Space::new(3, 5, 1000);
         let bytes = |space: &Space| space.room().bytes;
         assert_eq!(bytes(&space), 1000);
         space.submit(300);

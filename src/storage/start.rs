@@ -1,15 +1,16 @@
 //! Starts a node on the journal in a folder. The daemon, the simulator and the tests of the journal share this code.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use super::Checkpoints;
-use crate::entry::{self, Body, DecodeError, Entry, Note};
+use crate::entry::{self, Body, DecodeError, Entry, LogPosition, MemberState, Note, Place, TopicKey};
 use crate::journal::{
-    self, Cut, Disk, Identity, Keeper, Mark, OpenError, Salvage, State, Watermark, Watermarked, Writer,
+    self, Cut, Disk, GroupLog, Identity, Keeper, Mark, Membership, OpenError, Salvage, State, Watermark, Watermarked,
+    Writer,
 };
 use crate::node::Node;
-use crate::types::{Offset, Size, SlotId, Slots, TopicId, TopicName};
+use crate::types::{Offset, Size, SlotId, TopicId, TopicName};
 
 /// An open journal.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Started<D: Disk> {
     pub keeper: Keeper<D>,
     /// The end of the log that was found.
     pub last: Mark,
+    /// The logs of the node's groups, with what the start has added.
+    pub groups: BTreeMap<SlotId, GroupLog>,
     /// Decides when the next checkpoint is due.
     pub checkpoints: Checkpoints,
     /// True when acknowledged entries may be missing, so that every log begins a new epoch.
@@ -48,8 +51,7 @@ pub fn start<D: Disk>(
 ) -> Result<Started<D>, OpenError> {
     journal::claim(disk, identity, node.instance())?;
     let is_restored = journal::begin_restore(disk)?;
-    let group = identity.node.index();
-    let recovered = journal::recover(disk, group, &mut Fresh(node))?;
+    let mut recovered = journal::recover(disk, identity.node, &mut Fresh(node))?;
     node.finish_restore();
     // The watermark is created before the folder is marked as format 2, in which a missing watermark counts as lost.
     let mut watermark =
@@ -61,40 +63,58 @@ pub fn start<D: Disk>(
     watermark.set_stamp(stamp);
     let fresh = || format!("the first segment of this start, which takes {}", Size(segment_bytes.into()));
     let io = |cause: io::Error| OpenError::Io { file: fresh(), cause };
-    let (mut keeper, last, is_lossy) = (recovered.keeper, recovered.last, recovered.is_lossy);
+    let (mut keeper, last) = (recovered.keeper, recovered.last);
     keeper.set_stamp(stamp);
     let number = last.place.segment + u32::from(last.place.position > 0);
     let segment = keeper.prepare(number, segment_bytes).map_err(io)?;
-    let mut writer = Writer::new(group, is_lazy, last, (segment, watermark));
+    let mut is_lossy = false;
+    for slot in node.slots() {
+        let log = recovered.groups.entry(slot).or_insert_with(|| GroupLog::new(recovered.is_lossy));
+        assert_eq!(log.rest, [], "everything in the log of a group of one member is committed");
+        let term = log.state.term.max(log.applied.term).max(1);
+        log.state = MemberState { term, vote: 0, commit: log.applied.index };
+        is_lossy |= log.is_lossy;
+    }
+    let states = recovered.groups.iter().map(|(slot, log)| (*slot, log.state)).collect();
+    let mut writer = Writer::new(is_lazy, last, states, (segment, watermark));
     if is_restored {
         planted!("restored topics keep their epochs", node.lose_entries_since_backup(), ());
     } else if planted!("lossy start keeps the epochs", is_lossy, false) {
-        let mut entries = vec![Entry::RaiseEpochs];
-        let mut bytes = Vec::new();
-        entry::encode(&mut entries, &mut bytes);
-        let Mark { index, term, .. } = writer.mark();
-        let slot = SlotId::from_low_bits(group.into(), Slots::MOST);
-        let body = Body { slot, index: index + 1, term, bytes: bytes.into() };
-        writer.append(&body).expect("a fresh segment has room");
-        keeper.note(&node.replay(entries));
+        for (slot, log) in recovered.groups.iter_mut().filter(|(_, log)| log.is_lossy) {
+            let body = raise_epochs(*slot, log);
+            let place = writer.append(&body).expect("a fresh segment has room");
+            let end = Place { position: u32::try_from(body.bytes.len()).expect("short"), segment: 0 }.inside(place);
+            log.applied = LogPosition { index: body.index, term: body.term, end };
+            keeper.note(&node.replay(*slot, vec![Entry::RaiseEpochs]));
+        }
     }
     writer.sync().map_err(io)?;
-    node.continue_log(writer.mark().index, writer.mark().term);
+    for (slot, log) in &recovered.groups {
+        node.continue_log(*slot, log.applied, log.state.term);
+    }
     let mut kept = recovered.checkpoint;
     if is_restored {
         // The new epochs are in no entry, only in the checkpoint. Once the folder is no longer a backup, a second
         // checkpoint replaces that of the backup, so that no later start falls back to the old epochs.
         let io = |cause: io::Error| OpenError::Io { file: "a checkpoint".to_owned(), cause };
         planted!("restore over before its checkpoint", (), journal::end_restore(disk).map_err(io)?);
-        keeper.checkpoint(writer.mark(), &node.image()).map_err(io)?;
+        keeper.checkpoint(writer.mark(), &node.images()).map_err(io)?;
         planted!("restore over before its checkpoint", journal::end_restore(disk).map_err(io)?, ());
         writer.release_watermark().map_err(io)?;
-        keeper.checkpoint(writer.mark(), &node.image()).map_err(io)?;
+        keeper.checkpoint(writer.mark(), &node.images()).map_err(io)?;
         kept = writer.mark();
     }
     let checkpoints = Checkpoints::new(writer.mark(), kept, recovered.image_len);
     let (cut, watermark, mended) = (recovered.cut, recovered.watermark, recovered.mended);
-    Ok(Started { writer, keeper, last, checkpoints, is_lossy, is_restored, cut, watermark, mended })
+    let groups = recovered.groups;
+    Ok(Started { writer, keeper, last, groups, checkpoints, is_lossy, is_restored, cut, watermark, mended })
+}
+
+/// Returns the body that follows the log of a group whose last acknowledged entries may be missing.
+fn raise_epochs(slot: SlotId, log: &GroupLog) -> Body {
+    let mut bytes = Vec::new();
+    entry::encode(&mut [Entry::RaiseEpochs], &mut bytes);
+    Body { slot, index: log.applied.index + 1, term: log.state.term, bytes: bytes.into() }
 }
 
 /// A node that serves no clients: it only reads the state of a folder, for an inspection or a repair.
@@ -119,32 +139,36 @@ impl Scratch {
 }
 
 impl State for Scratch {
-    fn restore(&mut self, image: &[u8], version: u32) -> Result<(), DecodeError> {
-        self.node.restore(image, version)
+    fn membership(&self, slot: SlotId) -> Membership {
+        membership(&self.node, slot)
     }
 
-    fn kept(&self, topic: TopicId) -> Option<(Offset, Offset)> {
+    fn restore(&mut self, slot: SlotId, image: &[u8], version: u32) -> Result<(), DecodeError> {
+        self.node.restore(slot, image, version)
+    }
+
+    fn kept(&self, topic: TopicKey) -> Option<(Offset, Offset)> {
         self.node.kept(topic)
     }
 
-    fn find(&self, name: &str) -> Option<TopicId> {
-        self.node.topic(TopicName::new(name).ok()?).map(|topic| topic.id)
+    fn find(&self, slot: SlotId, name: &str) -> Option<TopicId> {
+        self.node.find(slot, TopicName::new(name).ok()?)
     }
 
-    fn topics(&self) -> Vec<TopicId> {
+    fn topics(&self) -> Vec<TopicKey> {
         self.node.topics()
     }
 
-    fn replay(&mut self, entries: Vec<Entry>) -> Vec<Note> {
+    fn replay(&mut self, slot: SlotId, entries: Vec<Entry>) -> Vec<Note> {
         match &mut self.stored {
-            Some(stored) => self.node.replay_behind_loss(entries, stored),
-            None => self.node.replay(entries),
+            Some(stored) => self.node.replay_behind_loss(slot, entries, stored),
+            None => self.node.replay(slot, entries),
         }
     }
 }
 
 impl Salvage for Scratch {
-    fn name(&self, topic: TopicId) -> Option<String> {
+    fn name(&self, topic: TopicKey) -> Option<String> {
         self.node.name_of(topic).map(str::to_owned)
     }
 
@@ -159,8 +183,8 @@ impl Salvage for Scratch {
         }
     }
 
-    fn image(&self) -> Vec<u8> {
-        self.node.image()
+    fn image(&self, slot: SlotId) -> Vec<u8> {
+        self.node.image(slot).topics
     }
 }
 
@@ -168,23 +192,32 @@ impl Salvage for Scratch {
 struct Fresh<'n>(&'n mut Node);
 
 impl State for Fresh<'_> {
-    fn restore(&mut self, image: &[u8], version: u32) -> Result<(), DecodeError> {
-        self.0.restore(image, version)
+    fn membership(&self, slot: SlotId) -> Membership {
+        membership(self.0, slot)
     }
 
-    fn kept(&self, topic: TopicId) -> Option<(Offset, Offset)> {
+    fn restore(&mut self, slot: SlotId, image: &[u8], version: u32) -> Result<(), DecodeError> {
+        self.0.restore(slot, image, version)
+    }
+
+    fn kept(&self, topic: TopicKey) -> Option<(Offset, Offset)> {
         self.0.kept(topic)
     }
 
-    fn find(&self, name: &str) -> Option<TopicId> {
-        self.0.topic(TopicName::new(name).ok()?).map(|topic| topic.id)
+    fn find(&self, slot: SlotId, name: &str) -> Option<TopicId> {
+        self.0.find(slot, TopicName::new(name).ok()?)
     }
 
-    fn topics(&self) -> Vec<TopicId> {
+    fn topics(&self) -> Vec<TopicKey> {
         self.0.topics()
     }
 
-    fn replay(&mut self, entries: Vec<Entry>) -> Vec<Note> {
-        self.0.replay(entries)
+    fn replay(&mut self, slot: SlotId, entries: Vec<Entry>) -> Vec<Note> {
+        self.0.replay(slot, entries)
     }
+}
+
+/// Returns whether the node has a copy of a group. There are no other copies yet.
+fn membership(node: &Node, slot: SlotId) -> Membership {
+    if node.has_group(slot) { Membership::Alone } else { Membership::None }
 }

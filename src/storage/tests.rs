@@ -5,6 +5,7 @@
 mod disk;
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
@@ -12,9 +13,9 @@ use fastrand::Rng;
 
 use super::commit::Committer;
 use super::{News, Sync, Task, Work};
-use crate::entry::{Batch, Body, DecodeError, Entry, Note, Place, TopicRef, Written, encode};
-use crate::journal::{Mark, State, Watermark, Writer, recover};
-use crate::types::{Offset, SlotId, Slots, TopicId, crc32};
+use crate::entry::{Batch, Body, DecodeError, Entry, Note, Place, TopicKey, TopicRef, Written, encode};
+use crate::journal::{Mark, Membership, State, Watermark, Writer, recover};
+use crate::types::{Dimension, NodeId, Offset, SlotId, Slots, TopicId, crc32};
 
 use disk::FakeDisk;
 
@@ -52,32 +53,40 @@ fn times(entries: &[Entry]) -> Vec<u64> {
 struct Times(Vec<u64>);
 
 impl State for Times {
-    fn find(&self, _: &str) -> Option<TopicId> {
+    fn membership(&self, _: SlotId) -> Membership {
+        Membership::Alone
+    }
+
+    fn find(&self, _: SlotId, _: &str) -> Option<TopicId> {
         None
     }
 
-    fn restore(&mut self, _image: &[u8], _version: u32) -> Result<(), DecodeError> {
+    fn restore(&mut self, _: SlotId, _image: &[u8], _version: u32) -> Result<(), DecodeError> {
         Err(DecodeError::Malformed)
     }
 
-    fn kept(&self, _topic: TopicId) -> Option<(Offset, Offset)> {
+    fn kept(&self, _topic: TopicKey) -> Option<(Offset, Offset)> {
         None
     }
 
-    fn topics(&self) -> Vec<TopicId> {
+    fn topics(&self) -> Vec<TopicKey> {
         Vec::new()
     }
 
-    fn replay(&mut self, entries: Vec<Entry>) -> Vec<Note> {
+    fn replay(&mut self, _: SlotId, entries: Vec<Entry>) -> Vec<Note> {
         self.0.extend(times(&entries));
         Vec::new()
     }
 }
 
+fn node() -> NodeId {
+    NodeId::from_low_bits(0, Dimension::new(0).unwrap())
+}
+
 /// Returns the times of the entries that a start finds.
 fn found(disk: &FakeDisk) -> Vec<u64> {
     let mut found = Times::default();
-    recover(disk, 0, &mut found).unwrap();
+    recover(disk, node(), &mut found).unwrap();
     found.0
 }
 
@@ -87,14 +96,14 @@ fn on_failure(what: &str, cause: &std::io::Error) -> ! {
 
 /// Runs the commit thread until its work is done; calls `look` whenever bodies were reported as committed.
 fn run(disk: &FakeDisk, sync: Sync, turns: &[Vec<Entry>], look: impl Fn(&Receiver<News>)) {
-    let mut keeper = recover(disk, 0, &mut Times::default()).unwrap().keeper;
+    let mut keeper = recover(disk, node(), &mut Times::default()).unwrap().keeper;
     let (prepared, segments) = mpsc::channel();
     let bytes: usize = turns.iter().map(|turn| crate::entry::BodyLen::of(turn).in_journal()).sum();
     for number in 2..=u32::try_from(bytes).unwrap() / (SEGMENT / 2) + 2 {
         prepared.send(keeper.prepare(number, SEGMENT).unwrap()).unwrap();
     }
     let begin = (keeper.prepare(1, SEGMENT).unwrap(), Watermark::open(disk).unwrap());
-    let writer = Writer::new(0, sync != Sync::Always, Mark::default(), begin);
+    let writer = Writer::new(sync != Sync::Always, Mark::default(), BTreeMap::new(), begin);
     let (tasks, asked) = mpsc::channel();
     let (tell, news) = mpsc::channel();
     let (work, for_commit) = mpsc::channel();

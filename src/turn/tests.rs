@@ -54,7 +54,7 @@ struct Hanging {
 
 impl Store for Hanging {
     fn submit(&mut self, body: Body) {
-        self.turns.push_back(Written { slot: body.slot, index: body.index, place: Place::default() });
+        self.turns.push_back(body.written(Place::default()));
     }
 
     fn take_written(&mut self) -> Option<Written> {
@@ -73,13 +73,13 @@ impl Store for Hanging {
         false
     }
 
-    fn keep_image(&mut self, _: Vec<u8>) {}
+    fn keep_images(&mut self, _: Vec<Image>) {}
 
     fn room(&self) -> Room {
         if self.is_short { Room { bytes: 0, is_full: false } } else { Room::UNLIMITED }
     }
 
-    fn close(&mut self, _: Vec<u8>) {}
+    fn close(&mut self, _: Vec<Image>) {}
 }
 
 /// Returns the settings of a node of a cube of this dimension.

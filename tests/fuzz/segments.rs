@@ -7,10 +7,11 @@
 
 use std::io;
 
-use dht_node::entry::{self, Entry};
-use dht_node::journal::format::{HEADER, HardState, Head, Kind, put_record, segment_header};
+use dht_node::entry::{self, Entry, LogPosition, Place};
+use dht_node::journal::format::{Begin, HEADER, Head, Kind, put_record, segment_header};
 use dht_node::journal::{Disk, DiskFile, Stamp, claim};
 use dht_node::node::Node;
+use dht_node::types::{SlotId, Slots};
 use fastrand::Rng;
 
 use crate::disk::FakeDisk;
@@ -54,7 +55,7 @@ pub(crate) fn check(disk: &FakeDisk) -> usize {
     let started = Live::start_mending(disk, false, SEGMENT);
     let (mut live, again, is_lossy, _) = started.expect("the second start succeeds");
     assert!(seen(&live) == state, "the second start finds what the first one found");
-    assert!(!is_lossy && again.index >= last.index, "a loss is reported only once");
+    assert!(!is_lossy && again.bodies >= last.bodies, "a loss is reported only once");
     live.append(vec![model::create("topic/0", 7), publish("topic/0", b"one more", 1)]).expect("a sound disk");
     live.sync().expect("a sound disk");
     let state = seen(&live);
@@ -188,13 +189,13 @@ impl Maker {
         let mut synced = 0;
         if is_right {
             self.index += 1;
-            self.node.replay(entries.clone());
+            self.node.replay(model::SLOT, entries.clone());
         } else {
             self.index = script.index(self.index + 1);
             self.term = script.number32(self.term);
             synced = script.number32(self.end());
         }
-        let head = Head { kind: Kind::Entry, group: 0, index: self.index, term: self.term, synced };
+        let head = Head { kind: Kind::Entry, slot: SlotId::default(), index: self.index, term: self.term, synced };
         put_record(self.segment, head, &mut self.bytes, |out| entry::encode(&mut entries, out));
     }
 
@@ -205,12 +206,13 @@ impl Maker {
     /// Appends a record of any kind with any content.
     fn put_anything(&mut self, script: &mut Script<'_>) {
         self.begin_segment();
-        let kind = [Kind::Entry, Kind::Copy, Kind::Checkpoint, Kind::HardState][usize::from(script.u8() % 4)];
+        let kind = [Kind::Entry, Kind::Copy, Kind::Checkpoint, Kind::Begin, Kind::State][usize::from(script.u8() % 5)];
         let (index, term) = (script.index(self.index + 1), script.number32(self.term));
         let synced = script.number32(self.end());
         let count = script.u8().into();
         let body = script.bytes(count);
-        let head = Head { kind, group: script.u8().into(), index, term, synced };
+        let slot = SlotId::from_low_bits(script.u8().into(), Slots::MOST);
+        let head = Head { kind, slot, index, term, synced };
         put_record(self.segment, head, &mut self.bytes, |out| out.extend_from_slice(body));
     }
 
@@ -223,8 +225,8 @@ impl Maker {
 
     fn put_state(&mut self, previous_end: u32, flags: u8) {
         let (is_lazy, is_end) = (flags & 1 != 0, flags & 2 != 0);
-        let state = HardState { previous_end, is_lazy, is_end, ..HardState::default() };
-        let head = Head { kind: Kind::HardState, group: 0, index: self.index, term: self.term, synced: 0 };
+        let state = Begin { previous_end, is_lazy, is_end };
+        let head = Head { kind: Kind::Begin, slot: SlotId::default(), index: self.index, term: self.term, synced: 0 };
         put_record(self.segment, head, &mut self.bytes, |out| state.encode(out));
     }
 
@@ -268,7 +270,7 @@ impl Maker {
     /// Writes a checkpoint of the applied entries, or an arbitrary one.
     fn checkpoint(&mut self, script: &mut Script<'_>, is_right: bool) {
         self.begin_segment();
-        let mut image = self.node.image();
+        let mut image = self.node.image(model::SLOT).topics;
         let (mut index, mut term, mut synced, mut segment) = (self.index, self.term, self.end(), self.segment);
         let mut len = image.len() as u64;
         if !is_right {
@@ -282,10 +284,10 @@ impl Maker {
                 change(&mut image, script);
             }
         }
-        let head = Head { kind: Kind::Checkpoint, group: 0, index, term, synced };
+        let head = Head { kind: Kind::Checkpoint, slot: SlotId::default(), index, term: 0, synced };
         let mut file = segment_header(Stamp::NONE, segment, synced).to_vec();
-        put_record(segment, head, &mut file, |out| out.extend_from_slice(&len.to_be_bytes()));
-        put_record(segment, head, &mut file, |out| out.extend_from_slice(&image));
+        let applied = LogPosition { index, term, end: Place { segment, position: synced } };
+        model::put_checkpoint(segment, head, applied, (&image, len), &mut file);
         write(&self.disk, &format!("{index:020}.checkpoint"), &file);
     }
 
@@ -308,7 +310,7 @@ impl Maker {
         };
         run().expect("a sound disk");
         let mark = live.mark();
-        (self.segment, self.index, self.term) = (mark.place.segment, mark.index, mark.term);
+        (self.segment, self.index, self.term) = (mark.place.segment, live.applied().index, live.applied().term);
         self.node = live.node;
         // Later steps continue after its last segment.
         self.segment += 1;

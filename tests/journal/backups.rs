@@ -66,7 +66,7 @@ impl Running {
 
     /// Returns the index of the last entry.
     fn index(&self) -> u64 {
-        self.live.mark().index
+        self.live.mark().bodies
     }
 }
 
@@ -197,7 +197,7 @@ fn restore_mending(target: &FakeDisk, rng: &mut Rng) -> Result<Mended, OpenError
     assert!(!names(&disk, "").contains(&"backup-manifest".to_owned()));
     let (live, ..) = Live::start(&disk, false).unwrap();
     assert!(live.seen().1 == records);
-    Ok((last.index, records, mended))
+    Ok((last.bodies, records, mended))
 }
 
 fn succeed(source: &FakeDisk, target: &FakeDisk) -> Copied {
@@ -301,7 +301,7 @@ fn a_segment_of_copies_is_not_confused_with_a_later_one_of_the_same_number() {
     assert_eq!(copied.damaged, [""; 0]);
     let (index, records) = restore(&target, &mut Rng::with_seed(1)).unwrap();
     let live = live.borrow();
-    assert!(index == live.mark().index && records == live.seen().1);
+    assert!(index == live.mark().bodies && records == live.seen().1);
 }
 
 /// Backs up a journal that `change` changes once, before this access to a file. Checks that the backup is sound and has
@@ -314,7 +314,7 @@ fn back_up_with_a_change(
 ) -> bool {
     let what = format!("before access {access} to {file}");
     let target = FakeDisk::default();
-    let before = (live.mark().index, live.seen().1);
+    let before = (live.mark().bodies, live.seen().1);
     let live = Rc::new(RefCell::new(live));
     let (works, mut left) = (Rc::clone(&live), access);
     let is_changed = Rc::new(RefCell::new(false));
@@ -332,7 +332,7 @@ fn back_up_with_a_change(
     assert_eq!(copied.damaged, [""; 0], "{what}");
     let restored = restore(&target, &mut Rng::with_seed(1)).unwrap_or_else(|error| panic!("{what}: {error}"));
     let live = live.borrow();
-    let after = (live.mark().index, live.seen().1);
+    let after = (live.mark().bodies, live.seen().1);
     assert!(restored.0 >= before.0, "{what}: {} is before {}", restored.0, before.0);
     for (index, records) in [before, after] {
         assert!(restored.0 != index || restored.1 == records, "{what}");
@@ -404,10 +404,10 @@ fn a_backup_that_stops_at_any_step_is_the_previous_one_or_complete() {
     let (source, first) = (FakeDisk::default(), FakeDisk::default());
     let mut live = long(&source, 2, true);
     succeed(&source, &first);
-    let old = live.mark().index;
+    let old = live.mark().bodies;
     cleaning::commit(&mut live, vec![publish("topic/0", b"more", 1 << 40)]);
     live.checkpoint().unwrap();
-    let new = live.mark().index;
+    let new = live.mark().bodies;
     for changes in 0.. {
         let mut done = 0;
         for seed in 0..100 {
@@ -503,7 +503,7 @@ fn a_folder_without_a_complete_backup_is_refused() {
         match restore(&target, &mut rng) {
             Ok((0, _)) => assert!(is_empty, "seed {seed}"),
             Ok((index, records)) => {
-                assert!(index == live.mark().index && records == live.seen().1, "seed {seed}");
+                assert!(index == live.mark().bodies && records == live.seen().1, "seed {seed}");
                 restored += 1;
             }
             Err(error) => {
@@ -514,7 +514,7 @@ fn a_folder_without_a_complete_backup_is_refused() {
         }
         let copied = succeed(&source, &target);
         kept += u32::from(copied.kept > 0);
-        assert_eq!(restore(&target, &mut rng).unwrap().0, live.mark().index, "seed {seed}");
+        assert_eq!(restore(&target, &mut rng).unwrap().0, live.mark().bodies, "seed {seed}");
         target.remove("backup-manifest").unwrap();
         target.sync_names().unwrap();
         assert!(matches!(restore(&target, &mut rng), Err(OpenError::Foreign { .. })), "seed {seed}");
@@ -541,8 +541,8 @@ fn a_segment_that_is_shorter_than_in_the_previous_backup_does_no_harm() {
         source.crash(&mut rng);
         let (live, last, _) = Live::start(&source, false).unwrap();
         running.live = live;
-        shorter += u32::from(last.index < first);
-        let lost = running.states.split_off(&(last.index + 1));
+        shorter += u32::from(last.bodies < first);
+        let lost = running.states.split_off(&(last.bodies + 1));
         running.go_on(rng.usize(1..20));
         let is_done = backup_in_a_crash(&source, &target, rng.u64(..30), &mut rng);
         let (index, records) = restore(&target, &mut rng).unwrap_or_else(|error| panic!("seed {seed}: {error}"));

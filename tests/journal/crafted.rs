@@ -1,13 +1,13 @@
 //! Starts on handmade folders with states that random runs reach rarely or never.
 
-use dht_node::entry::{self, Entry};
-use dht_node::journal::format::{HardState, Head, Kind, put_record, segment_header};
+use dht_node::entry::{self, Entry, LogPosition};
+use dht_node::journal::format::{Begin, Head, Kind, put_record, segment_header};
 use dht_node::journal::{Disk, DiskFile, OpenError, Stamp, claim};
 use dht_node::types::Offset;
 use fastrand::Rng;
 
 use crate::disk::FakeDisk;
-use crate::model::{self, Live, SEGMENT, Seen, blank, create, publish, seen};
+use crate::model::{self, Live, SEGMENT, SLOT, Seen, blank, create, publish, seen};
 
 /// The bytes of a handmade segment.
 struct Segment {
@@ -18,13 +18,13 @@ struct Segment {
 impl Segment {
     fn new(number: u32, previous_end: usize) -> Self {
         let mut segment = Self { number, bytes: segment_header(Stamp::NONE, number, SEGMENT).to_vec() };
-        let state = HardState { previous_end: u32::try_from(previous_end).unwrap(), ..HardState::default() };
-        segment.put(Kind::HardState, (0, 1), |out| state.encode(out));
+        let state = Begin { previous_end: u32::try_from(previous_end).unwrap(), ..Begin::default() };
+        segment.put(Kind::Begin, (0, 1), |out| state.encode(out));
         segment
     }
 
     fn put(&mut self, kind: Kind, (index, term): (u64, u32), body: impl FnOnce(&mut Vec<u8>)) {
-        let head = Head { kind, group: 0, index, term, synced: 0 };
+        let head = Head { kind, slot: SLOT, index, term, synced: 0 };
         put_record(self.number, head, &mut self.bytes, body);
     }
 
@@ -74,7 +74,7 @@ fn an_entry_with_an_unknown_part_is_left_to_the_newer_program() {
         let before = read(&disk, "0000000001.log");
         match Live::start(&disk, false) {
             Ok((node, last, _)) => {
-                assert!(is_known && last.index == 1 && node.seen() == state_after(&[&create("topic/0", 7)]));
+                assert!(is_known && last.bodies == 1 && node.seen() == state_after(&[&create("topic/0", 7)]));
             }
             Err(error) => {
                 let is_newer = matches!(&error, OpenError::Newer { file, version: None } if file == "0000000001.log");
@@ -87,7 +87,7 @@ fn an_entry_with_an_unknown_part_is_left_to_the_newer_program() {
 
 fn state_after(entries: &[&Entry]) -> Seen {
     let mut node = blank();
-    entries.iter().for_each(|entry| drop(node.replay(vec![(*entry).clone()])));
+    entries.iter().for_each(|entry| drop(node.replay(SLOT, vec![(*entry).clone()])));
     seen(&node)
 }
 
@@ -115,9 +115,10 @@ fn an_entry_that_is_written_again_replaces_the_earlier_one_and_all_after_it() {
             let kept = usize::try_from(again).unwrap() - 2;
             let expected: Vec<&Entry> = [&create].into_iter().chain(&old[..kept]).chain(&new[..count]).collect();
             for start in ["first", "second"] {
-                let (node, last, _) = Live::start(&disk, false).unwrap();
+                let (node, ..) = Live::start(&disk, false).unwrap();
                 let case = format!("{first} entries, then {count} from {again}; {start} start");
-                assert_eq!((last.index, last.term), (again + count as u64 - 1, 2), "{case}");
+                let LogPosition { index, term, .. } = node.applied();
+                assert_eq!((index, term), (again + count as u64 - 1, 2), "{case}");
                 assert!(node.seen() == state_after(&expected), "{case}");
             }
         }
@@ -245,7 +246,7 @@ fn a_checkpoint_makes_the_records_before_it_durable() {
         live.write().unwrap();
         disk.crash(&mut rng);
         let (_, last, is_lossy) = Live::start(&disk, true).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-        assert!(last.index >= made.index && is_lossy, "seed {seed}");
+        assert!(last.bodies >= made.bodies && is_lossy, "seed {seed}");
     }
 }
 

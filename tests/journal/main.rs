@@ -13,6 +13,7 @@ mod derived;
 #[expect(dead_code, reason = "the simulator uses the rest")]
 mod disk;
 mod formats;
+mod groups;
 mod marks;
 mod model;
 mod owners;
@@ -75,7 +76,7 @@ impl Truth {
 fn seen_after(records: &[Vec<Entry>]) -> Seen {
     let mut node = blank();
     for entries in records {
-        node.replay(entries.clone());
+        node.replay(model::SLOT, entries.clone());
     }
     seen(&node)
 }
@@ -162,7 +163,7 @@ fn run(seed: u64) -> u64 {
             !is_lossy || interval_percent > 0,
             "a loss was reported although every acknowledged record was durable"
         );
-        truth.take(usize::try_from(last.index).unwrap(), &node.seen(), is_lossy);
+        truth.take(usize::try_from(last.bodies).unwrap(), &node.seen(), is_lossy);
         let end = live(&mut node, &mut truth, is_interval_sync, (&mut serial, &mut rng));
         assert!(end.is_ok() || disk.has_stopped(), "{:?}", end.err());
         if !matches!(end, Ok(End::Clean)) {
@@ -273,7 +274,7 @@ fn a_full_disk_loses_nothing_and_appends_succeed_again_when_there_is_space() {
         disk.crash(&mut rng);
         disk.set_capacity(None);
         let (mut node, last, _) = Live::start(&disk, false).unwrap();
-        let found = usize::try_from(last.index).unwrap();
+        let found = usize::try_from(last.bodies).unwrap();
         assert!(found >= truth.durable && node.seen() == truth.seen(found), "seed {seed}");
         node.append(model::entries(&mut rng, &node.node, &mut serial)).unwrap();
         node.sync().unwrap();
@@ -306,11 +307,11 @@ fn a_failed_sync_acknowledges_nothing_and_the_next_start_makes_what_it_finds_dur
         // crash.
         disk.fail_sync_after(None);
         let (node, last, _) = Live::start(&disk, false).unwrap();
-        let found = usize::try_from(last.index).unwrap();
+        let found = usize::try_from(last.bodies).unwrap();
         assert!(found >= truth.durable && node.seen() == truth.seen(found), "seed {seed}");
         disk.crash(&mut rng);
         let (node, last, _) = Live::start(&disk, false).unwrap();
-        assert_eq!(usize::try_from(last.index).unwrap(), found, "seed {seed}");
+        assert_eq!(usize::try_from(last.bodies).unwrap(), found, "seed {seed}");
         assert!(node.seen() == truth.seen(found), "seed {seed}");
     }
 }
@@ -340,7 +341,7 @@ fn a_damaged_bit_is_detected_or_harmless() {
         match started.and_then(|(node, last, ..)| Ok((node.read()?, last))) {
             Ok((seen, last)) => {
                 harmless += 1;
-                let last = usize::try_from(last.index).unwrap();
+                let last = usize::try_from(last.bodies).unwrap();
                 assert!(
                     last >= durable,
                     "seed {seed}: {durable} records were durable, {last} are there, {name} is damaged"

@@ -65,8 +65,8 @@ fn any_flipped_bit_in_the_last_record_of_a_killed_process_is_reported_as_damage(
         assert_eq!((loss.position, loss.from, loss.to, found.entries), (starts[3] as u64, 5, 6, 5), "bit {bit}");
         assert!(mend(&disk).is_done);
         let (live, last, _) = Live::start(&disk, false).unwrap();
-        assert_eq!(live.node.kept(model::topic_id(&live.node, NAME).unwrap()).unwrap().1.0, 3, "bit {bit}");
-        assert_eq!(last.index, 5, "the index of the lost entry is not used again");
+        assert_eq!(live.kept(model::topic_id(&live.node, NAME).unwrap()).unwrap().1.0, 3, "bit {bit}");
+        assert_eq!(last.bodies, 5, "the index of the lost entry is not used again");
         drop(live);
         assert!(report(&disk).is_sound());
     }
@@ -138,7 +138,7 @@ fn a_start_that_truncates_a_segment_may_crash_at_any_point() {
             drop(started(&disk));
             disk.crash(&mut rng);
             let (.., last, _) = Live::start(&disk, false).unwrap_or_else(|error| panic!("{steps}, {seed}: {error}"));
-            assert_eq!(last.index, 5);
+            assert_eq!(last.bodies, 5);
         }
     }
 }
@@ -175,7 +175,7 @@ fn a_lost_watermark_is_reported_and_recreated() {
         assert_eq!(found.watermark, Watermarked::Lost);
         assert!(!found.is_sound() && !found.loses_records());
         assert_eq!(started(&disk).unwrap().watermark, Watermarked::Lost);
-        assert!(matches!(report(&disk).watermark, Watermarked::At(mark) if mark.index == 4));
+        assert!(matches!(report(&disk).watermark, Watermarked::At(mark) if mark.bodies == 4));
         assert!(report(&disk).is_sound());
     }
 }

@@ -1,7 +1,10 @@
 //! A node's state with its journal on a [`FakeDisk`], and generators of random entries.
 
 use bytes::Bytes;
-use dht_node::entry::{self, Batch, Body, Entry, Found, Jump, Place, Reclock, TopicRef, Wanted};
+use dht_node::entry::{
+    self, Batch, Body, Entry, Found, Image, Jump, LogPosition, Place, Reclock, TopicKey, TopicRef, Wanted,
+};
+use dht_node::journal::format::{Head, put_record};
 use dht_node::journal::{Cleaning, Identity, Keeper, Look, Mark, NoRoom, OpenError, Victims, Writer};
 use dht_node::node::{Node, Settings, SourceLimits};
 use dht_node::storage::start;
@@ -22,8 +25,41 @@ pub(crate) const SEGMENT: u32 = 40 << 10;
 
 const TOPICS: usize = 6;
 
+/// The slot of all topics.
+pub(crate) const SLOT: SlotId = SlotId::from_low_bits(0, Slots::MOST);
+
+/// Returns what identifies a topic in the journal.
+pub(crate) fn key(id: TopicId) -> TopicKey {
+    TopicKey { slot: SLOT, id }
+}
+
 /// The memory limit in bytes: so small that most records are only in the journal.
 const MEMORY: u64 = 8 << 10;
+
+/// Appends the first two records of a checkpoint to `out`: those of one group with these topics, without bookkeeping.
+/// `len` is the length that the first one states.
+pub(crate) fn put_checkpoint(
+    segment: u32,
+    head: Head,
+    applied: LogPosition,
+    (topics, len): (&[u8], u64),
+    out: &mut Vec<u8>,
+) {
+    // The bookkeeping is three empty lists.
+    const NO_BOOKS: [u8; 3] = [0; 3];
+    put_record(segment, head, out, |out| {
+        out.extend_from_slice(&applied.index.to_be_bytes());
+        out.extend_from_slice(&(NO_BOOKS.len() as u64).to_be_bytes());
+        out.extend_from_slice(&SLOT.index().to_be_bytes());
+        out.extend_from_slice(&applied.index.to_be_bytes());
+        for number in [applied.term, applied.end.segment, applied.end.position] {
+            out.extend_from_slice(&number.to_be_bytes());
+        }
+        out.extend_from_slice(&len.to_be_bytes());
+    });
+    put_record(segment, head, out, |out| out.extend_from_slice(topics));
+    put_record(segment, head, out, |out| out.extend_from_slice(&NO_BOOKS));
+}
 
 /// A running node and its journal.
 #[derive(Debug)]
@@ -34,6 +70,9 @@ pub(crate) struct Live {
     /// The entries of each record that is appended but not yet applied.
     waiting: Vec<Vec<Entry>>,
     mark: Mark,
+    /// How much of the log of the node's group was appended and applied.
+    appended: LogPosition,
+    applied: LogPosition,
     /// The size of new segments.
     segment_bytes: u32,
     cleaning: Option<Cleaning<FakeFile>>,
@@ -48,14 +87,18 @@ pub(crate) fn blank() -> Node {
 }
 
 fn with_memory(memory_bytes: u64) -> Node {
-    let dimension = Dimension::new(0).unwrap();
+    node(0, Dimension::new(0).unwrap(), memory_bytes)
+}
+
+/// Returns an empty node of a cube of this dimension, with a journal.
+pub(crate) fn node(id: u16, dimension: Dimension, memory_bytes: u64) -> Node {
     let settings = Settings {
-        id: NodeId::new(0, dimension).unwrap(),
+        id: NodeId::new(id, dimension).unwrap(),
         dimension,
         slots: Slots::one_per_node(dimension),
         cluster: "dht".to_owned(),
         software: String::new(),
-        addresses: vec![String::new()],
+        addresses: vec![String::new(); usize::from(dimension.nodes())],
         instance: 1,
         seed: 1,
         memory_bytes,
@@ -103,7 +146,9 @@ impl Live {
         started.keeper.check();
         let (writer, keeper) = (started.writer, started.keeper);
         let mark = writer.mark();
-        let live = Self { node, writer, keeper, waiting: Vec::new(), mark, segment_bytes, cleaning: None };
+        let appended = started.groups[&SLOT].applied;
+        let (applied, waiting) = (appended, Vec::new());
+        let live = Self { node, writer, keeper, waiting, mark, appended, applied, segment_bytes, cleaning: None };
         Ok((live, started.last, started.is_lossy, started.mended))
     }
 
@@ -111,8 +156,11 @@ impl Live {
     pub(crate) fn append(&mut self, mut entries: Vec<Entry>) -> std::io::Result<Vec<Vec<Entry>>> {
         let mut records = Vec::new();
         while !entries.is_empty() {
-            match self.writer.append(&self.next_body(&mut entries)) {
+            let body = self.next_body(&mut entries);
+            match self.writer.append(&body) {
                 Ok(place) => {
+                    let end = Place { segment: 0, position: u32::try_from(body.bytes.len()).unwrap() }.inside(place);
+                    self.appended = LogPosition { index: body.index, term: body.term, end };
                     entries.iter_mut().for_each(|entry| entry.locate(place));
                     records.push(std::mem::take(&mut entries));
                 }
@@ -129,11 +177,23 @@ impl Live {
 
     /// Encodes the next body of the log.
     fn next_body(&self, entries: &mut [Entry]) -> Body {
-        let Mark { index, term, .. } = self.writer.mark();
         let mut bytes = Vec::new();
         entry::encode(entries, &mut bytes);
-        let slot = SlotId::new(0, Slots::MOST).unwrap();
-        Body { slot, index: index + 1, term, bytes: bytes.into() }
+        Body { slot: SLOT, index: self.appended.index + 1, term: self.appended.term.max(1), bytes: bytes.into() }
+    }
+
+    fn images(&self) -> Vec<Image> {
+        vec![Image { applied: self.applied, ..self.node.image(SLOT) }]
+    }
+
+    /// Returns the log start and end offsets of a topic.
+    pub(crate) fn kept(&self, topic: TopicId) -> Option<(Offset, Offset)> {
+        self.node.kept(key(topic))
+    }
+
+    /// Returns how much of the log of the node's group was applied.
+    pub(crate) const fn applied(&self) -> LogPosition {
+        self.applied
     }
 
     /// Makes all appended records durable, then applies them.
@@ -152,10 +212,10 @@ impl Live {
 
     fn apply(&mut self) {
         for entries in self.waiting.drain(..) {
-            let notes = self.node.replay(entries);
+            let notes = self.node.replay(SLOT, entries);
             self.keeper.note(&notes);
         }
-        self.mark = self.writer.mark();
+        (self.mark, self.applied) = (self.writer.mark(), self.appended);
         self.keeper.check();
     }
 
@@ -192,14 +252,14 @@ impl Live {
     /// Makes a checkpoint of the applied records.
     pub(crate) fn checkpoint(&mut self) -> std::io::Result<()> {
         self.keeper.sync_log(self.mark)?;
-        self.keeper.checkpoint(self.mark, &self.node.image())
+        self.keeper.checkpoint(self.mark, &self.images())
     }
 
     /// Returns everything that a client could see.
     pub(crate) fn read(&self) -> Result<Seen, OpenError> {
         let records =
-            topics(&self.node).map(|topic| records::of(topic, Some(&self.keeper))).collect::<Result<_, _>>()?;
-        Ok((self.node.image(), records))
+            topics(&self.node).map(|topic| records::of(SLOT, topic, Some(&self.keeper))).collect::<Result<_, _>>()?;
+        Ok((self.node.image(SLOT).topics, records))
     }
 
     /// Returns everything that a client could see; the disk must not fail.
@@ -209,12 +269,12 @@ impl Live {
 
     /// Looks up records or a time in the journal, as the node would.
     pub(crate) fn find(&self, topic: TopicId, wanted: Wanted) -> Result<Found, OpenError> {
-        self.keeper.read(topic, wanted)
+        self.keeper.read(key(topic), wanted)
     }
 
     /// Returns the offset of the first record at or after `from` that can be read.
     pub(crate) fn readable_from(&self, topic: TopicId, from: Offset) -> Option<Offset> {
-        self.keeper.readable_from(topic, from)
+        self.keeper.readable_from(key(topic), from)
     }
 
     /// Returns the end of the applied log.
@@ -351,9 +411,10 @@ pub(crate) fn topic_id(node: &Node, name: &str) -> Option<TopicId> {
 
 /// Returns everything that a client could see of a node that has all records in memory.
 pub(crate) fn seen(node: &Node) -> Seen {
-    (node.image(), topics(node).map(|topic| records::of(topic, None).unwrap()).collect())
+    (node.image(SLOT).topics, topics(node).map(|topic| records::of(SLOT, topic, None).unwrap()).collect())
 }
 
-fn topics(node: &Node) -> impl Iterator<Item = &Topic> {
+/// Returns the topics of a node, among those whose names these tests use.
+pub(crate) fn topics(node: &Node) -> impl Iterator<Item = &Topic> {
     (0..TOPICS).filter_map(|index| node.topic(TopicName::new(&format!("topic/{index}")).unwrap()))
 }

@@ -6,7 +6,7 @@ use dht_node::storage::Scratch;
 use crate::crafted::{long, names, read, write};
 use crate::disk::FakeDisk;
 use crate::formats::first_format;
-use crate::model::{self, Live, SEGMENT, blank};
+use crate::model::{self, Live, SEGMENT, blank, create};
 
 /// Returns a folder of the node that all these tests use; its folder id depends on `random`.
 fn folder(random: u64) -> FakeDisk {
@@ -52,7 +52,7 @@ fn a_folder_of_format_1_gets_an_id_and_keeps_its_files() {
     for name in ["stopped", "killed"] {
         let disk = first_format(name);
         let (mut live, ..) = Live::start(&disk, false).unwrap();
-        live.append(vec![model::create("topic/5", 7)]).unwrap();
+        live.append(vec![create("topic/5", 7)]).unwrap();
         live.sync().unwrap();
         live.checkpoint().unwrap();
         drop(live);
@@ -69,21 +69,34 @@ fn a_folder_of_format_1_gets_an_id_and_keeps_its_files() {
     }
 }
 
-/// Records name the vertex whose log they belong to, in format 1 as well.
+/// A segment that a program of format 1 wrote names no folder, but its records name the vertex.
 #[test]
 fn a_segment_of_another_vertex_is_refused_although_its_header_has_no_stamp() {
+    use dht_node::entry;
     use dht_node::journal::Stamp;
-    use dht_node::journal::format::{HardState, Head, Kind, put_record, segment_header};
-    let disk = FakeDisk::default();
-    claim(&disk, &model::identity(), 1 << 16).unwrap();
-    let mut bytes = segment_header(Stamp::NONE, 1, SEGMENT).to_vec();
-    let head = Head { kind: Kind::HardState, group: 1, index: 0, term: 1, synced: 0 };
-    put_record(1, head, &mut bytes, |out| HardState::default().encode(out));
-    bytes.resize(SEGMENT as usize, 0);
-    write(&disk, "0000000001.log", &bytes);
-    write(&disk, "watermark", &[0; 4160]);
-    let error = Live::start_mending(&disk, false, SEGMENT).map(|_| ()).unwrap_err();
-    assert!(error.to_string().contains("0000000001.log belongs to another node or cluster"), "{error}");
+    use dht_node::journal::format::{Begin, Head, Kind, put_record, segment_header};
+    use dht_node::types::{SlotId, Slots, crc32};
+    let slot = SlotId::from_low_bits(1, Slots::MOST);
+    for is_first in [false, true] {
+        let disk = FakeDisk::default();
+        claim(&disk, &model::identity(), 1 << 16).unwrap();
+        let mut bytes = segment_header(Stamp::NONE, 1, SEGMENT).to_vec();
+        let head = Head { kind: Kind::Begin, slot, index: 0, term: 1, synced: 0 };
+        put_record(1, head, &mut bytes, |out| Begin::default().encode(out));
+        if is_first {
+            bytes[8..12].copy_from_slice(&1_u32.to_be_bytes());
+            let crc = crc32(&bytes[..28]);
+            bytes[28..32].copy_from_slice(&crc.to_be_bytes());
+        } else {
+            let head = Head { kind: Kind::Entry, index: 1, ..head };
+            put_record(1, head, &mut bytes, |out| entry::encode(&mut [create("topic/0", 7)], out));
+        }
+        bytes.resize(SEGMENT as usize, 0);
+        write(&disk, "0000000001.log", &bytes);
+        write(&disk, "watermark", &[0; 4160]);
+        let error = Live::start_mending(&disk, false, SEGMENT).map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains("0000000001.log belongs to another node or cluster"), "{error}");
+    }
 }
 
 /// In a folder of format 2 every file has the stamp of the folder.

@@ -9,7 +9,7 @@ use dht_node::types::{Epoch, Offset, Retention, TopicId};
 use fastrand::Rng;
 
 use crate::disk::{FakeDisk, Reads};
-use crate::model::{Live, SEGMENT, publish_batch, topic_id};
+use crate::model::{Live, SEGMENT, key, publish_batch, topic_id};
 use crate::number;
 
 /// The maximum size of a batch in an index, and the size of an index entry for a block, in bytes.
@@ -47,7 +47,7 @@ impl Topic {
         let before = self.batches.last().zip(self.eras.last()).filter(|(_, before)| **before == era);
         let least_us = before.map_or(since_us, |((last, _), _)| last.append_us);
         let filed = Filed {
-            topic: self.id,
+            topic: key(self.id),
             base: self.next(),
             count: batch.count,
             len: u32::try_from(batch.payload.len()).unwrap(),
@@ -273,7 +273,7 @@ impl World {
         for at in 0..self.topics.len() {
             let topic = &self.topics[at];
             if !topic.is_gone {
-                assert_eq!(self.live.node.kept(topic.id), Some((topic.first, topic.next())), "seed {}", self.seed);
+                assert_eq!(self.live.kept(topic.id), Some((topic.first, topic.next())), "seed {}", self.seed);
             }
             let (first, next, last_us) = (topic.first.0, topic.next().0, topic.last_us());
             let from = match self.rng.u8(..10) {

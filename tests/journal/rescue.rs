@@ -37,7 +37,7 @@ fn dropped(report: &Report) -> Vec<(u64, u64)> {
 /// Reads the topic from its beginning. Returns the offsets of its records, and the gaps between them.
 fn offsets(live: &Live) -> (Vec<u64>, Vec<(u64, u64)>) {
     let id = model::topic_id(&live.node, NAME).unwrap();
-    let (first, next) = live.node.kept(id).unwrap();
+    let (first, next) = live.kept(id).unwrap();
     let (mut at, mut found, mut gaps) = (first, Vec::new(), Vec::new());
     let held = live.node.topic(dht_node::types::TopicName::new(NAME).unwrap()).unwrap().log.held();
     while at < next.min(held) {
@@ -92,7 +92,7 @@ fn a_sound_folder_is_reported_as_sound_and_left_unchanged() {
         let before = disk.files();
         let report = report(&disk);
         assert!(report.is_sound(), "seed {seed}: {report:?}");
-        assert_eq!(report.entries, last.index, "seed {seed}");
+        assert_eq!(report.entries, last.bodies, "seed {seed}");
         assert!(!mend(&disk, true).0.is_done);
         assert_eq!(disk.files(), before);
     }
@@ -222,7 +222,7 @@ fn after_a_repair_everything_that_was_not_dropped_is_there() {
             live.append(vec![model::publish(NAME, &[1; 700], 1 << 40 | serial)]).unwrap();
             live.sync().unwrap();
         }
-        let count = live.node.kept(model::topic_id(&live.node, NAME).unwrap()).unwrap().1.0;
+        let count = live.kept(model::topic_id(&live.node, NAME).unwrap()).unwrap().1.0;
         drop(live);
         let logs = names(&disk, ".log");
         for _ in 0..rng.usize(1..4) {

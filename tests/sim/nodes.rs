@@ -164,8 +164,9 @@ impl World {
     fn seen(&self, node: &Node, store: &SimStore) -> (Vec<u8>, Vec<Vec<u8>>) {
         let topics = (0..self.profile.topics.len()).filter_map(|topic| node.topic(self.profile.name(topic)));
         let keeper = if let SimStore::Disk(store) = store { Some(store.keeper()) } else { None };
-        let records = topics.map(|topic| records::of(topic, keeper).expect("the disk works"));
-        (node.image(), records.collect())
+        let slot = node.slots()[0];
+        let records = topics.map(|topic| records::of(slot, topic, keeper).expect("the disk works"));
+        (node.image(slot).topics, records.collect())
     }
 
     /// Starts a node, with the content of its disk, if it has one.

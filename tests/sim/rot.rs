@@ -34,7 +34,7 @@ pub(crate) fn try_rot(disk: &FakeDisk, settings: &Settings, rng: &mut Rng) -> bo
     copy.flip(&name, bit);
     let (_, found) = inspect(&copy, false, scratch).expect("a damaged folder can be inspected");
     assert!(!found.is_sound(), "bit {bit} of {name}: {found:?}");
-    match recover(&copy, settings.id.index(), &mut scratch()) {
+    match recover(&copy, settings.id, &mut scratch()) {
         Err(OpenError::Damaged { .. }) => true,
         Err(error) => panic!("bit {bit} of {name}: {error}"),
         Ok(recovered) => panic!("damage at bit {bit} of {name} was not detected: {:?} below {mark:?}", recovered.last),

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use dht_node::entry::{Body, Found, Note, Room, Unreadable, Written};
+use dht_node::entry::{Body, Found, Image, Note, Room, Unreadable, Written};
 use dht_node::journal::{Cleaning, Identity, Keeper, Look, Mark, NoRoom, OpenError, Prepared, Writer, record_len};
 use dht_node::limits::SEGMENT_AGAIN_US;
 use dht_node::node::{Lookup, Node};
@@ -73,7 +73,7 @@ pub(crate) struct DiskStore {
 enum Task {
     Note(Vec<Note>, Mark),
     Read(Lookup),
-    Keep(Mark, Vec<u8>),
+    Keep(Mark, Vec<Image>),
 }
 
 impl DiskStore {
@@ -224,7 +224,7 @@ impl DiskStore {
         while let Some(body) = self.work.pop_front() {
             match self.writer.append(&body) {
                 Ok(place) => {
-                    let written = Written { slot: body.slot, index: body.index, place };
+                    let written = body.written(place);
                     self.written.push((written, self.writer.mark()));
                     if self.writer.is_half_full() {
                         self.ask(0);
@@ -277,9 +277,9 @@ impl DiskStore {
                     Err(error) if self.disk.has_stopped() => return Err(io::Error::other(error)),
                     Err(error) => panic!("{lookup:?}: {error}"),
                 },
-                Task::Keep(mark, image) => {
+                Task::Keep(mark, images) => {
                     self.keeper.sync_log(mark)?;
-                    match self.keeper.checkpoint(mark, &image) {
+                    match self.keeper.checkpoint(mark, &images) {
                         Ok(()) => {
                             self.totals.checkpoints += 1;
                             let is_done = self.keeper.freeable(mark) == 0 || self.keeper.holds_dead();
@@ -360,7 +360,7 @@ impl DiskStore {
     }
 
     /// Ends the process in an orderly way: all operations are completed first.
-    fn end(&mut self, image: &[u8]) -> io::Result<()> {
+    fn end(&mut self, images: &[Image]) -> io::Result<()> {
         let ends_us = std::mem::replace(&mut self.now_us, u64::MAX / 2);
         while self.sync_ends_us.is_some() || !self.work.is_empty() {
             self.try_advance()?;
@@ -376,10 +376,14 @@ impl DiskStore {
         self.has_ended = self.writer.mark() != before;
         self.durable_us = ends_us;
         self.keep_books()?;
-        let mark = self.checkpoints.begin(image.len());
+        let mark = self.checkpoints.begin(len_of(images));
         self.keeper.sync_log(mark)?;
-        self.keeper.checkpoint(mark, image)
+        self.keeper.checkpoint(mark, images)
     }
+}
+
+fn len_of(images: &[Image]) -> usize {
+    images.iter().map(|image| image.topics.len()).sum()
 }
 
 impl SimStore {
@@ -457,10 +461,10 @@ impl Store for SimStore {
         matches!(self, Self::Disk(store) if store.checkpoints.is_due(store.has_space, store.pace.segment))
     }
 
-    fn keep_image(&mut self, image: Vec<u8>) {
+    fn keep_images(&mut self, images: Vec<Image>) {
         if let Self::Disk(store) = self {
-            let mark = store.checkpoints.begin(image.len());
-            store.give(Task::Keep(mark, image));
+            let mark = store.checkpoints.begin(len_of(&images));
+            store.give(Task::Keep(mark, images));
         }
     }
 
@@ -469,9 +473,9 @@ impl Store for SimStore {
         Room { is_full: matches!(self, Self::Disk(store) if !store.has_space), ..Room::UNLIMITED }
     }
 
-    fn close(&mut self, image: Vec<u8>) {
+    fn close(&mut self, images: Vec<Image>) {
         if let Self::Disk(store) = self
-            && let Err(error) = store.end(&image)
+            && let Err(error) = store.end(&images)
         {
             store.failure = Some(error);
         }

@@ -10,7 +10,7 @@ use super::Group;
 use super::cost::Cost;
 use super::proposals::Proposal;
 use super::runs::{Part, SmallBatch};
-use crate::entry::{Batch, Entry, Filed, Note, TopicRef, Written};
+use crate::entry::{Batch, Entry, Filed, LogPosition, Note, Place, TopicRef, Written};
 use crate::limits::TOPICS_MAX;
 use crate::topic::{Era, NewTopic, NotOpened, Opened, Stored, Topic, Verdict};
 use crate::types::{Offset, Opening, SettingsChange, TopicId, TopicName};
@@ -60,10 +60,12 @@ impl Group {
 
     /// Begins to apply a body that is written. Returns its entries, each with whom to answer.
     pub(in crate::node) fn begin_body(&mut self, body: Written) -> impl Iterator<Item = (Entry, Proposal)> + use<> {
-        let Written { index, place, .. } = body;
-        assert!(index > self.applied, "body {index} follows {}", self.applied);
-        self.applied = index;
-        self.proposals.take(index).map(move |(mut entry, proposal)| {
+        let Written { index, term, place, .. } = body;
+        assert!(index > self.applied.index, "body {index} follows {}", self.applied.index);
+        let (len, entries) = self.proposals.take(index);
+        let end = Place { position: len, segment: 0 }.inside(place);
+        self.applied = LogPosition { index, term, end };
+        entries.map(move |(mut entry, proposal)| {
             entry.locate(place);
             (entry, proposal)
         })
@@ -142,7 +144,7 @@ impl Group {
         if !self.catalogue.remove(topic_id) {
             return Err(settings.deleted_before());
         }
-        self.file(settings, Note::Deleted { topic: topic_id });
+        self.file(settings, Note::Deleted { topic: self.key(topic_id) });
         Ok(topic_id)
     }
 
@@ -186,9 +188,10 @@ impl Group {
                 step.stats.trimmed += trimmed;
                 let len = u32::try_from(bytes).expect("PAYLOAD_MAX");
                 let (base, append_us) = (stored.base, stored.append_us);
-                self.file(step.settings, Note::Stored(Filed { topic: id, base, count, len, crc, place, append_us }));
+                let topic = self.key(id);
+                self.file(step.settings, Note::Stored(Filed { topic, base, count, len, crc, place, append_us }));
                 if trimmed > 0 {
-                    self.file(step.settings, Note::Trimmed { topic: id, first });
+                    self.file(step.settings, Note::Trimmed { topic, first });
                 }
                 Ok(published(false, stored.base, stored.append_us))
             }
@@ -249,7 +252,7 @@ impl Group {
     fn note_trimmed(&mut self, step: &mut Step<'_>, topic: TopicId, before: Offset, first: Offset) {
         if first > before {
             step.stats.trimmed += first.0 - before.0;
-            self.file(step.settings, Note::Trimmed { topic, first });
+            self.file(step.settings, Note::Trimmed { topic: self.key(topic), first });
         }
     }
 

@@ -80,8 +80,8 @@ mod tests {
         let mut node = Node::new(settings, Now { monotonic_us: 0, wall_us: 0 });
         let retention = Retention::default();
         let entry = Entry::Create { name: "a".into(), seed: 1, epoch: Epoch(1), retention, created_us: 0 };
-        node.replay(vec![entry]);
-        let id = node.topics()[0];
+        node.replay(node.slots()[0], vec![entry]);
+        let id = node.topics()[0].id;
         (node, id)
     }
 

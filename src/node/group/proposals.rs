@@ -93,6 +93,8 @@ pub(super) struct Proposals {
 struct Logged {
     /// Its position.
     index: u64,
+    /// Its length in bytes.
+    len: u32,
     entries: Vec<Entry>,
     /// Whom to answer for each of the entries.
     proposals: Vec<Proposal>,
@@ -189,7 +191,8 @@ impl Proposals {
             bytes.reserve_exact(BodyLen::of(&entries).bytes());
             entry::encode(&mut entries, &mut bytes);
         }
-        self.logged.push_back(Logged { index: self.index, entries, proposals, totals });
+        let len = u32::try_from(bytes.len()).expect("at most BODY_BYTES_MAX");
+        self.logged.push_back(Logged { index: self.index, len, entries, proposals, totals });
         (self.index, bytes.into())
     }
 
@@ -200,11 +203,11 @@ impl Proposals {
         proposal.reply.into_iter().chain(proposal.parts.into_iter().map(|part| part.reply))
     }
 
-    /// Returns the entries of a committed body, each with whom to answer.
-    pub(super) fn take(&mut self, index: u64) -> impl Iterator<Item = (Entry, Proposal)> + use<> {
+    /// Returns the length of a committed body in bytes, and its entries, each with whom to answer.
+    pub(super) fn take(&mut self, index: u64) -> (u32, impl Iterator<Item = (Entry, Proposal)> + use<>) {
         let body = self.logged.pop_front().filter(|body| body.index == index).expect("bodies are written in order");
         self.totals = self.totals.minus(body.totals);
-        body.entries.into_iter().zip(body.proposals)
+        (body.len, body.entries.into_iter().zip(body.proposals))
     }
 
     /// Returns the bodies in the log that are not applied yet: their positions and entries.
@@ -221,7 +224,7 @@ impl Proposals {
         assert_eq!(self.totals, self.logged.iter().fold(open, |sum, body| sum.plus(body.totals)));
         let indexes = self.logged.iter().map(|body| body.index);
         assert!(indexes.is_sorted_by(|before, after| before < after));
-        assert!(self.logged.iter().all(|Logged { index, entries, proposals, totals }| {
+        assert!(self.logged.iter().all(|Logged { index, entries, proposals, totals, .. }| {
             *index <= self.index && entries.len() == proposals.len() && totals.requests >= entries.len().max(1)
         }));
     }

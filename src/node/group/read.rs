@@ -12,7 +12,7 @@ use super::super::lookup::Lookup;
 use super::super::work::Work;
 use super::super::{Settings, Step};
 use super::Group;
-use crate::entry::{Found, Unreadable, Wanted};
+use crate::entry::{Found, TopicKey, Unreadable, Wanted};
 use crate::limits::{FETCH_RESERVE_LEAST, PAYLOAD_MAX, READ_AGAIN_MS, READ_BYTES_MAX, READS_MAX, READS_WAITING_MAX};
 use crate::topic::{NotHeld, Topic, push_run};
 use crate::types::{Epoch, NodeId, Offset, TopicId};
@@ -163,7 +163,7 @@ impl Group {
         let extent = (topic.log.first(), topic.log.next());
         let token = lead.reads.reads.insert(Read { extent, reader });
         let topic_name = topic.name().into();
-        let lookup = Lookup { slot: self.slot, lead: lead.number, topic: id, topic_name, wanted, token };
+        let lookup = Lookup { topic: TopicKey { slot: self.slot, id }, lead: lead.number, topic_name, wanted, token };
         if lead.reads.in_flight < READS_MAX {
             lead.reads.send_query(step, lookup);
         } else {
@@ -193,7 +193,7 @@ impl Group {
             }
             step.work.add_entries(batches.len());
         }
-        let Lookup { topic: id, wanted, .. } = lookup;
+        let Lookup { topic: TopicKey { id, .. }, wanted, .. } = lookup;
         Some(match reader {
             Reader::FetchAt { reply, epoch, limits } => {
                 let answer = self

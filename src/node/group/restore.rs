@@ -8,17 +8,17 @@ use bytes::Bytes;
 
 use super::super::Step;
 use super::Group;
-use crate::entry::{DecodeError, Entry, Note};
+use crate::entry::{DecodeError, Entry, Image, LogPosition, Note};
 use crate::limits::EPOCHS_GIVEN_UP;
 use crate::topic::{Catalogue, Verdict};
 use crate::types::TopicId;
 
 impl Group {
     /// Returns a snapshot of all topics without their records, for a checkpoint.
-    pub(in crate::node) fn image(&self) -> Vec<u8> {
-        let mut image = Vec::new();
-        self.catalogue.encode(&mut image);
-        image
+    pub(in crate::node) fn image(&self) -> Image {
+        let mut topics = Vec::new();
+        self.catalogue.encode(&mut topics);
+        Image { slot: self.slot, applied: self.applied, topics }
     }
 
     /// Restores the state of a checkpoint that was written in version `version` of the journal's format.
@@ -46,10 +46,10 @@ impl Group {
         std::mem::take(&mut self.notes)
     }
 
-    /// Ends the restore: the log continues after the body at this position, in this term.
-    pub(in crate::node) fn continue_log(&mut self, index: u64, term: u32) {
-        self.proposals.begin(index);
-        (self.applied, self.term) = (index, term);
+    /// Ends the restore: so much of the log has been applied, and it continues in this term.
+    pub(in crate::node) fn continue_log(&mut self, applied: LogPosition, term: u32) {
+        self.proposals.begin(applied.index);
+        (self.applied, self.term) = (applied, term);
     }
 
     /// Applies entries that follow lost ones, like [`Self::replay`]. A batch whose predecessor from the same producer

@@ -1,6 +1,6 @@
 //! Jumps of the wall clock: the age of records, when they expire, and what a search by time finds.
 
-use super::harness::{Harness, fetch};
+use super::harness::{Harness, SLOT, fetch, key};
 use super::sent::only;
 use crate::limits::{CLOCK_AGREES_US, CLOCK_ASK_US, CLOCK_JUMP_LASTS_US, CLOCK_JUMP_US, CLOCK_TRUST_US, TICK_US};
 use crate::node::Node;
@@ -61,7 +61,7 @@ impl Scene {
     }
 
     fn first(&self) -> usize {
-        usize::try_from(self.node.node.kept(self.topic).unwrap().0.0).unwrap()
+        usize::try_from(self.node.node.kept(key(self.topic)).unwrap().0.0).unwrap()
     }
 
     /// Returns the age of the oldest retained record in seconds, or 0 if there is none.
@@ -92,7 +92,7 @@ impl Scene {
         let off_us = off_s * i64::try_from(SECOND_US).unwrap();
         again.now.wall_us = node.now.wall_us.saturating_add(away_us).saturating_add_signed(off_us);
         again.node = Node::new(again.node.settings.clone(), again.now);
-        again.node.restore(&node.node.image(), 2).unwrap();
+        again.node.restore(SLOT, &node.node.image(SLOT).topics, 2).unwrap();
         again.node.finish_restore();
         if is_linked {
             again.link_up();
@@ -174,14 +174,14 @@ fn append_times_follow_the_clock_when_it_comes_back_and_decrease_nowhere_else() 
 fn a_clock_that_is_wrong_for_less_than_a_second_is_not_followed() {
     let mut scene = Scene::new(Harness::alone());
     scene.pass(1, true);
-    let image = scene.node.node.image();
+    let image = scene.node.node.image(SLOT).topics;
     for _ in 0..20 {
         scene.jump(YEAR_S);
         scene.node.pass(CLOCK_JUMP_LASTS_US - TICK_US);
         scene.jump(-YEAR_S);
         scene.node.pass(TICK_US);
     }
-    assert_eq!((scene.node.node.stats.clock_jumps, scene.node.node.image()), (0, image));
+    assert_eq!((scene.node.node.stats.clock_jumps, scene.node.node.image(SLOT).topics), (0, image));
 }
 
 #[test]

@@ -10,11 +10,11 @@ use std::io::ErrorKind;
 
 use super::sent::Sent;
 use crate::cube;
-use crate::entry::{Body, Entry, Place, Written};
+use crate::entry::{Body, Entry, Place, TopicKey};
 use crate::limits::{FRAME_MAX, LINK_FRAME_EXTRA, LINK_SILENCE_US, TICK_US};
 use crate::node::{Action, Event, Lookup, Node, Settings, SourceLimits};
 use crate::types::{ConnId, Dimension, Epoch, NodeId, Now, Offset, RequestId, TopicId, TopicName};
-use crate::types::{Retention, Slots, Source, crc32};
+use crate::types::{Retention, SlotId, Slots, Source, crc32};
 use crate::wire::Status;
 use crate::wire::field::Writer;
 use crate::wire::records::Record;
@@ -24,6 +24,9 @@ use crate::wire::{Flags, Frame, Goaway, Head, Header, Hello, Opcode, Raw, Reques
 
 /// Maximum number of clients of the node.
 pub(super) const CLIENTS: usize = 1000;
+
+/// The slot of all topics of the node.
+pub(super) const SLOT: SlotId = SlotId::from_low_bits(0, Slots::MOST);
 
 /// Maximum number of handshaking connections on top of that.
 pub(super) const HANDSHAKES: usize = 10;
@@ -87,6 +90,11 @@ pub(super) fn names(home: u16, dimension: u8) -> impl Iterator<Item = String> {
 
 pub(super) fn topic_id(number: u64) -> TopicId {
     TopicId::new(number).unwrap()
+}
+
+/// Returns what identifies a topic of the node in the journal.
+pub(super) fn key(id: TopicId) -> TopicKey {
+    TopicKey { slot: SLOT, id }
 }
 
 /// Refers to a topic by name.
@@ -319,8 +327,8 @@ impl Harness {
     /// Commits all appended entries, and returns what is sent because of that.
     pub(super) fn commit(&mut self) -> Vec<Sent> {
         let bodies = std::mem::take(&mut self.appended);
-        let written = |body: Body| Written { slot: body.slot, index: body.index, place: Place::default() };
-        bodies.into_iter().flat_map(|body| self.handle(Event::Written { body: written(body) })).collect()
+        let written = bodies.into_iter().map(|body| body.written(Place::default()));
+        written.flat_map(|body| self.handle(Event::Written { body })).collect()
     }
 
     /// Returns the entries that wait to be committed.

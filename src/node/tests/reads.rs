@@ -4,10 +4,10 @@ use bytes::Bytes;
 
 use super::harness::{Harness, fetch, records, subscribe, topic};
 use super::sent::{Sent, only};
-use crate::entry::{Filed, Found, Place, Unreadable, Wanted};
+use crate::entry::{Filed, Found, Place, TopicKey, Unreadable, Wanted};
 use crate::limits::{PULL_AGAIN_US, PULL_TIMEOUT_US, READ_BYTES_MAX, READS_MAX, READS_WAITING_MAX, TICK_US};
 use crate::node::{Event, Lookup};
-use crate::types::{ConnId, Offset, Retention, TopicId, crc32};
+use crate::types::{ConnId, Offset, Retention, crc32};
 use crate::wire::request::{Fetch, Start, Subscribe};
 use crate::wire::{Opcode, Push, Request, Status};
 
@@ -25,7 +25,7 @@ fn node(batches: u32, retention: Retention) -> (Harness, ConnId) {
 }
 
 /// Returns the batches of the topic from a record on, as the journal has them.
-fn batches(topic: TopicId, from: u64, count: u64) -> Found {
+fn batches(topic: TopicKey, from: u64, count: u64) -> Found {
     let batch = |index: u64| {
         let payload = Bytes::from(records(3, 1000));
         let (len, crc) = (u32::try_from(payload.len()).unwrap(), crc32(&payload));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::harness::{Harness, records, topic};
+use super::harness::{Harness, SLOT, key, records, topic};
 use crate::entry::{Batch, Entry, Note, Place, TopicRef};
 use crate::limits::{CLOCK_JUMP_LASTS_US, TICK_US};
 use crate::types::{
@@ -58,20 +58,20 @@ fn entries_that_are_replayed_have_the_same_effect_as_when_they_were_applied() {
     // Without any of them, except for one of two duplicates, the state would be another.
     let replayed = |entries: Vec<Entry>| {
         let mut other = Harness::with_journal_and_memory(1 << 20);
-        other.node.replay(entries);
+        other.node.replay(SLOT, entries);
         other.node.check();
         other.node
     };
-    let image = node.node.image();
+    let image = node.node.image(SLOT).topics;
     for left_out in 0..entries.len() {
         let mut others = entries.clone();
         others.remove(left_out);
         let is_numbered = matches!(&entries[left_out], Entry::Publish(batch) if batch.producer.is_some());
         let is_duplicate = is_numbered && others.contains(&entries[left_out]);
-        assert_eq!(replayed(others).image() == image, is_duplicate, "{:?}", entries[left_out]);
+        assert_eq!(replayed(others).image(SLOT).topics == image, is_duplicate, "{:?}", entries[left_out]);
     }
     let again = replayed(entries);
-    assert_eq!(again.image(), image);
+    assert_eq!(again.image(SLOT).topics, image);
     let names: Vec<Option<&str>> = again.topics().into_iter().map(|id| again.name_of(id)).collect();
     assert_eq!(names, [Some("kept"), Some("altered")]);
     assert_eq!(again.kept(again.topics()[0]), Some((Offset(2), Offset(6))));
@@ -95,21 +95,24 @@ fn the_journal_is_told_of_records_that_are_removed_and_of_nothing_else() {
     let change = |records| SettingsChange { retention_records: Some(records), ..SettingsChange::default() };
     let alter = |records| Entry::Alter { topic: TopicRef::Id(id), change: change(records) };
     let trim = |first| Entry::Trim { topic: id, first: Offset(first) };
-    let trimmed = |first| Note::Trimmed { topic: id, first: Offset(first) };
-    node.replay(vec![
-        Entry::Create { name: "t".into(), seed: 7, epoch: Epoch(1), retention: KEEPS_ALL, created_us: 0 },
-        Entry::Publish(batch),
-    ]);
+    let trimmed = |first| Note::Trimmed { topic: key(id), first: Offset(first) };
+    node.replay(
+        SLOT,
+        vec![
+            Entry::Create { name: "t".into(), seed: 7, epoch: Epoch(1), retention: KEEPS_ALL, created_us: 0 },
+            Entry::Publish(batch),
+        ],
+    );
     let cases = [
         (trim(0), vec![]),
         (alter(3), vec![]),
         (alter(2), vec![trimmed(1)]),
         (trim(1), vec![]),
         (trim(2), vec![trimmed(2)]),
-        (Entry::Delete { topic: TopicRef::Id(id) }, vec![Note::Deleted { topic: id }]),
+        (Entry::Delete { topic: TopicRef::Id(id) }, vec![Note::Deleted { topic: key(id) }]),
     ];
     for (entry, expected) in cases {
-        assert_eq!(node.replay(vec![entry.clone()]), expected, "{entry:?}");
+        assert_eq!(node.replay(SLOT, vec![entry.clone()]), expected, "{entry:?}");
     }
 }
 
@@ -143,7 +146,7 @@ fn behind_a_loss_each_batch_is_stored_once_although_those_before_it_are_missing(
         };
         let entries = std::iter::once(create).chain(batches.iter().map(publish)).collect();
         let mut stored = BTreeSet::new();
-        let notes = node.replay_behind_loss(entries, &mut stored);
+        let notes = node.replay_behind_loss(SLOT, entries, &mut stored);
         let is_stored: Vec<bool> = notes.iter().map(|note| matches!(note, Note::Stored(_))).collect();
         assert_eq!(is_stored, expected, "{batches:?}");
         node.check();

@@ -1,6 +1,6 @@
 //! LIST, producers, ages, and how many topics there may be.
 
-use super::harness::{Harness, fetch, records, topic};
+use super::harness::{Harness, SLOT, fetch, records, topic};
 use crate::entry::{Entry, Room};
 use crate::limits::{
     AGE_SCAN_PER_TICK, FETCH_RUNS_MAX, LIST_NAMES_MAX, LIST_SCAN_MAX, ONE_SHOTS_MAX, PRODUCER_WINDOW, PRODUCERS_MAX,
@@ -90,7 +90,7 @@ fn the_topic_that_is_one_too_many_is_refused_and_those_that_are_there_are_found(
         let (name, retention) = (number.to_string().into(), Retention::default());
         Entry::Create { name, seed: 1, epoch: Epoch(1), retention, created_us: 0 }
     };
-    node.node.replay((1..TOPICS_MAX).map(entry).collect());
+    node.node.replay(SLOT, (1..TOPICS_MAX).map(entry).collect());
     assert_eq!(node.node.topic_count(), TOPICS_MAX - 1);
     node.fill(|node| {
         for (name, status) in
@@ -191,7 +191,7 @@ fn a_reader_of_an_earlier_life_of_a_topic_is_told_from_where_its_records_may_be_
     let (mut node, client) = node_with_topics(1, Retention::default());
     let name = "topic-00000";
     node.publish(client, name, 5, 10);
-    node.node.replay(vec![Entry::RaiseEpochs]);
+    node.node.replay(SLOT, vec![Entry::RaiseEpochs]);
     node.publish(client, name, 3, 10);
     for (epoch, from) in [(None, None), (Some(1), Some(5)), (Some(2), None)] {
         let request = Fetch { epoch: epoch.map(Epoch), start: Start::Offset(Offset(7)), ..fetch(name) };

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use byteorder::{BigEndian, ByteOrder};
 use dht_client::{Batch, Item, Start};
+use dht_node::journal::format::VERSION;
 use dht_node::types::Offset;
 use dht_node::wire::Status;
 
@@ -86,21 +87,22 @@ fn a_folder_without_permission_is_refused() {
 fn a_journal_of_a_newer_format_is_refused_and_left_unchanged() {
     let cube = journal();
     let id = ["--id", "0", "--dimension", "0"];
-    let newer = "has format 3, but this program reads formats up to 2; run the newer program";
+    let newer =
+        format!("has format {}, but this program reads formats up to {VERSION}; run the newer program", VERSION + 1);
     let (identity, segment) = (cube.data(0).join("identity"), last_segment(&cube));
     let text = fs::read_to_string(&identity).unwrap();
-    fs::write(&identity, text.replace("format 2", "format 3")).unwrap();
-    unchanged(&cube.data(0), &id, USAGE, newer);
+    fs::write(&identity, text.replace(&format!("format {VERSION}"), &format!("format {}", VERSION + 1))).unwrap();
+    unchanged(&cube.data(0), &id, USAGE, &newer);
     fs::write(&identity, text).unwrap();
-    let checkpoint = with_extension(&cube.data(0), "checkpoint").remove(0);
+    let checkpoint = with_extension(&cube.data(0), "checkpoint").pop().unwrap();
     for file in [segment, checkpoint] {
         let bytes = fs::read(&file).unwrap();
         let mut header = bytes.clone();
-        BigEndian::write_u32(&mut header[8..], 3);
+        BigEndian::write_u32(&mut header[8..], VERSION + 1);
         let crc = crc32fast::hash(&header[..28]);
         BigEndian::write_u32(&mut header[28..], crc);
         fs::write(&file, header).unwrap();
-        unchanged(&cube.data(0), &id, USAGE, newer);
+        unchanged(&cube.data(0), &id, USAGE, &newer);
         fs::write(&file, bytes).unwrap();
     }
     is_whole(cube);
@@ -174,7 +176,7 @@ fn damaged_records_are_reported_to_whoever_reads_them() {
     let data = cube.data(0);
     let first = segments(&data).remove(0);
     // Both bytes are in the second record of the segment, after the one that creates the topic.
-    for at in [228, 230] {
+    for at in [276, 278] {
         let (file, sound) = (&first, fs::read(&first).unwrap());
         flip(file, at);
         cube.restart(0);

@@ -1,0 +1,104 @@
+//! The logs of the groups, as a start finds them in the one log of the journal.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::error::OpenError;
+use super::names;
+use crate::entry::{Body, LogPosition, MemberState, Place};
+use crate::types::SlotId;
+
+/// The log of a group, as a start finds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupLog {
+    /// What the member has promised. A group of one member has promised nothing.
+    pub state: MemberState,
+    /// How much has been applied.
+    pub applied: LogPosition,
+    /// The bodies behind that, of which it is not known whether they are committed, with their places.
+    pub rest: Vec<(Body, Place)>,
+    /// True when acknowledged entries may be missing at its end.
+    pub is_lossy: bool,
+}
+
+impl GroupLog {
+    /// Returns a log without entries. Acknowledged ones may be missing if `is_lossy`.
+    pub fn new(is_lossy: bool) -> Self {
+        Self { is_lossy, ..Self::default() }
+    }
+}
+
+/// The position of a body's record, and what its header says.
+pub(super) struct Read {
+    pub(super) slot: SlotId,
+    pub(super) segment: u32,
+    pub(super) at: usize,
+    pub(super) index: u64,
+    pub(super) term: u32,
+}
+
+impl Read {
+    /// Returns true when the record lies behind this place.
+    pub(super) fn is_behind(&self, place: Place) -> bool {
+        (self.segment, self.at) >= (place.segment, place.position as usize)
+    }
+}
+
+/// The log of a group after the checkpoint.
+#[derive(Default)]
+struct Tail {
+    /// The position of the last body that the checkpoint's state includes.
+    applied: u64,
+    bodies: VecDeque<Read>,
+    /// Bodies that do not follow the one before. The checkpoint may have made those before them unnecessary, because a
+    /// later body replaces all of them.
+    stray: Vec<Read>,
+}
+
+/// The bodies after the checkpoint.
+pub(super) struct Logs {
+    groups: BTreeMap<SlotId, Tail>,
+    /// The bodies that others have replaced.
+    replaced: Vec<Read>,
+}
+
+impl Logs {
+    pub(super) fn after(groups: &BTreeMap<SlotId, GroupLog>) -> Self {
+        let tail = |log: &GroupLog| Tail { applied: log.applied.index, ..Tail::default() };
+        Self { groups: groups.iter().map(|(slot, log)| (*slot, tail(log))).collect(), replaced: Vec::new() }
+    }
+
+    /// Appends a body to the log of its group. One whose position the log already has replaces that body and all after
+    /// it.
+    pub(super) fn push(&mut self, read: Read) {
+        let Tail { applied, bodies, stray } = self.groups.entry(read.slot).or_default();
+        if read.index <= *applied {
+            return;
+        }
+        let next = bodies.back().map_or(*applied, |last| last.index).checked_add(1);
+        let Some(next) = next.filter(|next| read.index <= *next && read.index < u64::MAX) else {
+            stray.push(read);
+            return;
+        };
+        for _ in read.index..next {
+            self.replaced.extend(planted!("overwritten entries applied", bodies.pop_back(), None));
+        }
+        self.replaced.append(stray);
+        bodies.push_back(read);
+    }
+
+    /// Returns all bodies in the order in which they lie in the journal, which is that of the log for those of a group.
+    /// Those that others have replaced come with `true`.
+    ///
+    /// # Errors
+    /// Returns [`OpenError::Damaged`] when bodies of a group are missing.
+    pub(super) fn in_order(self) -> Result<Vec<(Read, bool)>, OpenError> {
+        if let Some(Read { segment, at, .. }) = self.groups.values().find_map(|tail| tail.stray.first()) {
+            let what = "entries before this one are missing";
+            return Err(OpenError::damaged(&names::segment(*segment), *at as u64, what));
+        }
+        let bodies = self.groups.into_values().flat_map(|tail| tail.bodies).map(|read| (read, false));
+        let mut all: Vec<(Read, bool)> = bodies.chain(self.replaced.into_iter().map(|read| (read, true))).collect();
+        all.sort_unstable_by_key(|(read, _)| (read.segment, read.at));
+        Ok(all)
+    }
+}

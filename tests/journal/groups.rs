@@ -1,0 +1,373 @@
+//! Three groups in one log. The test plays what a member of a replicated group does: bodies are committed later than
+//! they are written, a new leader replaces those that are not, and a checkpoint finds one group further than another.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use dht_node::entry::{self, Body, DecodeError, Entry, Image, LogPosition, MemberState, Note, Place, TopicKey};
+use dht_node::journal::{
+    Disk, GroupLog, Identity, Keeper, Look, Mark, Membership, NoRoom, OpenError, Recovered, State, Watermark, Writer,
+    claim, raise_format, recover,
+};
+use dht_node::node::Node;
+use dht_node::types::{Dimension, NodeId, Offset, SlotId, Slots, TopicId, TopicName};
+use fastrand::Rng;
+
+use crate::disk::{FakeDisk, FakeFile};
+use crate::model::{self, SEGMENT};
+use crate::number;
+use crate::records;
+
+const GROUPS: u16 = 3;
+
+/// Number of seeds in an ordinary run.
+const SEEDS: u64 = 1000;
+
+fn slots() -> impl Iterator<Item = SlotId> {
+    (0..GROUPS).map(slot)
+}
+
+fn slot(number: u16) -> SlotId {
+    SlotId::new(number, Slots::MOST).unwrap()
+}
+
+fn identity() -> Identity {
+    let dimension = Dimension::new(2).unwrap();
+    Identity { cluster: "dht".to_owned(), dimension, node: NodeId::new(1, dimension).unwrap() }
+}
+
+/// The topics of the groups, each in a node of its own.
+#[derive(Debug)]
+struct States(BTreeMap<SlotId, Node>);
+
+impl States {
+    fn new(memory_bytes: u64) -> Self {
+        let node = |slot: SlotId| model::node(slot.index(), Dimension::new(2).unwrap(), memory_bytes);
+        Self(slots().map(|slot| (slot, node(slot))).collect())
+    }
+
+    /// Returns everything that a client could see of the topics of a group.
+    fn seen(&self, slot: SlotId, keeper: Option<&Keeper<FakeDisk>>) -> model::Seen {
+        let node = &self.0[&slot];
+        let records = model::topics(node).map(|topic| records::of(slot, topic, keeper).unwrap());
+        (node.image(slot).topics, records.collect())
+    }
+}
+
+impl State for States {
+    fn membership(&self, slot: SlotId) -> Membership {
+        if self.0.contains_key(&slot) { Membership::OneOfSeveral } else { Membership::None }
+    }
+
+    fn restore(&mut self, slot: SlotId, image: &[u8], version: u32) -> Result<(), DecodeError> {
+        self.0.get_mut(&slot).unwrap().restore(slot, image, version)
+    }
+
+    fn kept(&self, topic: TopicKey) -> Option<(Offset, Offset)> {
+        self.0[&topic.slot].kept(topic)
+    }
+
+    fn find(&self, slot: SlotId, name: &str) -> Option<TopicId> {
+        self.0[&slot].find(slot, TopicName::new(name).ok()?)
+    }
+
+    fn topics(&self) -> Vec<TopicKey> {
+        self.0.values().flat_map(Node::topics).collect()
+    }
+
+    fn replay(&mut self, slot: SlotId, entries: Vec<Entry>) -> Vec<Note> {
+        self.0.get_mut(&slot).unwrap().replay(slot, entries)
+    }
+}
+
+/// What is written to the log, in its order.
+#[derive(Clone, Debug)]
+enum Op {
+    Body(Body, Place),
+    Promise(SlotId, MemberState),
+}
+
+/// The log of a group as it should be.
+#[derive(Clone, Debug, Default)]
+struct Log {
+    bodies: Vec<(Body, Place)>,
+    state: MemberState,
+}
+
+/// Returns the logs after these operations.
+fn logs(ops: &[Op]) -> BTreeMap<SlotId, Log> {
+    let mut logs: BTreeMap<SlotId, Log> = slots().map(|slot| (slot, Log::default())).collect();
+    for op in ops {
+        match op {
+            Op::Body(body, place) => {
+                let log = &mut logs.get_mut(&body.slot).unwrap().bodies;
+                log.truncate(usize::try_from(body.index).unwrap() - 1);
+                log.push((body.clone(), *place));
+            }
+            Op::Promise(slot, state) => logs.get_mut(slot).unwrap().state = *state,
+        }
+    }
+    logs
+}
+
+/// A running member of the groups.
+struct Member {
+    states: States,
+    writer: Writer<FakeFile>,
+    keeper: Keeper<FakeDisk>,
+    ops: Vec<Op>,
+    /// Number of operations that are durable.
+    durable: usize,
+    applied: BTreeMap<SlotId, LogPosition>,
+}
+
+impl Member {
+    /// Starts on a disk whose log should have these operations, of which so many are durable. Checks what it finds.
+    fn start(disk: &FakeDisk, (ops, durable): (&[Op], usize), is_damaged: bool) -> Result<Self, OpenError> {
+        claim(disk, &identity(), 1 << 16)?;
+        let mut states = States::new(MEMORY);
+        let Recovered { mut keeper, last, groups, mended, .. } = recover(disk, identity().node, &mut states)?;
+        assert!(is_damaged || mended.is_empty(), "a crash damages nothing: {mended:?}");
+        keeper.check();
+        let io = |cause| OpenError::Io { file: "a test".to_owned(), cause };
+        let mut watermark = Watermark::open(disk).map_err(io)?;
+        let stamp = raise_format(disk, &identity(), 1 << 16)?;
+        watermark.set_stamp(stamp);
+        keeper.set_stamp(stamp);
+        let ops = found(ops, durable, last, &groups);
+        let number = last.place.segment + u32::from(last.place.position > 0);
+        let segment = keeper.prepare(number, SEGMENT).map_err(io)?;
+        let promised = groups.iter().map(|(slot, log)| (*slot, log.state)).collect();
+        let mut writer = Writer::new(false, last, promised, (segment, watermark));
+        writer.sync().map_err(io)?;
+        let applied =
+            slots().map(|slot| (slot, groups.get(&slot).map_or_else(LogPosition::default, |log| log.applied)));
+        let durable = ops.len();
+        let member = Self { states, writer, keeper, durable, applied: applied.collect(), ops };
+        member.check();
+        Ok(member)
+    }
+
+    /// Checks that the topics are those after the applied bodies.
+    fn check(&self) {
+        let mut expected = States::new(u64::MAX);
+        for (slot, log) in logs(&self.ops) {
+            let applied = usize::try_from(self.applied[&slot].index).unwrap();
+            for (body, place) in &log.bodies[..applied] {
+                expected.replay(slot, entry::decode(&body.bytes, *place).unwrap());
+            }
+            assert!(self.states.seen(slot, Some(&self.keeper)) == expected.seen(slot, None), "{slot:?}");
+        }
+    }
+
+    /// Continues in the next segment.
+    fn turn(&mut self) -> io::Result<()> {
+        let next = self.keeper.prepare(self.writer.mark().place.segment + 1, SEGMENT)?;
+        self.writer.turn_to(next)?;
+        self.durable = self.ops.len();
+        Ok(())
+    }
+
+    /// Appends a body to the log of a group, or, as a new leader does, replaces some that are not committed.
+    fn append(&mut self, slot: SlotId, serial: &mut u64, rng: &mut Rng) -> io::Result<()> {
+        let log = logs(&self.ops).remove(&slot).unwrap();
+        let (last, mut term) = (log.bodies.len() as u64, log.bodies.last().map_or(1, |(body, _)| body.term));
+        let mut index = last + 1;
+        if rng.u8(..4) == 0 && log.state.commit < last {
+            index = rng.u64(log.state.commit..last) + 1;
+            term += 1;
+            let replaced = log.bodies[usize::try_from(index).unwrap() - 1..].iter();
+            let entries = replaced.flat_map(|(body, place)| entry::decode(&body.bytes, *place).unwrap());
+            let void = |entry| if let Entry::Publish(batch) = entry { Some(Note::Void(batch.place)) } else { None };
+            self.keeper.note(&entries.filter_map(void).collect::<Vec<Note>>());
+            self.promise(slot, MemberState { term, vote: rng.u64(..3), ..log.state })?;
+        }
+        let mut bytes = Vec::new();
+        let mut entries = model::entries(rng, &self.states.0[&slot], serial);
+        // Groups make topics of the same names, and often with the same ids.
+        for (seed, entry) in (index * 100..).zip(&mut entries) {
+            if let Entry::Create { seed: of, .. } = entry {
+                *of = (seed + u64::from(term) * 1_000_000) << 1;
+            }
+        }
+        entry::encode(&mut entries, &mut bytes);
+        let body = Body { slot, index, term, bytes: bytes.into() };
+        loop {
+            match self.writer.append(&body) {
+                Ok(place) => {
+                    self.ops.push(Op::Body(body, place));
+                    return Ok(());
+                }
+                Err(NoRoom) => self.turn()?,
+            }
+        }
+    }
+
+    fn promise(&mut self, slot: SlotId, state: MemberState) -> io::Result<()> {
+        while self.writer.promise(slot, state).is_err() {
+            self.turn()?;
+        }
+        self.ops.push(Op::Promise(slot, state));
+        Ok(())
+    }
+
+    /// Commits some of the durable bodies of a group.
+    fn commit(&mut self, slot: SlotId, rng: &mut Rng) -> io::Result<()> {
+        let durable = logs(&self.ops[..self.durable]).remove(&slot).unwrap().bodies;
+        let log = logs(&self.ops).remove(&slot).unwrap();
+        let same = durable.iter().zip(&log.bodies).take_while(|(one, other)| one == other).count() as u64;
+        if same > log.state.commit {
+            let term = log.bodies.last().map_or(1, |(body, _)| body.term);
+            let commit = rng.u64(log.state.commit..=same);
+            self.promise(slot, MemberState { commit, term, ..log.state })?;
+        }
+        Ok(())
+    }
+
+    /// Applies some of the committed bodies of a group.
+    fn apply(&mut self, slot: SlotId, rng: &mut Rng) {
+        let log = logs(&self.ops).remove(&slot).unwrap();
+        let applied = self.applied[&slot].index;
+        for (body, place) in &log.bodies[usize::try_from(applied).unwrap()..] {
+            if body.index > log.state.commit || rng.u8(..8) == 0 {
+                break;
+            }
+            let notes = self.states.replay(slot, entry::decode(&body.bytes, *place).unwrap());
+            self.keeper.note(&notes);
+            self.applied.insert(slot, after(body, *place));
+        }
+    }
+
+    /// Writes a checkpoint, in which some groups are further than others.
+    fn checkpoint(&mut self) -> io::Result<()> {
+        let logs = logs(&self.ops);
+        let open =
+            logs.iter().flat_map(|(slot, log)| &log.bodies[usize::try_from(self.applied[slot].index).unwrap()..]);
+        let end = self.writer.mark();
+        let place = open.map(|(_, place)| Place { position: place.position - 32, ..*place }).min().unwrap_or(end.place);
+        let is_before = |op: &&Op| matches!(op, Op::Body(_, at) if *at < place);
+        let mark = Mark { place, bodies: self.ops.iter().filter(is_before).count() as u64 };
+        let image = |(slot, node): (&SlotId, &Node)| Image { applied: self.applied[slot], ..node.image(*slot) };
+        let images: Vec<Image> = self.states.0.iter().map(image).collect();
+        self.writer.sync()?;
+        self.durable = self.ops.len();
+        self.keeper.sync_log(end)?;
+        self.keeper.checkpoint(mark, &images)?;
+        self.keeper.check();
+        Ok(())
+    }
+
+    fn clean(&mut self) -> io::Result<()> {
+        let Look::Dirty(mut run) = self.keeper.look_for_dirt(true, SEGMENT)? else { return Ok(()) };
+        while !self.keeper.clean_some(&mut run).map_err(io::Error::other)? {}
+        self.keeper.finish_cleaning(&mut run).map(drop)
+    }
+
+    fn step(&mut self, serial: &mut u64, rng: &mut Rng) -> io::Result<()> {
+        let slot = slot(rng.u16(..GROUPS));
+        match rng.u8(..16) {
+            0..7 => self.append(slot, serial, rng)?,
+            7..10 => {
+                self.writer.sync()?;
+                self.durable = self.ops.len();
+            }
+            10..12 => self.commit(slot, rng)?,
+            12..14 => self.apply(slot, rng),
+            14 => self.checkpoint()?,
+            _ => self.clean()?,
+        }
+        Ok(())
+    }
+}
+
+/// The memory limit in bytes: so small that most records are only in the journal.
+const MEMORY: u64 = 8 << 10;
+
+fn after(body: &Body, place: Place) -> LogPosition {
+    let end = Place { segment: 0, position: u32::try_from(body.bytes.len()).unwrap() }.inside(place);
+    LogPosition { index: body.index, term: body.term, end }
+}
+
+/// Checks that what a start has found is the result of the durable operations and of some that follow them. Returns
+/// these.
+fn found(ops: &[Op], durable: usize, last: Mark, groups: &BTreeMap<SlotId, GroupLog>) -> Vec<Op> {
+    let is_body = |op: &&Op| matches!(op, Op::Body(..));
+    let is_found = |count: &usize| {
+        ops[..*count].iter().filter(is_body).count() as u64 == last.bodies
+            && logs(&ops[..*count])
+                .iter()
+                .all(|(slot, log)| groups.get(slot).map_or_else(MemberState::default, |group| group.state) == log.state)
+    };
+    let count = (durable..=ops.len()).rev().find(is_found);
+    let ops = &ops[..count.expect("what is found is a beginning of what was written")];
+    for (slot, log) in logs(ops) {
+        let group = groups.get(&slot).cloned().unwrap_or_default();
+        let applied = usize::try_from(group.applied.index).unwrap();
+        assert!(group.applied.index >= log.state.commit.min(log.bodies.len() as u64), "what is committed is applied");
+        assert_eq!(group.rest, log.bodies[applied..], "{slot:?}");
+        if let Some((body, place)) = log.bodies[..applied].last() {
+            assert_eq!(group.applied, after(body, *place));
+        }
+    }
+    ops.to_vec()
+}
+
+/// Runs and crashes a member several times on one disk. Returns how many bodies were found that were not committed.
+fn run(seed: u64) -> u64 {
+    let mut rng = Rng::with_seed(seed);
+    let (disk, mut ops, mut durable, mut serial, mut open) = (FakeDisk::default(), Vec::new(), 0, 0, 0);
+    for _ in 0..rng.usize(2..8) {
+        if rng.u8(..3) > 0 {
+            disk.stop_after(rng.u64(..400));
+        }
+        match Member::start(&disk, (&ops, durable), false) {
+            Ok(mut member) => {
+                let applied: u64 = member.applied.values().map(|applied| applied.index).sum();
+                open += logs(&member.ops).values().map(|log| log.bodies.len() as u64).sum::<u64>() - applied;
+                let done = (0..rng.usize(1..80)).try_for_each(|_| member.step(&mut serial, &mut rng));
+                assert!(done.is_ok() || disk.has_stopped(), "{done:?}");
+                member.check();
+                (ops, durable) = (member.ops, member.durable);
+            }
+            Err(error) => assert!(disk.has_stopped(), "{error}"),
+        }
+        disk.crash(&mut rng);
+    }
+    open
+}
+
+#[test]
+fn each_group_is_what_is_committed_of_it_after_any_crash() {
+    let (start, count) = (number("JOURNAL_START").unwrap_or(1), number("JOURNAL_SEEDS").unwrap_or(SEEDS));
+    let open = (start..start + count).map(|seed| {
+        let found = catch_unwind(AssertUnwindSafe(|| run(seed)));
+        found.unwrap_or_else(|panic| {
+            println!(
+                "seed {seed}; to repeat: JOURNAL_START={seed} JOURNAL_SEEDS=1 cargo test --test journal each_group"
+            );
+            resume_unwind(panic)
+        })
+    });
+    let open: u64 = open.sum();
+    assert!(count < SEEDS || open > count, "{open} bodies were found that were not known to be committed");
+}
+
+#[test]
+fn a_lost_index_is_rebuilt_although_the_checkpoint_finds_one_group_further_than_another() {
+    let mut rebuilt = 0;
+    for seed in 0..200 {
+        let (disk, mut rng, mut serial) = (FakeDisk::default(), Rng::with_seed(seed), 0);
+        let mut member = Member::start(&disk, (&[], 0), false).unwrap();
+        (0..rng.usize(50..300)).for_each(|_| member.step(&mut serial, &mut rng).unwrap());
+        member.checkpoint().unwrap();
+        member.writer.finish().unwrap();
+        let indexes: Vec<String> =
+            disk.files().into_iter().map(|(name, _)| name).filter(|it| it.ends_with(".index")).collect();
+        let Some(name) = indexes.get(rng.usize(..indexes.len().max(1))) else { continue };
+        disk.remove(name).unwrap();
+        let again = Member::start(&disk, (&member.ops, member.ops.len()), true).unwrap();
+        rebuilt += usize::from(again.applied.values().any(|applied| applied.index > 0));
+    }
+    assert!(rebuilt > 100, "{rebuilt}");
+}
