@@ -50,6 +50,14 @@ impl Backoff {
     }
 }
 
+/// Returns true if an attempt after this pause has time for its response: as long as the pause, at most [`PAUSE_MAX`].
+///
+/// An attempt with less time would often end unanswered, and the user would get a timeout instead of the refusals that
+/// caused it.
+pub(crate) fn leaves_time(pause: Duration, deadline: Deadline, now: Instant) -> bool {
+    deadline.left(now).is_none_or(|left| left.saturating_sub(pause) > pause.min(PAUSE_MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,5 +76,25 @@ mod tests {
         let mut backoff = Backoff::new(1);
         let pauses: Vec<Duration> = (0..32).map(|_| backoff.next(&silent, Deadline::NEVER, start)).collect();
         assert!(pauses[8..].iter().all(|pause| (PAUSE_MAX / 2..=PAUSE_MAX).contains(pause)), "{pauses:?}");
+    }
+
+    #[test]
+    fn an_attempt_needs_time_for_its_response() {
+        let start = now();
+        let millis = Duration::from_millis;
+        // Each case: the pause, the time left before it, and whether that is enough.
+        for (pause, left, expected) in [
+            (0, 0, false),
+            (0, 1, true),
+            (100, 99, false),
+            (100, 200, false),
+            (100, 201, true),
+            (3000, 3200, false),
+            (3000, 3201, true),
+        ] {
+            let deadline = Deadline::at(start, millis(left));
+            assert_eq!(leaves_time(millis(pause), deadline, start), expected, "{pause} of {left} ms");
+        }
+        assert!(leaves_time(PAUSE_MAX, Deadline::NEVER, start));
     }
 }

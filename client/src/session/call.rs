@@ -6,7 +6,7 @@ use dht_protocol::types::RequestId;
 use dht_protocol::wire::{Response, Status};
 
 use crate::error::Error;
-use crate::session::backoff::Backoff;
+use crate::session::backoff::{Backoff, leaves_time};
 use crate::session::deadline::Deadline;
 use crate::session::request::OwnedRequest;
 
@@ -135,7 +135,7 @@ impl Call {
     pub(crate) fn fail(&mut self, error: Error, now: Instant) {
         let end = if error.status() == Some(Status::Unreachable) { self.patience } else { self.deadline };
         let pause = self.backoff.next(&error, end, now);
-        if !self.may_repeat(&error) || end.left(now).is_some_and(|left| left <= pause) {
+        if !self.may_repeat(&error) || !leaves_time(pause, end, now) {
             self.state = State::Done(Outcome { result: Err(error), may_be_done: self.may_be_done });
             return;
         }

@@ -199,7 +199,9 @@ fn servers_that_hang_are_tried_quickly_and_then_again_with_the_time_that_is_left
 
 #[test]
 fn a_refused_request_is_repeated_as_its_status_allows_until_the_timeout() {
-    for (status, is_repeated) in [(Status::Overloaded, true), (Status::UnknownTopic, false)] {
+    let cases =
+        (0..100).step_by(5).flat_map(|delay| [(delay, Status::Overloaded, true), (delay, Status::UnknownTopic, false)]);
+    for (delay, status, is_repeated) in cases {
         let mut driver = Driver::new(1);
         let call = driver.call(Repeat::NotDone);
         driver.actions();
@@ -212,11 +214,16 @@ fn a_refused_request_is_repeated_as_its_status_allows_until_the_timeout() {
             let asked = driver.asked();
             attempts += asked.len();
             match asked.first() {
-                Some(id) => driver.arrive(&refusal(*id, status)),
+                Some(id) => {
+                    driver.pass(millis(delay));
+                    if driver.session.bytes().is_some() {
+                        driver.arrive(&refusal(*id, status));
+                    }
+                }
                 None => driver.pass_until_due(),
             }
         };
-        assert_eq!(outcome.result.unwrap_err().status(), Some(status));
+        assert_eq!(outcome.result.unwrap_err().status(), Some(status), "answered after {delay} ms");
         assert_eq!((attempts > 10, attempts == 1), (is_repeated, !is_repeated), "{attempts}");
         assert!(driver.now <= driver.start + millis(5000));
         assert_eq!(driver.actions(), [0; 0], "the connection stays");

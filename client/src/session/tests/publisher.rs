@@ -169,3 +169,24 @@ fn a_refusal_after_a_lost_attempt_does_not_say_that_nothing_was_stored() {
         assert_eq!((sequences(&one.published()), one.publisher.next_sequence()), (vec![0, 1], 2));
     }
 }
+
+#[test]
+fn a_batch_that_is_refused_until_the_time_is_over_fails_with_the_refusal() {
+    for delay in (5..100).step_by(5).map(millis) {
+        let mut one = One::new(1, 1);
+        one.connect(1);
+        let error = loop {
+            let sent = one.published();
+            let left = one.publisher.wake_at(&one.driver.session).left(one.driver.now).unwrap();
+            one.driver.pass(left.min(delay));
+            if left > delay {
+                sent.iter().for_each(|(id, _)| one.driver.arrive(&refused(*id, Status::Unreachable, 100, Vec::new())));
+            }
+            match one.advance() {
+                Ok(()) => one.pass_until_due(),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.status(), Some(Status::Unreachable), "answered after {delay:?}: {error}");
+    }
+}
