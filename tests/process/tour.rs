@@ -1,5 +1,6 @@
 //! The first steps of a user: create, publish, fetch, query, trace, each through another node; then with nodes dead.
 
+use std::thread;
 use std::time::Duration;
 
 use dht_client::{Batch, Client, Connection, Deadline, ErrorResponse, Item, Retention, Start, Trace, TraceTarget};
@@ -66,8 +67,7 @@ fn requests_for_a_dead_home_fail_at_once_and_name_what_is_down() {
     cube.kill(0b100);
     cube.kill(0b001);
     cube.wait_linked();
-    // Skip the first one: `wait_linked` asked through it, so it may already remember that both nodes are unreachable.
-    for &through in &cube.living()[1..] {
+    let check = |through| {
         let mut connection = cube.connection(through);
         // The second request is answered by the ingress itself, which remembers the result of the first.
         for _ in 0..2 {
@@ -81,7 +81,14 @@ fn requests_for_a_dead_home_fail_at_once_and_name_what_is_down() {
         for (a, b) in [(0b000, 0b001), (0b001, 0b011), (0b001, 0b101)] {
             assert!(error.down().contains(&(a, b)), "{a:03b}-{b:03b} is not among the reported links: {error:?}");
         }
-    }
+    };
+    // Skip the first one: `wait_linked` asked through it, so it may already remember that both nodes are unreachable.
+    // The others are asked at the same time, because each retries for more than a second before it gives up.
+    thread::scope(|scope| {
+        for &through in &cube.living()[1..] {
+            scope.spawn(move || check(through));
+        }
+    });
 }
 
 #[test]
