@@ -123,6 +123,11 @@ fn judge_answer(raft: &Raft<Log>, mut message: Message) -> Verdict {
             return Verdict::Drop;
         }
         Payload::Rejected { hint, hint_term, .. } if *hint < matched => (*hint, *hint_term) = (matched, 0),
+        // The library would not find the terms of entries that are on the disk only, and try one index after the other.
+        // What is committed at the follower matches.
+        Payload::Rejected { hint, hint_term, commit, .. } if !raft.store().has_term_until(*hint, *hint_term) => {
+            (*hint, *hint_term) = ((*commit).clamp(matched, *hint), 0);
+        }
         Payload::Append { .. }
         | Payload::Appended { .. }
         | Payload::Rejected { .. }
@@ -136,8 +141,8 @@ fn judge_answer(raft: &Raft<Log>, mut message: Message) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{append, follower, leader, member, message};
-    use super::super::{Input, MemberId, Replica};
+    use super::super::tests::{append, entry, follower, leader, leader_of, member, message, restored};
+    use super::super::{Input, MemberId, Replica, Restored};
     use super::*;
 
     /// What is expected of a case.
@@ -237,6 +242,27 @@ mod tests {
         // What is behind the acknowledged entries need not be sent again.
         let late = judge(&replica.raw.raft, &replica.unwritten, message(2, 1, 4, rejected(6, 3, 2)));
         assert_eq!(late, Verdict::Step(message(2, 1, 4, rejected(6, 5, 0))));
+    }
+
+    #[test]
+    fn a_leader_that_has_not_the_terms_in_memory_goes_back_to_what_the_follower_has_committed() {
+        let entries = vec![entry(4, 2), entry(5, 3)];
+        let replica = leader_of(Restored { base: (3, 2), entries, ..restored() });
+        let rejected = |hint, hint_term, commit| Payload::Rejected { index: 6, hint, hint_term, commit };
+        for (hint, hint_term, commit, expected) in [
+            (5, 3, 1, (5, 3)),
+            (5, 2, 1, (5, 2)), // the library finds the entry 4
+            (5, 1, 1, (1, 0)),
+            (2, 1, 1, (1, 0)),
+            (2, 2, 2, (2, 0)),
+            (2, 1, 3, (2, 0)), // no follower says so
+            (0, 0, 0, (0, 0)),
+        ] {
+            let told = message(2, 1, 4, rejected(hint, hint_term, commit));
+            let stepped = message(2, 1, 4, rejected(expected.0, expected.1, commit));
+            let verdict = judge(&replica.raw.raft, &replica.unwritten, told);
+            assert_eq!(verdict, Verdict::Step(stepped), "{hint} {hint_term} {commit}");
+        }
     }
 
     #[test]

@@ -106,6 +106,11 @@ impl Log {
         known.map(|(_, term)| term).or_else(|| self.entries.get(self.place(index)?).map(|entry| entry.term))
     }
 
+    /// Returns true if an entry in memory, or the one before these, has at most this term and lies at or before `index`.
+    pub(super) fn has_term_until(&self, index: u64, term: u64) -> bool {
+        self.base.0 <= index && self.base.1 <= term
+    }
+
     /// Returns what the library could not read since the last call.
     pub(super) fn take_wanted(&self) -> Vec<Want> {
         self.wanted.take()

@@ -31,7 +31,7 @@ pub(super) fn leader() -> Replica {
     leader_of(restored())
 }
 
-fn leader_of(restored: Restored) -> Replica {
+pub(super) fn leader_of(restored: Restored) -> Replica {
     let mut replica = start(1, restored);
     let mut out = Vec::new();
     (0..ELECTION_TICKS[0]).for_each(|_| replica.handle(Input::Tick, &mut out));
@@ -44,7 +44,7 @@ fn leader_of(restored: Restored) -> Replica {
     replica
 }
 
-fn restored() -> Restored {
+pub(super) fn restored() -> Restored {
     let entries = [1, 1, 2, 2, 3].into_iter().zip(1..).map(|(term, index)| entry(index, term)).collect();
     Restored { hard: Hard { term: 3, vote: None }, commit: 3, applied: 3, base: (0, 0), entries }
 }
