@@ -134,7 +134,8 @@ pub enum Output {
         ticket: Ticket,
         /// The hard state if it has changed. It must not become durable after the entries.
         hard: Option<Hard>,
-        /// The commit index. If a crash leaves only the first of the entries, nothing after those counts as committed.
+        /// The commit index. It must not become durable before the entries: where these replace others, a start would
+        /// take the replaced ones for committed.
         commit: u64,
         /// Consecutive entries. They replace everything that was written before at their first index or after it.
         entries: Vec<LogEntry>,

@@ -106,7 +106,7 @@ impl Log {
         known.map(|(_, term)| term).or_else(|| self.entries.get(self.place(index)?).map(|entry| entry.term))
     }
 
-    /// Returns true if an entry in memory, or the one before these, has at most this term and lies at or before `index`.
+    /// Returns true if an entry in memory, or the one before them, is of at most this term and has at most this index.
     pub(super) fn has_term_until(&self, index: u64, term: u64) -> bool {
         self.base.0 <= index && self.base.1 <= term
     }
