@@ -18,11 +18,16 @@
 //! {"flowing":{"node":"110"},"topic":"t"}                they can again
 //! ```
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use dht_protocol::types::NodeId;
 use dht_protocol::wire::records::{Record, encode_headers};
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
 use crate::error::Error;
@@ -130,7 +135,29 @@ struct RawLine {
     #[serde(default, rename = "append_us")]
     _append_us: Option<u64>,
     #[serde(default)]
-    headers: Vec<RawHeader>,
+    headers: Vec<Object<RawHeader>>,
+}
+
+/// A value that is written as an object. Serde would also take an array of the values of its members.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Members(PhantomData))
+    }
 }
 
 #[derive(Deserialize)]
@@ -161,7 +188,7 @@ pub fn decode(line: &[u8]) -> Result<Line, String> {
     let headers: Vec<(String, Vec<u8>)> = raw
         .headers
         .into_iter()
-        .map(|RawHeader { name, value, value_b64 }| {
+        .map(|Object(RawHeader { name, value, value_b64 })| {
             let bytes = bytes("value", value, value_b64)?;
             Ok((name, bytes.ok_or("a header without \"value\" or \"value_b64\"")?))
         })
@@ -181,12 +208,19 @@ fn is_notice(line: &[u8]) -> bool {
     object.is_some_and(|object| NOTICES.iter().any(|name| object.contains_key(*name)))
 }
 
-/// Removes the line number from the message, because the input always has one line here.
+/// Returns what is wrong in the terms of JSON rather than of Rust. The line number is removed, because the input always
+/// has one line here.
 fn fault(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let what = text.split(" at line ").next().unwrap_or(&text);
     if error.is_data() {
-        what.to_owned()
+        let terms = [
+            ("type: map", "type: object"),
+            ("type: sequence", "type: array"),
+            ("expected a sequence", "expected an array"),
+            ("expected u64", "expected a whole number below 2^64"),
+        ];
+        terms.iter().fold(what.to_owned(), |what, (of_rust, of_json)| what.replace(of_rust, of_json))
     } else {
         format!("not an object of JSON: {what} at column {}", error.column())
     }
@@ -231,7 +265,9 @@ mod tests {
             (r#"{"payload_b64":"/w"}"#, "\"payload_b64\" is not base 64: "),
             (r#"{"paylod":"x"}"#, "unknown field `paylod`"),
             (r#"{"payload":"x","headers":[{"name":"n"}]}"#, "a header without \"value\""),
-            (r#"{"payload":"x","timestamp_us":-1}"#, "invalid value: integer `-1`"),
+            (r#"{"payload":"x","headers":{"n":"v"}}"#, "invalid type: object, expected an array"),
+            (r#"{"payload":"x","headers":[["n","v",null]]}"#, "invalid type: array, expected an object"),
+            (r#"{"payload":"x","timestamp_us":-1}"#, "invalid value: integer `-1`, expected a whole number below 2^64"),
             (r#"{"payload":5}"#, "invalid type: integer `5`"),
             (r#"{"payload":"\ud800"}"#, "not an object of JSON: "),
             ("[\"t\",1,\"x\"]", "not an object of JSON"),

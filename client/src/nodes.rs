@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use dht_protocol::types::{Dimension, Link, NodeId};
+use dht_protocol::types::{Dimension, Link, NodeId, TopicName};
 use dht_protocol::wire::request::{ANY_NODE, List};
 use dht_protocol::wire::response::{LinkState, Listed, Response, View};
 use dht_protocol::wire::{Opcode, Request};
@@ -136,7 +136,7 @@ impl Client {
     /// Returns all topics of the cluster whose names start with `prefix`.
     ///
     /// # Errors
-    /// Returns an error if there is no connection.
+    /// Returns [`Error::Name`] if no name can start like that, or an error if there is no connection.
     pub fn list(&mut self, prefix: &str) -> Result<Listing, Error> {
         at_once(list(self, prefix, true))
     }
@@ -144,7 +144,7 @@ impl Client {
     /// Returns the first page of each node's topics whose names start with `prefix`: up to some hundred names.
     ///
     /// # Errors
-    /// Returns an error if there is no connection.
+    /// Returns [`Error::Name`] if no name can start like that, or an error if there is no connection.
     pub fn list_first(&mut self, prefix: &str) -> Result<Listing, Error> {
         at_once(list(self, prefix, false))
     }
@@ -209,6 +209,10 @@ pub(crate) async fn cluster(client: &mut impl Caller) -> Result<Cluster, Error> 
 
 /// Lists the topics of each node: all pages, or the first one.
 pub(crate) async fn list(client: &mut impl Caller, prefix: &str, all_pages: bool) -> Result<Listing, Error> {
+    if !prefix.is_empty() {
+        // The prefix of a name is a name. A longer one would not even fit the request.
+        TopicName::new(prefix)?;
+    }
     let (_, dimension) = client.place().await?;
     let mut cursors: Vec<(NodeId, u64)> = dimension.all().map(|node| (node, 0)).collect();
     let mut listing = Listing::default();

@@ -274,6 +274,20 @@ fn a_list_is_assembled_from_pages_and_names_nodes_without_an_answer() {
     fake.finish();
 }
 
+#[test]
+fn a_prefix_that_no_name_can_have_is_refused_before_anything_is_sent() {
+    let fake = Fake::play(vec![Box::new(|peer| {
+        peer.greet();
+        peer.wait_for_end();
+    })]);
+    let mut client = connect(fake.builder());
+    for prefix in ["x".repeat(250), "x".repeat(70_000), "a b".to_owned(), "caf\u{e9}".to_owned()] {
+        assert!(matches!(client.list(&prefix), Err(Error::Name(_))), "{prefix}");
+    }
+    drop(client);
+    fake.finish();
+}
+
 /// Returns the response to CLUSTER from a node of a cube of three dimensions.
 fn view(node: u16, links: Vec<LinkView>) -> View {
     View {

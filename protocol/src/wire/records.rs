@@ -279,7 +279,7 @@ pub enum RecordError {
     #[error("a batch has at least one record")]
     Empty,
     /// A key, a header or the whole record is too long for its length field.
-    #[error("a key or the headers of a record are longer than 65535 bytes")]
+    #[error("a key or the headers of a record exceed 65535 bytes, or the name of a header exceeds 255")]
     TooLong,
 }
 
