@@ -1,14 +1,17 @@
 //! All routes, and the document that describes them.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{HeaderName, Method, StatusCode, Uri};
-use axum::middleware::from_fn_with_state;
-use axum::response::Redirect;
+use axum::extract::Request;
+use axum::http::{HeaderName, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post, put};
 use dht_client::Builder;
 use tokio::sync::watch;
+use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::CorsLayer;
 use utoipa::OpenApi;
 use utoipa_swagger_ui::SwaggerUi;
@@ -16,7 +19,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::guard::{Accepted, guard};
 use crate::hub::Hub;
 use crate::pool::Pool;
-use crate::problem::Problem;
+use crate::problem::{PROBLEM_TYPE, Problem};
 use crate::publish::Lanes;
 use crate::{nodes, publish, read, stream, topics};
 
@@ -109,15 +112,21 @@ pub fn router(app: Arc<App>, accepted: Accepted) -> Router {
         .route("/healthz", get(nodes::health))
         .route("/readyz", get(nodes::ready))
         .route("/", get(|| async { Redirect::temporary("/v1/docs/") }))
-        .fallback(not_found)
-        .method_not_allowed_fallback(not_allowed)
         .with_state(app)
         .merge(SwaggerUi::new("/v1/docs").url("/v1/openapi.json", Document::openapi()));
     let router = match cors {
         Some(cors) => router.layer(cors),
         None => router,
     };
-    router.layer(from_fn_with_state(Arc::new(accepted), guard))
+    guarded(router, accepted)
+}
+
+/// Returns the routes with what concerns all of them: who may ask, and errors that no handler answers.
+fn guarded(router: Router, accepted: Accepted) -> Router {
+    router
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(explain))
+        .layer(from_fn_with_state(Arc::new(accepted), guard))
 }
 
 /// Returns the answers to browsers that ask whether pages of other sites may use the gateway.
@@ -135,13 +144,68 @@ fn cors(accepted: &Accepted) -> Option<CorsLayer> {
     })
 }
 
-async fn not_found(uri: Uri) -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "NO_ROUTE", format!("there is nothing at {}", uri.path()))
-        .hint("the paths are in /v1/openapi.json; a / in the name of a topic is written as %2F")
+/// Makes a problem of an error without one: an unknown path, a wrong method, or a file that the page does not have.
+async fn explain(request: Request, next: Next) -> Response {
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let response = next.run(request).await;
+    if response.headers().get(header::CONTENT_TYPE).is_some_and(|media_type| media_type == PROBLEM_TYPE) {
+        return response;
+    }
+    let problem = match response.status() {
+        StatusCode::NOT_FOUND => {
+            Problem::new(StatusCode::NOT_FOUND, "NO_ROUTE", format!("there is nothing at {}", uri.path()))
+                .hint("the paths are in /v1/openapi.json; a / in the name of a topic is written as %2F")
+        }
+        StatusCode::METHOD_NOT_ALLOWED => {
+            let detail = format!("{method} is not possible at {}", uri.path());
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", detail)
+                .hint("the methods of each path are in /v1/openapi.json, and in the header Allow")
+        }
+        _ => return response,
+    };
+    let mut explained = problem.into_response();
+    if let Some(methods) = response.headers().get(header::ALLOW) {
+        explained.headers_mut().insert(header::ALLOW, methods.clone());
+    }
+    explained
 }
 
-async fn not_allowed(method: Method, uri: Uri) -> Problem {
-    let detail = format!("{method} is not possible at {}", uri.path());
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", detail)
-        .hint("the methods of each path are in /v1/openapi.json")
+/// Answers a request whose handler has panicked, which is a defect. The message of the panic is on standard error.
+fn panicked(_: Box<dyn Any + Send>) -> Response {
+    let detail = "this request ran into a defect of the gateway";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", detail)
+        .outcome_unknown()
+        .hint("report it with the log of the gateway; see whether the request was executed before you send it again")
+        .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn errors_of_no_handler_become_problems() {
+        let router = Router::new()
+            .route("/", get(|| async { "ok" }))
+            .route("/bare", get(|| async { StatusCode::NOT_FOUND }))
+            .route("/defect", get(|| async { if true { panic!("on purpose") } else { "ok" } }));
+        let router = guarded(router, Accepted::default());
+        for (method, path, status, code) in [
+            (Method::GET, "/", 200, ""),
+            (Method::GET, "/bare", 404, "NO_ROUTE"),
+            (Method::GET, "/none", 404, "NO_ROUTE"),
+            (Method::POST, "/", 405, "METHOD_NOT_ALLOWED"),
+            (Method::GET, "/defect", 500, "INTERNAL"),
+        ] {
+            let request = Request::builder().method(&method).uri(path).header("host", "127.0.0.1");
+            let response = router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+            assert_eq!(response.status(), status, "{method} {path}");
+            assert_eq!(response.headers().contains_key("allow"), status == 405, "{method} {path}");
+            let body = axum::body::to_bytes(response.into_body(), 1 << 10).await.unwrap();
+            assert!(String::from_utf8_lossy(&body).contains(code), "{method} {path}: {body:?}");
+        }
+    }
 }

@@ -17,10 +17,15 @@ use dht_client::{Batch, Error};
 use dht_protocol::wire::records::encode_headers;
 use serde_json::value::RawValue;
 
+use crate::input::single;
 use crate::problem::Problem;
 
 /// What the names of headers begin with that become headers of the record.
 const HEADER_PREFIX: &str = "dht-header-";
+
+/// What to do about a body that has no records, or other things.
+const RECORD_HINT: &str =
+    r#"a record is an object such as {"payload":"text"}; bytes that are no text go into "payload_b64""#;
 
 /// How a body is to be understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +54,7 @@ impl Form {
 /// # Errors
 /// Returns a problem that names the record that is wrong; none is stored then.
 pub(crate) fn batch(form: Form, headers: &HeaderMap, body: &[u8]) -> Result<Batch, Problem> {
+    check_headers(form, headers)?;
     let mut batch = Batch::new();
     match form {
         Form::Raw => push(&mut batch, &raw(headers, body)?, 0)?,
@@ -59,7 +65,7 @@ pub(crate) fn batch(form: Form, headers: &HeaderMap, body: &[u8]) -> Result<Batc
         }
         Form::Json if body.trim_ascii_start().first() == Some(&b'[') => {
             let records: Vec<&RawValue> = serde_json::from_slice(body)
-                .map_err(|error| bad_json(format!("the body is not an array of records: {error}")))?;
+                .map_err(|error| bad_json(format!("the body is not an array of records: {error}")).hint(RECORD_HINT))?;
             for (index, record) in records.iter().enumerate() {
                 push_line(&mut batch, record.get().as_bytes(), index)?;
             }
@@ -67,9 +73,35 @@ pub(crate) fn batch(form: Form, headers: &HeaderMap, body: &[u8]) -> Result<Batc
         Form::Json => push_line(&mut batch, body, 0)?,
     }
     if batch.is_empty() {
-        return Err(Problem::bad_request("NO_RECORDS", "the body has no records"));
+        return Err(Problem::bad_request("NO_RECORDS", "the body has no records").hint(RECORD_HINT));
     }
     Ok(batch)
+}
+
+/// Refuses a header that would be without effect, because it is misspelt or belongs to a body of another form.
+fn check_headers(form: Form, headers: &HeaderMap) -> Result<(), Problem> {
+    for name in headers.keys().map(axum::http::HeaderName::as_str) {
+        let is_of_record = match name {
+            "dht-key" | "dht-key-b64" | "dht-timestamp-us" => true,
+            // The topic assigns them; an answer has them, which may be sent as a request.
+            "dht-offset" | "dht-append-us" => continue,
+            _ if name.starts_with(HEADER_PREFIX) => true,
+            _ if name.starts_with("dht-") => false,
+            _ => continue,
+        };
+        if !is_of_record {
+            return Err(Problem::bad_request("BAD_HEADER", format!("{name}: no header of a record is called so"))
+                .hint("a record may have Dht-Key or Dht-Key-B64, Dht-Timestamp-Us, and Dht-Header-NAME"));
+        }
+        if form != Form::Raw {
+            return Err(Problem::bad_request(
+                "BAD_HEADER",
+                format!("{name}: only a raw body takes it; each record of JSON has its own"),
+            )
+            .hint(r#"write {"payload":"text","key":"k","timestamp_us":1,"headers":[{"name":"n","value":"v"}]}"#));
+        }
+    }
+    Ok(())
 }
 
 fn push_line(batch: &mut Batch, line: &[u8], index: usize) -> Result<(), Problem> {
@@ -77,8 +109,7 @@ fn push_line(batch: &mut Batch, line: &[u8], index: usize) -> Result<(), Problem
         Ok(Line::Record(_, content)) => push(batch, &content, index),
         // What a stream or `dht-cli fetch --json` has between records.
         Ok(Line::Notice | Line::Blank) => Ok(()),
-        Err(what) => Err(bad_json(format!("record {}: {what}", index + 1))
-            .hint(r#"a record is an object such as {"payload":"text"}; bytes that are no text go into "payload_b64""#)),
+        Err(what) => Err(bad_json(format!("record {}: {what}", index + 1)).hint(RECORD_HINT)),
     }
 }
 
@@ -101,15 +132,15 @@ fn bad_json(detail: String) -> Problem {
 /// Returns the record whose payload is the body, with the key, timestamp and headers that the request's headers have.
 fn raw(headers: &HeaderMap, body: &[u8]) -> Result<Content, Problem> {
     let bad = |name: &str, what: &str| Problem::bad_request("BAD_HEADER", format!("{name}: {what}"));
-    let key = match (headers.get("dht-key"), headers.get("dht-key-b64")) {
+    let key = match (single(headers, "dht-key")?, single(headers, "dht-key-b64")?) {
         (Some(_), Some(_)) => return Err(bad("Dht-Key", "there is also a Dht-Key-B64; send one of them")),
         (Some(key), None) => Some(key.as_bytes().to_vec()),
         (None, Some(key)) => {
-            Some(STANDARD.decode(key.as_bytes()).map_err(|error| bad("Dht-Key-B64", &error.to_string()))?)
+            Some(STANDARD.decode(key.as_bytes()).map_err(|error| bad("Dht-Key-B64", &format!("not base64: {error}")))?)
         }
         (None, None) => None,
     };
-    let timestamp_us = match headers.get("dht-timestamp-us") {
+    let timestamp_us = match single(headers, "dht-timestamp-us")? {
         None => None,
         Some(value) => {
             let micros = value.to_str().ok().and_then(|text| text.parse().ok());
@@ -147,6 +178,13 @@ mod tests {
             (Form::Raw, &[], "", "1 records, 5 bytes"),
             (Form::Raw, &[("dht-timestamp-us", "x")], "a", "400 BAD_HEADER"),
             (Form::Raw, &[("dht-key-b64", "/w")], "a", "400 BAD_HEADER"),
+            (Form::Raw, &[("dht-key", "k")], "a", "1 records, 9 bytes"),
+            (Form::Raw, &[("dht-key", "k"), ("dht-key", "l")], "a", "400 BAD_HEADER"),
+            (Form::Raw, &[("dht-timestamp-us", "1"), ("dht-timestamp-us", "2")], "a", "400 BAD_HEADER"),
+            (Form::Raw, &[("dht-timestamp", "1")], "a", "400 BAD_HEADER"),
+            (Form::Raw, &[("dht-offset", "7"), ("dht-append-us", "1")], "a", "1 records, 6 bytes"),
+            (Form::Json, &[("dht-key", "k")], r#"{"payload":"a"}"#, "400 BAD_HEADER"),
+            (Form::Lines, &[("dht-header-n", "v")], r#"{"payload":"a"}"#, "400 BAD_HEADER"),
             (Form::Raw, &[("dht-key-b64", "/w=="), ("dht-key", "k")], "a", "400 BAD_HEADER"),
             (Form::Json, &[], r#"{"payload":"hello"}"#, "1 records, 10 bytes"),
             (Form::Json, &[], r#" [{"payload":"hello"}, {"payload_b64":"aGVsbG8="}]"#, "2 records, 20 bytes"),

@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use crate::input::single;
 use crate::problem::Problem;
 
 /// The names and sites that are accepted.
@@ -26,10 +27,11 @@ pub struct Accepted {
 impl Accepted {
     /// Returns an error unless the request may be executed.
     fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
-        let text = |name: header::HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-        let host = uri.authority().map(|authority| authority.as_str()).or_else(|| text(header::HOST));
-        let Some(host) = host else {
-            return Err(Problem::bad_request("NO_HOST", "the request has no Host header"));
+        let text = |name| single(headers, name).map(|value| value.map(|value| value.to_str().unwrap_or("?")));
+        let sent = text("host")?;
+        let Some(host) = uri.authority().map(|authority| authority.as_str()).or(sent) else {
+            return Err(Problem::bad_request("NO_HOST", "the request has no Host header")
+                .hint("send the name and port of the gateway in it, as HTTP/1.1 asks for"));
         };
         if !self.is_own(host) {
             let detail = format!("this gateway is not known as {host:?}");
@@ -39,12 +41,12 @@ impl Accepted {
         if method.is_safe() && !is_upgrade(headers) {
             return Ok(());
         }
-        let origin = text(header::ORIGIN);
+        let origin = text("origin")?;
         let is_allowed = |origin: &str| self.origins.iter().any(|allowed| allowed == origin);
         let is_same = |origin: &str| origin.split_once("://").is_some_and(|(_, authority)| authority == host);
         let is_foreign = match origin {
             Some(origin) => !is_same(origin) && !is_allowed(origin),
-            None => text(header::HeaderName::from_static("sec-fetch-site")) == Some("cross-site"),
+            None => text("sec-fetch-site")? == Some("cross-site"),
         };
         if is_foreign {
             let detail = format!("a page of {} may not use this gateway", origin.unwrap_or("another site"));
@@ -113,6 +115,8 @@ mod tests {
             assert_eq!(code(&accepted, Method::GET, &[("host", host)]), expected, "{host}");
         }
         assert_eq!(code(&accepted, Method::GET, &[]), "NO_HOST");
+        let two = [("host", "127.0.0.1"), ("host", "evil.example")];
+        assert_eq!(code(&accepted, Method::GET, &two), "BAD_HEADER");
     }
 
     #[test]
@@ -129,6 +133,7 @@ mod tests {
             (Method::POST, vec![own, ("origin", "http://127.0.0.1:9090")], "FOREIGN_ORIGIN"),
             (Method::POST, vec![own, ("sec-fetch-site", "cross-site")], "FOREIGN_ORIGIN"),
             (Method::POST, vec![own, ("sec-fetch-site", "same-origin")], "ok"),
+            (Method::POST, vec![own, ("origin", "https://app.example"), foreign], "BAD_HEADER"),
             (Method::DELETE, vec![own, foreign], "FOREIGN_ORIGIN"),
             (Method::PUT, vec![own, foreign], "FOREIGN_ORIGIN"),
             (Method::PATCH, vec![own, foreign], "FOREIGN_ORIGIN"),

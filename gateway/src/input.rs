@@ -1,14 +1,16 @@
 //! What requests contain: names, queries and bodies, each with an error that says what is wrong with it.
 
+use std::error::Error;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use bytes::Bytes;
 use dht_client::{Offset, Start, TopicName};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use utoipa::IntoParams;
@@ -48,17 +50,47 @@ impl<S: Send + Sync> FromRequestParts<S> for Topic {
 #[derive(Debug)]
 pub(crate) struct Params<T>(pub(crate) T);
 
+/// The parameters of a path that has none.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NoParams {}
+
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         match Query::try_from_uri(&parts.uri) {
             Ok(Query(params)) => Ok(Self(params)),
-            Err(rejection) => {
-                Err(Problem::bad_request("BAD_QUERY", rejection.body_text())
-                    .hint("the parameters are in /v1/openapi.json"))
-            }
+            Err(rejection) => Err(Problem::bad_request("BAD_QUERY", fault_of_query(&rejection.body_text()))
+                .hint("the parameters are in /v1/openapi.json")),
         }
+    }
+}
+
+/// Returns what is wrong with a query in the terms of HTTP rather than of Rust.
+fn fault_of_query(text: &str) -> String {
+    let terms = [
+        ("Failed to deserialize query string: ", ""),
+        ("invalid digit found in string", "not a whole number"),
+        ("cannot parse integer from empty string", "a number is missing"),
+        ("number too large to fit in target type", "the number is too large"),
+        ("expected one of `", "known: `"),
+        ("expected `", "known: `"),
+        ("there are no fields", "there are none"),
+        (" field `", " parameter `"),
+    ];
+    terms.iter().fold(text.to_owned(), |text, (of_rust, of_http)| text.replace(of_rust, of_http))
+}
+
+/// Returns the value of a header that may be sent once.
+///
+/// # Errors
+/// Returns a problem if there are several: which one was meant is not known.
+pub(crate) fn single<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h HeaderValue>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        _ => Err(Problem::bad_request("BAD_HEADER", format!("{name}: sent more than once")).hint("send it once")),
     }
 }
 
@@ -78,10 +110,18 @@ pub(crate) async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, Pro
     match timeout(BODY_TIME, Limited::new(body, bytes_max).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
-        Ok(Err(error)) => Err(Problem::bad_request("BODY", format!("the body did not arrive: {error}"))),
+        Ok(Err(error)) => {
+            let mut cause: &dyn Error = error.as_ref();
+            while let Some(source) = cause.source() {
+                cause = source;
+            }
+            Err(Problem::bad_request("BODY", format!("the body did not arrive as a whole: {cause}"))
+                .hint("send as many bytes as Content-Length says, or chunks that end with an empty one"))
+        }
         Err(_) => {
             let detail = format!("the body did not arrive within {} s", BODY_TIME.as_secs());
-            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "BODY_TIMEOUT", detail))
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "BODY_TIMEOUT", detail)
+                .hint("send it faster, or in several requests"))
         }
     }
 }
@@ -104,13 +144,48 @@ pub(crate) fn object<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
     if let Some(at) = text.iter().position(|byte| *byte == b'[') {
         return Err(format!("an array at byte {at}, where an object or a number is expected"));
     }
-    serde_json::from_slice(text).map_err(|error| error.to_string())
+    let number =
+        |error: serde_json::Error| error.to_string().replace("expected u64", "expected a whole number below 2^64");
+    serde_json::from_slice(text).map_err(number)
 }
 
 /// Returns the media type of the body without its parameters, in lower case; an empty string if there is none.
-pub(crate) fn media_type(headers: &HeaderMap) -> String {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+///
+/// # Errors
+/// Returns a problem if there are several.
+pub(crate) fn media_type(headers: &HeaderMap) -> Result<String, Problem> {
+    let value = single(headers, "content-type")?.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    Ok(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+/// Refuses a body that is compressed: it would be stored as it is, and no reader would know.
+///
+/// # Errors
+/// Returns a problem with 415.
+pub(crate) fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+    match single(headers, "content-encoding")? {
+        None => Ok(()),
+        Some(encoding) if encoding.as_bytes().eq_ignore_ascii_case(b"identity") => Ok(()),
+        Some(encoding) => {
+            let detail =
+                format!("Content-Encoding: {} is not decoded here", String::from_utf8_lossy(encoding.as_bytes()));
+            let hint = "send the body as it is; to store compressed bytes, tell readers in a header of the record, such \
+                        as Dht-Header-Content-Encoding";
+            Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "CONTENT_ENCODING", detail).hint(hint))
+        }
+    }
+}
+
+/// Returns the parameter `limit`, or `default` if there is none.
+///
+/// # Errors
+/// Returns a problem for 0.
+pub(crate) fn limit<T: From<u8> + PartialEq>(limit: Option<T>, default: T) -> Result<T, Problem> {
+    match limit {
+        Some(limit) if limit == T::from(0) => Err(Problem::bad_request("BAD_QUERY", "limit=0: nothing would be left")
+            .hint("write at least 1, or leave it out")),
+        limit => Ok(limit.unwrap_or(default)),
+    }
 }
 
 /// Parses where a read starts: `earliest`, `next`, an offset, `@` and seconds since 1970, a time in RFC 3339, or how
@@ -176,6 +251,61 @@ mod tests {
         let refused = read_body(Body::from_stream(drops), 1 << 20).await;
         assert_eq!(refused.map_err(|problem| problem.code().to_owned()), Err("BODY_TIMEOUT".to_owned()));
         assert_eq!(begun.elapsed(), BODY_TIME);
+    }
+
+    #[test]
+    fn a_query_that_is_wrong_is_named_in_terms_of_http() {
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Two {
+            #[expect(dead_code, reason = "only whether it can be read matters")]
+            limit: Option<u32>,
+            #[expect(dead_code, reason = "only whether it can be read matters")]
+            from: Option<String>,
+        }
+
+        fn detail<T: DeserializeOwned>(query: &str) -> String {
+            let uri: axum::http::Uri = format!("/?{query}").parse().unwrap();
+            Query::<T>::try_from_uri(&uri).map_or_else(|error| fault_of_query(&error.body_text()), |_| "ok".to_owned())
+        }
+
+        for (query, expected) in [
+            ("limit=7&from=x", "ok"),
+            ("limit=-1", "limit: not a whole number"),
+            ("limit=", "limit: a number is missing"),
+            ("limit=4294967296", "limit: the number is too large"),
+            ("limit=1&limit=2", "duplicate parameter `limit`"),
+            ("limt=1", "limt: unknown parameter `limt`, known: `limit` or `from`"),
+        ] {
+            assert_eq!(detail::<Two>(query), expected, "{query}");
+        }
+        assert_eq!(detail::<NoParams>("x=1"), "x: unknown parameter `x`, there are none");
+    }
+
+    #[test]
+    fn a_header_that_is_there_twice_or_a_compressed_body_is_refused() {
+        for (sent, name, expected) in [
+            (&[][..], "dht-key", Ok(None)),
+            (&[("dht-key", "a")], "dht-key", Ok(Some("a"))),
+            (&[("dht-key", "a"), ("dht-key", "b")], "dht-key", Err("BAD_HEADER")),
+            (&[("dht-key", "a"), ("dht-key", "b")], "content-type", Ok(None)),
+        ] {
+            let headers = map(sent);
+            let found = single(&headers, name).map_err(|problem| problem.code().to_owned());
+            let found = found.as_ref().map(|value| value.map(|value| value.to_str().unwrap())).map_err(String::as_str);
+            assert_eq!(found, expected, "{sent:?} {name}");
+        }
+        for (encoding, expected) in [("identity", Ok(())), ("gzip", Err(StatusCode::UNSUPPORTED_MEDIA_TYPE))] {
+            let checked = check_encoding(&map(&[("content-encoding", encoding)]));
+            assert_eq!(checked.map_err(|problem| problem.status()), expected, "{encoding}");
+        }
+    }
+
+    fn map(headers: &[(&'static str, &str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &str)| {
+            (axum::http::HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+        };
+        headers.iter().map(pair).collect()
     }
 
     #[test]

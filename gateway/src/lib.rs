@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `options` | the command line |
 //! | `server` | connections, their bounds, and the end |
+//! | `refusal`, `linger` | what is not a request, and bodies that nobody reads |
 //! | `guard` | who may ask |
 //! | `api` | all routes, and the document that describes them |
 //! | `topics`, `nodes` | requests about topics and about the cube |
@@ -33,6 +34,7 @@ mod guard;
 mod hub;
 mod input;
 pub mod limits;
+mod linger;
 mod nodes;
 mod options;
 mod pool;
@@ -40,6 +42,7 @@ mod problem;
 mod publish;
 mod read;
 mod reader;
+mod refusal;
 mod server;
 mod stream;
 mod topics;

@@ -12,6 +12,12 @@ pub const HEADERS_TIME: Duration = Duration::from_secs(15);
 /// Time within which the body of a request must arrive: a client that sends a byte a second is not waited for.
 pub const BODY_TIME: Duration = Duration::from_secs(30);
 
+/// Time in which the rest of a body is received that a refusal left unread, so that its client gets to the response.
+pub const LINGER_TIME: Duration = Duration::from_secs(10);
+
+/// Bytes of such a rest that are received. The connection of a client that sends more is closed.
+pub const LINGER_BYTES: usize = 64 << 20;
+
 /// Time that a request waits for a connection to the cube. If none is made, it is answered 503.
 pub const CONNECT_TIME: Duration = Duration::from_secs(1);
 
@@ -30,7 +36,8 @@ pub const RECORDS_DEFAULT: u32 = 100;
 /// Maximum number of topics in one answer.
 pub const TOPICS_MAX: usize = 10_000;
 
-/// Interval of the comments in a stream of events without records, so that proxies do not close it.
+/// Interval of the comments in a stream of events without records, and of the pings on a WebSocket, so that proxies do
+/// not close it and a client that is gone is noticed.
 pub const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Records of a topic that are kept for readers that are a little behind its head. One that is further behind reads
@@ -52,6 +59,9 @@ pub const CREDIT_MAX: u64 = 1 << 32;
 /// Maximum size in bytes of a message on a WebSocket: they grant credit.
 pub const MESSAGE_BYTES_MAX: usize = 1 << 10;
 
+/// Time in which the client of a WebSocket that is closed may close it, too.
+pub const CLOSE_TIME: Duration = Duration::from_secs(1);
+
 /// Topics of one subscribing connection: as many subscriptions as a node gives one connection, less some that end.
 pub const TOPICS_PER_SUBSCRIBER: usize = 4_000;
 
@@ -64,7 +74,7 @@ pub const LANES_PER_TOPIC: usize = 64;
 pub const LANE_TOPICS: usize = 10_000;
 
 /// Bytes that one HTTP connection buffers: of the headers that arrive, and of responses that its client does not take.
-pub const WRITE_BUFFER_BYTES: usize = 64 << 10;
+pub const BUFFER_BYTES: usize = 64 << 10;
 
 /// Maximum number of connections of HTTP clients unless the limit on open files is lower.
 pub const CONNECTIONS_MAX: u32 = 20_000;

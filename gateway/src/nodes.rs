@@ -7,7 +7,7 @@ use axum::extract::State;
 use serde_json::{Map, Value, json};
 
 use crate::api::App;
-use crate::input::{Topic, TopicPath};
+use crate::input::{NoParams, Params, Topic, TopicPath};
 use crate::problem::{Invalid, Problem, Retry};
 use crate::views::{ClusterView, TopicView, TraceView};
 
@@ -20,7 +20,11 @@ use crate::views::{ClusterView, TopicView, TraceView};
         Invalid, Retry,
     ),
 )]
-pub(crate) async fn query(State(app): State<Arc<App>>, Topic(topic): Topic) -> Result<Json<TopicView>, Problem> {
+pub(crate) async fn query(
+    State(app): State<Arc<App>>,
+    Topic(topic): Topic,
+    Params(NoParams {}): Params<NoParams>,
+) -> Result<Json<TopicView>, Problem> {
     let client = app.pool.client().await?;
     let description = client.query(&topic).await?;
     Ok(Json(TopicView::new(&topic, &description, client.dimension().await?)))
@@ -35,7 +39,11 @@ pub(crate) async fn query(State(app): State<Arc<App>>, Topic(topic): Topic) -> R
         Invalid, Retry,
     ),
 )]
-pub(crate) async fn trace(State(app): State<Arc<App>>, Topic(topic): Topic) -> Result<Json<TraceView>, Problem> {
+pub(crate) async fn trace(
+    State(app): State<Arc<App>>,
+    Topic(topic): Topic,
+    Params(NoParams {}): Params<NoParams>,
+) -> Result<Json<TraceView>, Problem> {
     let client = app.pool.client().await?;
     let trace = client.trace_topic(&topic).await?;
     Ok(Json(TraceView::new(&topic, &trace, client.dimension().await?)))
@@ -46,10 +54,13 @@ pub(crate) async fn trace(State(app): State<Arc<App>>, Topic(topic): Topic) -> R
     get, path = "/v1/cluster", tag = "cube",
     responses(
         (status = 200, body = ClusterView),
-        Retry,
+        Invalid, Retry,
     ),
 )]
-pub(crate) async fn cluster(State(app): State<Arc<App>>) -> Result<Json<ClusterView>, Problem> {
+pub(crate) async fn cluster(
+    State(app): State<Arc<App>>,
+    Params(NoParams {}): Params<NoParams>,
+) -> Result<Json<ClusterView>, Problem> {
     let cluster = app.pool.client().await?.cluster().await?;
     Ok(Json(ClusterView::new(&cluster)))
 }
@@ -59,10 +70,13 @@ pub(crate) async fn cluster(State(app): State<Arc<App>>) -> Result<Json<ClusterV
     get, path = "/v1/stats", tag = "cube",
     responses(
         (status = 200, description = "The counters of each node by name", body = Value),
-        Retry,
+        Invalid, Retry,
     ),
 )]
-pub(crate) async fn stats(State(app): State<Arc<App>>) -> Result<Json<Value>, Problem> {
+pub(crate) async fn stats(
+    State(app): State<Arc<App>>,
+    Params(NoParams {}): Params<NoParams>,
+) -> Result<Json<Value>, Problem> {
     let client = app.pool.client().await?;
     let dimension = client.dimension().await?;
     let nodes: Vec<_> = dimension.all().collect();

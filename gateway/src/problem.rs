@@ -10,6 +10,9 @@ use dht_protocol::wire::{Class, Status};
 use serde::Serialize;
 use utoipa::{IntoResponses, ToSchema};
 
+/// The media type of a problem.
+pub(crate) const PROBLEM_TYPE: &str = "application/problem+json";
+
 /// Least time before a stream tries again.
 const PAUSE_LEAST: Duration = Duration::from_millis(100);
 
@@ -107,6 +110,12 @@ impl Problem {
         Self { retryable: true, retry_after, ..self }
     }
 
+    /// Says that the request may have been executed.
+    #[must_use]
+    pub(crate) fn outcome_unknown(self) -> Self {
+        Self { maybe_done: true, ..self }
+    }
+
     /// Returns the HTTP status.
     pub(crate) fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
@@ -173,7 +182,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.status(), self.json()).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_TYPE));
         if self.retryable {
             let seconds = self.retry_after.as_millis().div_ceil(1000).clamp(1, 3600);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(u32::try_from(seconds).unwrap_or(1)));

@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 
 use crate::api::App;
 use crate::bodies::{self, Form};
-use crate::input::{Topic, TopicPath, media_type, read_body};
+use crate::input::{NoParams, Params, Topic, TopicPath, check_encoding, media_type, read_body, single};
 use crate::limits::{JSON_BYTES_MAX, LANE_TOPICS, LANES_PER_TOPIC};
 use crate::problem::{Invalid, Problem, Retry};
 use crate::views::PublishedView;
@@ -53,6 +53,7 @@ const KEY_BYTES_MAX: usize = 255;
         (status = 201, description = "The records are stored", body = PublishedView),
         (status = 200, description = "They were stored before", body = PublishedView),
         (status = 404, description = "There is no such topic", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The body is compressed", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "More than one batch", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The key was used for another body", body = Problem, content_type = "application/problem+json"),
         (status = 504, description = "Stored or not", body = Problem, content_type = "application/problem+json"),
@@ -62,11 +63,13 @@ const KEY_BYTES_MAX: usize = 255;
 pub(crate) async fn publish(
     State(app): State<Arc<App>>,
     Topic(topic): Topic,
+    Params(NoParams {}): Params<NoParams>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<PublishedView>), Problem> {
     let key = idempotency_key(&headers)?;
-    let form = Form::of(&media_type(&headers));
+    check_encoding(&headers)?;
+    let form = Form::of(&media_type(&headers)?);
     let bytes_max = if form == Form::Raw { Batch::BYTES_MAX } else { JSON_BYTES_MAX };
     let body = read_body(body, bytes_max).await?;
     let batch = bodies::batch(form, &headers, &body)?;
@@ -102,13 +105,13 @@ struct HeaderForm {
 
 /// Returns the key of a request, if it has one.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&[u8]>, Problem> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let Some(value) = single(headers, "idempotency-key")? else { return Ok(None) };
     match value.as_bytes() {
-        [] => Err(Problem::bad_request("BAD_HEADER", "Idempotency-Key is empty")),
-        key if key.len() > KEY_BYTES_MAX => {
-            Err(Problem::bad_request("BAD_HEADER", format!("Idempotency-Key has more than {KEY_BYTES_MAX} bytes")))
+        key if (1..=KEY_BYTES_MAX).contains(&key.len()) => Ok(Some(key)),
+        key => {
+            let detail = format!("Idempotency-Key: {} bytes; there must be 1 to {KEY_BYTES_MAX}", key.len());
+            Err(Problem::bad_request("BAD_HEADER", detail).hint("a UUID makes a good key"))
         }
-        key => Ok(Some(key)),
     }
 }
 

@@ -27,8 +27,9 @@ pub(crate) struct Read {
     /// `earliest` (the default), `next`, an offset, a time such as `2026-11-22T10:00:00Z` or `@1763805600`, or how long
     /// ago, such as `5m`.
     pub(crate) from: Option<String>,
-    /// Maximum number of records, 1 to 10000. An answer has at most 1 MiB of records, but at least one record if there
+    /// Maximum number of records, at least 1; more than 10000 counts as 10000. An answer has at most 1 MiB of records, but at least one record if there
     /// is one.
+    #[param(minimum = 1)]
     limit: Option<u32>,
     /// How long to wait for a first record, up to 55 s.
     pub(crate) wait: Option<String>,
@@ -85,11 +86,7 @@ pub(crate) async fn read(
 ) -> Result<Response, Problem> {
     let form = Form::of(&headers)?;
     let start = input::start(read.from.as_deref().unwrap_or("earliest"), SystemTime::now())?;
-    let limit = match (form, read.limit.unwrap_or(RECORDS_DEFAULT)) {
-        (_, 0) => return Err(Problem::bad_request("BAD_QUERY", "limit=0: at least 1")),
-        (Form::Raw, _) => 1,
-        (_, limit) => limit.min(RECORDS_MAX),
-    };
+    let limit = input::limit(read.limit, RECORDS_DEFAULT)?.min(if form == Form::Raw { 1 } else { RECORDS_MAX });
     let wait = read.wait.map_or(Ok(Duration::ZERO), |text| input::time("wait", &text, WAIT_MAX))?;
     let client = app.pool.client().await?;
     // A waiting request ends when the gateway does.

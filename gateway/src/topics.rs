@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::api::App;
-use crate::input::{self, Params, Topic, TopicPath};
+use crate::input::{self, NoParams, Params, Topic, TopicPath};
 use crate::limits::{JSON_BYTES_MAX, TOPICS_MAX};
 use crate::problem::{Invalid, Missing, Problem, Retry};
 use crate::views::{Bounds, ListedView, TopicView, TopicsView};
@@ -40,6 +40,7 @@ pub(crate) struct Settings {
 pub(crate) async fn create(
     State(app): State<Arc<App>>,
     Topic(topic): Topic,
+    Params(NoParams {}): Params<NoParams>,
     body: Body,
 ) -> Result<(StatusCode, Json<TopicView>), Problem> {
     let settings: Option<Settings> = input::json(&input::read_body(body, JSON_BYTES_MAX).await?)?;
@@ -60,7 +61,11 @@ pub(crate) async fn create(
         Invalid, Retry,
     ),
 )]
-pub(crate) async fn describe(State(app): State<Arc<App>>, Topic(topic): Topic) -> Result<Json<TopicView>, Problem> {
+pub(crate) async fn describe(
+    State(app): State<Arc<App>>,
+    Topic(topic): Topic,
+    Params(NoParams {}): Params<NoParams>,
+) -> Result<Json<TopicView>, Problem> {
     let client = app.pool.client().await?;
     let description = client.info(&topic).await?;
     Ok(Json(TopicView::new(&topic, &description, client.dimension().await?)))
@@ -79,6 +84,7 @@ pub(crate) async fn describe(State(app): State<Arc<App>>, Topic(topic): Topic) -
 pub(crate) async fn change(
     State(app): State<Arc<App>>,
     Topic(topic): Topic,
+    Params(NoParams {}): Params<NoParams>,
     body: Body,
 ) -> Result<Json<TopicView>, Problem> {
     let settings: Settings = input::json(&input::read_body(body, JSON_BYTES_MAX).await?)?;
@@ -103,7 +109,11 @@ pub(crate) async fn change(
         Invalid, Retry,
     ),
 )]
-pub(crate) async fn delete(State(app): State<Arc<App>>, Topic(topic): Topic) -> Result<StatusCode, Problem> {
+pub(crate) async fn delete(
+    State(app): State<Arc<App>>,
+    Topic(topic): Topic,
+    Params(NoParams {}): Params<NoParams>,
+) -> Result<StatusCode, Problem> {
     app.pool.client().await?.delete(&topic).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -158,7 +168,8 @@ pub(crate) struct List {
     /// Only topics whose names begin with this.
     #[serde(default)]
     prefix: String,
-    /// Maximum number of topics, at most 10000. A larger list is cut off.
+    /// Maximum number of topics, at least 1 and at most 10000. A larger list is cut off.
+    #[param(minimum = 1)]
     limit: Option<usize>,
 }
 
@@ -172,7 +183,7 @@ pub(crate) struct List {
     ),
 )]
 pub(crate) async fn list(State(app): State<Arc<App>>, Params(list): Params<List>) -> Result<Json<TopicsView>, Problem> {
-    let limit = list.limit.unwrap_or(TOPICS_MAX).min(TOPICS_MAX);
+    let limit = input::limit(list.limit, TOPICS_MAX)?.min(TOPICS_MAX);
     let client = app.pool.client().await?;
     let dimension = client.dimension().await?;
     let mut listing = client.list(&list.prefix).await?;

@@ -248,11 +248,11 @@ impl Connection {
         socket
     }
 
-    /// Reads the end of a WebSocket.
+    /// Reads the end of a WebSocket whose gateway is ending.
     pub(crate) fn expect_close(&mut self) {
-        let mut close = [0; 2];
+        let mut close = [0; 4];
         self.stream.read_exact(&mut close).unwrap();
-        assert_eq!(close, [0x88, 0]);
+        assert_eq!((close[0], u16::from_be_bytes([close[2], close[3]])), (0x88, 1001));
     }
 
     /// Reads a message of text with fewer than 65536 bytes.
