@@ -23,7 +23,7 @@ impl Settings {
 /// The groups, by slot.
 #[derive(Debug)]
 pub(super) struct Groups {
-    /// The slot with this node's number. Entries of the log, LIST, FEED and HEADS name no slot: they concern this one.
+    /// The slot with this node's number. LIST, FEED and HEADS name no slot: they concern this one.
     own: SlotId,
     groups: BTreeMap<SlotId, Group>,
 }
