@@ -21,7 +21,7 @@ case ${1:-} in
     ;;
 esac
 rounds=${1:-1000}
-is_number "$rounds" 1 999999999 || fail_usage "'$rounds' is no number of crashes" "such as 200"
+is_number "$rounds" 1 999999999 || fail_usage "'$rounds' is not a number of crashes" "such as 200"
 note "building"
 cargo test --release --locked --quiet --no-run --test process
 CRASH_ROUNDS=$rounds cargo test --release --locked --quiet --test process after_any_kill -- --nocapture ||

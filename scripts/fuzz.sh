@@ -30,7 +30,7 @@ read_arguments() {
     *) fail_usage "there is no target '$1'" "there are: frames, segments, entries, requests" ;;
     esac
     seconds=${2:-60}
-    is_number "$seconds" 1 999999999 || fail_usage "'$seconds' is no number of seconds" "such as 600"
+    is_number "$seconds" 1 999999999 || fail_usage "'$seconds' is not a number of seconds" "such as 600"
 }
 
 install_tool() {

@@ -27,7 +27,7 @@ read_arguments() {
         ;;
     esac
     requests=${1:-100}
-    is_number "$requests" 1 999999999 || fail_usage "'$requests' is no number of requests" "such as 2000"
+    is_number "$requests" 1 999999999 || fail_usage "'$requests' is not a number of requests" "such as 2000"
 }
 
 # Installs schemathesis, unless it is there.

@@ -128,7 +128,7 @@ is_asked_for() {
     sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     exit 0
 }
-is_number "$limit" 1 100000 || fail_usage "PLANTED_LIMIT=$limit is no number of seconds"
+is_number "$limit" 1 100000 || fail_usage "PLANTED_LIMIT=$limit is not a number of seconds"
 check_names
 [[ ${1:-} != --check ]] || exit 0
 words=("$@") bugs=() output=$(mktemp "${TMPDIR:-/tmp}/planted.XXXXXX") missed=0

@@ -30,7 +30,7 @@ read_amount() {
         exit 0
         ;;
     *m)
-        is_number "${amount%m}" 1 1000000 || fail_usage "'$amount' is no number of minutes" "such as 10m"
+        is_number "${amount%m}" 1 1000000 || fail_usage "'$amount' is not a number of minutes" "such as 10m"
         until=$((SECONDS + 60 * ${amount%m}))
         ;;
     *)

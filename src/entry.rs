@@ -208,7 +208,7 @@ pub struct TopicKey {
     pub id: TopicId,
 }
 
-/// What a member of a group has promised to remember, besides the entries of the log.
+/// What a member of a group must not forget, besides the entries of the log: others rely on it once it was sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemberState {
     /// The newest term that it knows of.

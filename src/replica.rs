@@ -11,17 +11,17 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `message` | what members tell each other |
-//! | `convert` | that, as the Raft library has it |
+//! | `message` | the messages between members |
+//! | `convert` | conversion between these and the types of the Raft library |
 //! | `guard` | which messages reach the library |
 //! | `log` | the part of the log that is in memory |
-//! | `unwritten` | what the disk has not confirmed, and the messages that wait for it |
+//! | `unwritten` | writes that are not durable yet, and the messages that wait for them |
 //!
 //! The library `raft` implements the consensus algorithm; nothing outside of this module uses it. There is no I/O in
 //! here, no clock and no randomness: time comes in as ticks, and the election timeout follows from the member's rank.
 //!
-//! Not in here: the meaning of bodies, the encoding of messages and entries, membership changes, leases for reads, and
-//! snapshots for members that need entries which are not on the leader's disk any more.
+//! What this module does not cover: the meaning of bodies, the encoding of messages and entries, membership changes,
+//! leases for reads, and snapshots for members that need entries which are not on the leader's disk any more.
 
 mod convert;
 mod guard;

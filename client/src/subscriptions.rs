@@ -23,8 +23,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// # Recovery
 /// After a lost connection, after a fault of a node, or when a node announces that it will close, it reconnects, also
 /// to another server of the client's list, and resumes each subscription from its cursor. It keeps trying for as long
-/// as one server answers. A silent node is sent PING. An error that does not pass ends one topic ([`Delivery::item`] is
-/// the error), or is the error of the call.
+/// as one server answers. A silent node is sent PING. A permanent error ends one topic ([`Delivery::item`] is the
+/// error), or is the error of the call.
 #[derive(Debug)]
 pub struct Subscriptions {
     pub(crate) streams: Streams,
@@ -120,8 +120,8 @@ impl Subscriptions {
     /// It must be called at least every ten seconds, because it also answers the node's PINGs.
     ///
     /// # Errors
-    /// Returns an error if no server answered for the client's timeout, or if the servers' error does not pass. The
-    /// next call tries again, and nothing is lost.
+    /// Returns an error if no server answered for the client's timeout, or if the servers' error is permanent. The next
+    /// call tries again, and nothing is lost.
     pub fn next(&mut self, client: &mut Client, deadline: Deadline) -> Result<Option<Delivery>, Error> {
         if !self.streams.has_items() {
             self.drive(client, deadline, Streams::is_ready)?;

@@ -140,7 +140,7 @@ pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 /// # Errors
 /// Returns what is wrong with it and where.
 pub(crate) fn object<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
-    // Serde would also take an array of the values of the members.
+    // Serde would also accept an array of the values instead of an object with names.
     if let Some(at) = text.iter().position(|byte| *byte == b'[') {
         return Err(format!("an array at byte {at}, where an object or a number is expected"));
     }

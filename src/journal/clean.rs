@@ -55,7 +55,7 @@ pub struct Cleaning<F> {
     index: Index,
     /// Spans still to be copied, in the order of topic and offset. The first one may be partly copied.
     pieces: VecDeque<Piece>,
-    /// The part of the first piece that has been copied.
+    /// The records of the first piece that have been copied so far; `None` before the first of them.
     begun: Option<Run>,
     /// What has been copied so far, one run per stretch of consecutive records.
     runs: Vec<Run>,

@@ -83,7 +83,7 @@ impl OpenError {
         }
     }
 
-    /// Returns the error of the system about the folder itself.
+    /// Converts the file system's error about the folder itself.
     pub fn folder(cause: io::Error) -> Self {
         if cause.kind() == io::ErrorKind::AlreadyExists {
             Self::Foreign { what: "it is not a folder".to_owned() }

@@ -30,8 +30,7 @@ use crate::types::{SlotId, Slots, crc32_of_parts};
 /// - 2: each topic in a checkpoint ends with tagged parts, so that a program recognizes parts that are too new for it;
 ///   a checkpoint includes the bookkeeping of the segments; append times in entries do not decrease unless the clock
 ///   was corrected; the folder has an id, which its files carry in their stamp; there is a watermark.
-/// - 3: the log has the entries of several groups, and what their members have promised; a checkpoint has a state of
-///   each
+/// - 3: the log has the entries of several groups, and the states of their members; a checkpoint has a state of each
 ///   group, and indexes and bookkeeping name the slot of each topic. In earlier formats all topics belong to one group,
 ///   whose slot has the number of the node.
 pub const VERSION: u32 = 3;
@@ -58,7 +57,7 @@ pub enum Kind {
     Checkpoint,
     /// The beginning of a segment, or the end of the log: a [`Begin`].
     Begin,
-    /// What a member of a group has promised to remember: a [`MemberState`].
+    /// What a member of a group must not forget: its [`MemberState`].
     State,
 }
 
@@ -86,7 +85,7 @@ pub struct Head {
     /// The position of an entry record in the log of its group, which begins with 1. In a [`Begin`] the number of
     /// bodies before it, of all groups.
     pub index: u64,
-    /// The term of the leader that proposed the entries; in a record of a [`MemberState`] the term of that.
+    /// The term of the leader that proposed the entries; in a record of a [`MemberState`], the member's own term.
     pub term: u32,
     /// The position up to which the segment was known to be durable when the record was created.
     pub synced: u32,

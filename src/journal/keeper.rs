@@ -55,7 +55,7 @@ pub struct Keeper<D: Disk> {
 pub(super) struct Segment<F> {
     /// The index in memory, until its file is complete; empty afterwards.
     index: Index,
-    /// Number of spans of topics in the segment.
+    /// Number of spans that lie in the segment. When it is 0, the segment is dead.
     live: u32,
     /// Bytes of the payloads of live records; `total_bytes` counts all payloads ever written to the segment.
     pub(super) live_bytes: u64,

@@ -10,18 +10,18 @@ use crate::types::SlotId;
 /// The log of a group, as a start finds it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupLog {
-    /// What the member has promised. A group of one member has promised nothing.
+    /// The member's term, vote and commit index. A group of one member needs none of them.
     pub state: MemberState,
     /// How much has been applied.
     pub applied: LogPosition,
-    /// The bodies behind that, of which it is not known whether they are committed, with their places.
+    /// The bodies after `applied`, with their places. It is not known whether they are committed.
     pub rest: Vec<(Body, Place)>,
-    /// True when acknowledged entries may be missing at its end.
+    /// True when acknowledged entries may be missing at the end of the log.
     pub is_lossy: bool,
 }
 
 impl GroupLog {
-    /// Returns a log without entries. Acknowledged ones may be missing if `is_lossy`.
+    /// Returns a log without entries. `is_lossy` is true when acknowledged entries may be missing.
     pub fn new(is_lossy: bool) -> Self {
         Self { is_lossy, ..Self::default() }
     }
@@ -37,7 +37,7 @@ pub(super) struct Read {
 }
 
 impl Read {
-    /// Returns true when the record lies behind this place.
+    /// Returns true when the record lies at or after this place.
     pub(super) fn is_behind(&self, place: Place) -> bool {
         (self.segment, self.at) >= (place.segment, place.position as usize)
     }
@@ -49,15 +49,15 @@ struct Tail {
     /// The position of the last body that the checkpoint's state includes.
     applied: u64,
     bodies: VecDeque<Read>,
-    /// Bodies that do not follow the one before. The checkpoint may have made those before them unnecessary, because a
-    /// later body replaces all of them.
+    /// Bodies whose predecessor is missing. That is no damage if a later body replaces them all: the checkpoint may
+    /// then have allowed the segment of the predecessor to be removed.
     stray: Vec<Read>,
 }
 
 /// The bodies after the checkpoint.
 pub(super) struct Logs {
     groups: BTreeMap<SlotId, Tail>,
-    /// The bodies that others have replaced.
+    /// The bodies that later bodies have replaced.
     replaced: Vec<Read>,
 }
 
@@ -67,8 +67,8 @@ impl Logs {
         Self { groups: groups.iter().map(|(slot, log)| (*slot, tail(log))).collect(), replaced: Vec::new() }
     }
 
-    /// Appends a body to the log of its group. One whose position the log already has replaces that body and all after
-    /// it.
+    /// Appends a body to the log of its group. If the log already has a body at that position, the new one replaces
+    /// that body and all after it.
     pub(super) fn push(&mut self, read: Read) {
         let Tail { applied, bodies, stray } = self.groups.entry(read.slot).or_default();
         if read.index <= *applied {
@@ -86,8 +86,8 @@ impl Logs {
         bodies.push_back(read);
     }
 
-    /// Returns all bodies in the order in which they lie in the journal, which is that of the log for those of a group.
-    /// Those that others have replaced come with `true`.
+    /// Returns all bodies in the order in which they lie in the journal, each with true if a later body has replaced
+    /// it. The bodies of a group that were not replaced are in the order of its log.
     ///
     /// # Errors
     /// Returns [`OpenError::Damaged`] when bodies of a group are missing.

@@ -35,7 +35,7 @@ use crate::types::{NodeId, Offset, SlotId, Slots, TopicId};
 
 /// The state that recovery restores: the topics of some groups, without their records.
 pub trait State {
-    /// Returns true if the node has a copy of this group, and if it has the only one. In a group of one member,
+    /// Returns whether the node is a member of this group, and whether it is the only one. In a group of one member,
     /// everything in the log is committed.
     fn membership(&self, slot: SlotId) -> Membership;
 
@@ -84,7 +84,7 @@ pub struct Recovered<D: Disk> {
     pub image_len: usize,
     /// The logs of the groups that have any entries.
     pub groups: BTreeMap<SlotId, GroupLog>,
-    /// True when acknowledged entries of all other groups may be missing.
+    /// True when acknowledged entries of groups that are not in `groups` may be missing.
     pub is_lossy: bool,
     /// The unfinished records at the end of the log that were cut off.
     pub cut: Cut,
@@ -216,7 +216,7 @@ impl<D: Disk> Recovery<D> {
             self.add_segment(segment)?;
             for read in records {
                 last.bodies = last.bodies.saturating_add(read.is_behind(self.from.place).into());
-                // Those before the end of what is applied are applied, or were replaced before.
+                // The state of the checkpoint includes earlier bodies, or they were replaced before it was taken.
                 let applied = self.groups.get(&read.slot).map_or(self.from.place, |log| log.applied.end);
                 if read.is_behind(applied.max(self.from.place)) {
                     logs.push(read);
@@ -418,8 +418,11 @@ impl<D: Disk> Recovery<D> {
         }
     }
 
-    /// Takes what a record says about the groups and about whether anything after it may be missing. Returns what is
-    /// wrong with it. Before format 3 everything in the log was committed.
+    /// Updates the state of the groups from a record, and whether acknowledged entries may be missing after it. Before
+    /// format 3 everything in the log was committed.
+    ///
+    /// # Errors
+    /// Returns what is wrong with the record.
     fn take_record(&mut self, record: &Record, is_first_format: bool) -> Result<(), &'static str> {
         let Head { kind, slot, index, term, .. } = record.head;
         let is_lossy = self.is_lossy;
@@ -503,7 +506,7 @@ pub(super) fn slot_of(node: NodeId) -> SlotId {
     SlotId::from_low_bits(node.index().into(), Slots::MOST)
 }
 
-/// Returns what the keeper is to know about an entry that is never applied.
+/// Returns the note for the keeper about an entry that is never applied.
 fn void(entry: &Entry) -> Option<Note> {
     if let Entry::Publish(batch) = entry { Some(Note::Void(batch.place)) } else { None }
 }

@@ -40,7 +40,8 @@ pub struct NoRoom;
 pub struct Writer<F> {
     /// True when entries may be acknowledged before they are durable.
     is_lazy: bool,
-    /// What the members have promised. Each segment begins with it, so that no earlier segment is needed for it.
+    /// The newest state of the member of each group. Each segment begins with these states, so that a start finds them
+    /// without earlier segments.
     states: BTreeMap<SlotId, MemberState>,
     segment: Prepared<F>,
     watermark: Watermark<F>,
@@ -55,7 +56,7 @@ pub struct Writer<F> {
 
 impl<F: DiskFile> Writer<F> {
     /// Continues the log after `last` in a fresh segment. `is_lazy` is recorded in the segment: entries may be
-    /// acknowledged before they are durable. `states` has the groups of the log.
+    /// acknowledged before they are durable. `states` holds the state of the member of each group that the log has.
     pub fn new(
         is_lazy: bool,
         last: Mark,
@@ -84,7 +85,7 @@ impl<F: DiskFile> Writer<F> {
         Ok(place)
     }
 
-    /// Appends to the buffer what a member of a group promises to remember.
+    /// Appends to the buffer the state of the member of a group, which it must not forget once it has told others.
     ///
     /// # Errors
     /// Returns [`NoRoom`] when the record does not fit into the segment; nothing is appended then.
@@ -206,17 +207,17 @@ impl<F: DiskFile> Writer<F> {
 
 const _: () = assert!(HEADER == RECORD_HEADER && ALIGN == RECORD_ALIGN);
 
-/// Size in bytes of the first record of a segment, and of that of an orderly stop, for which as many bytes are
-/// reserved.
+/// Size in bytes of the first record of a segment. The record of an orderly stop, for which room is reserved, is as
+/// large.
 #[expect(clippy::cast_possible_truncation, reason = "it is small")]
 const LAST_WORDS: u32 = record_len(Begin::LEN) as u32;
 
-/// Size in bytes of the record of what a member has promised.
+/// Size in bytes of the record of a [`MemberState`].
 #[expect(clippy::cast_possible_truncation, reason = "it is small")]
 const STATE_RECORD: u32 = record_len(STATE_LEN) as u32;
 
-/// Returns how many bytes of a segment are not available for entries when the log has this many groups: its header, its
-/// first records, and that of an orderly stop.
+/// Returns how many bytes of a segment are not available for entries when the log has this many groups: those of the
+/// header, of the first records, and of the record of an orderly stop.
 #[expect(clippy::cast_possible_truncation, reason = "a node has at most as many groups as there are slots")]
 pub const fn segment_own(groups: usize) -> u32 {
     HEADER_LEN + LAST_WORDS + LAST_WORDS + groups as u32 * STATE_RECORD

@@ -6,7 +6,7 @@ use raft::eraftpb::{self, MessageType as Type};
 
 use super::message::{LogEntry, MemberId, Message, Payload, Progress};
 
-/// Returns the entry as the Raft library has it.
+/// Converts an entry to the library's type.
 pub(super) fn to_raft_entry(entry: &LogEntry) -> eraftpb::Entry {
     let LogEntry { index, term, body } = entry.clone();
     eraftpb::Entry { index, term, data: body, ..eraftpb::Entry::default() }
@@ -17,7 +17,7 @@ pub(super) fn from_raft_entry(entry: eraftpb::Entry) -> LogEntry {
     LogEntry { index: entry.index, term: entry.term, body: entry.data }
 }
 
-/// Returns the message as the Raft library has it.
+/// Converts a message to the library's type.
 pub(super) fn to_raft(message: Message) -> eraftpb::Message {
     let mut raw = eraftpb::Message {
         from: message.from.as_u64(),
@@ -62,11 +62,12 @@ pub(super) fn to_raft(message: Message) -> eraftpb::Message {
     raw
 }
 
-/// Returns our form of a message that the Raft library wants to send.
+/// Converts a message that the library wants to send to our own type.
 ///
 /// # Panics
 ///
-/// Panics if the library sends what nothing asks it for (a snapshot, a leadership transfer) or entries with a gap.
+/// Panics if the library sends a message that it was never asked for (a snapshot, a leadership transfer), or entries
+/// with a gap.
 pub(super) fn from_raft(mut raw: eraftpb::Message) -> Message {
     let payload = match raw.get_msg_type() {
         Type::MsgAppend => {

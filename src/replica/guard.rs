@@ -43,13 +43,14 @@ pub(super) fn judge(raft: &Raft<Log>, unwritten: &Unwritten, message: Message) -
         return Verdict::Drop;
     }
     match &message.payload {
-        // Its sender is told the new term; the library looks at nothing else.
+        // The library answers such a message with the newer term, and uses nothing of its content.
         Payload::Append { .. } | Payload::Heartbeat { .. } if message.term < raft.term => Verdict::Step(message),
         Payload::Append { .. } | Payload::Heartbeat { .. } if has_other_leader(raft, &message) => Verdict::Drop,
         Payload::Append { .. } => judge_append(raft, unwritten, message),
         Payload::Heartbeat { commit } => judge_heartbeat(raft, *commit, message),
         Payload::Appended { .. } | Payload::Rejected { .. } => judge_answer(raft, message),
-        // What was written before the own vote is durable with it, as the library requires of a new leader.
+        // A candidate asks for votes only once its own vote and everything written before it are durable, as the
+        // library requires of a new leader.
         Payload::Vote { is_pre: false, is_granted: true, .. } if !unwritten.is_empty() => Verdict::Drop,
         Payload::HeartbeatAnswer { .. } | Payload::RequestVote { .. } | Payload::Vote { .. } => Verdict::Step(message),
     }
@@ -117,8 +118,8 @@ fn judge_answer(raft: &Raft<Log>, mut message: Message) -> Verdict {
     }
     match &mut message.payload {
         Payload::Appended { index, .. } if *index > last => return Verdict::Drop,
-        // After a rejection that others overtook, the library would send entries again that the follower has, and
-        // lose track of what it has acknowledged.
+        // A rejection that arrives late, after newer acknowledgements, would set the library back: it would send
+        // entries again that the follower has, and forget what it has acknowledged.
         Payload::Rejected { index, hint, .. } if *index > last || *index <= matched || *hint > *index => {
             return Verdict::Drop;
         }

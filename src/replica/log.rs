@@ -31,9 +31,9 @@ pub(super) struct Log {
     applied: u64,
     /// Entries from the disk while the library reads them, and index and term of the one before them.
     fetched: Option<((u64, u64), Vec<LogEntry>)>,
-    /// What the library wanted to read and is not in memory. It has only a shared reference to the log.
+    /// What the library wanted to read and is not in memory; a cell, because it reads through a shared reference.
     wanted: Cell<Vec<Want>>,
-    /// Bytes of the entries up to `applied`, and how many there may be.
+    /// Bytes of the entries up to `applied` that are in memory; `window_bytes_max` is the limit.
     window_bytes: usize,
     window_bytes_max: usize,
 }
@@ -42,7 +42,7 @@ pub(super) struct Log {
 pub(super) struct Want {
     /// The index before the first of them.
     pub(super) index: u64,
-    /// By which the library knows again for whom they are.
+    /// The library's note of which follower they are for, to be passed back to it.
     pub(super) context: GetEntriesContext,
 }
 

@@ -21,8 +21,8 @@ pub(super) struct Committer<F> {
     on_failure: OnFailure,
     /// True when the next segment has been requested.
     is_asked: bool,
-    /// Bodies that have been written but not synced, each with the end of the log after it and the bytes left in its
-    /// segment.
+    /// Bodies that were appended but not reported to the loop yet, each with the end of the log after it and the bytes
+    /// left in its segment.
     written: Vec<(Written, Mark, u32)>,
 }
 
@@ -140,7 +140,7 @@ impl<F: DiskFile> Committer<F> {
         }
     }
 
-    /// Reports the synced bodies to the loop as written.
+    /// Reports the appended bodies to the loop. They are durable now or, under [`Sync::Interval`], at least written.
     fn release(&mut self, wake: &impl Fn()) {
         if self.written.is_empty() {
             return;

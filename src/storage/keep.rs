@@ -37,7 +37,7 @@ pub(super) struct Bookkeeper<D: Disk> {
 }
 
 impl<D: Disk> Bookkeeper<D> {
-    /// Creates the keeper's thread for a log that ended at `noted`.
+    /// Creates the state of the keeper's thread. The keeper has the notes of everything up to `noted`.
     pub(super) fn new(
         keeper: Keeper<D>,
         noted: Mark,

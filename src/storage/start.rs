@@ -110,7 +110,7 @@ pub fn start<D: Disk>(
     Ok(Started { writer, keeper, last, groups, checkpoints, is_lossy, is_restored, cut, watermark, mended })
 }
 
-/// Returns the body that follows the log of a group whose last acknowledged entries may be missing.
+/// Returns the body that a start appends to the log of a group whose last acknowledged entries may be missing.
 fn raise_epochs(slot: SlotId, log: &GroupLog) -> Body {
     let mut bytes = Vec::new();
     entry::encode(&mut [Entry::RaiseEpochs], &mut bytes);
@@ -217,7 +217,7 @@ impl State for Fresh<'_> {
     }
 }
 
-/// Returns whether the node has a copy of a group. There are no other copies yet.
+/// Returns whether the node is a member of a group. Groups have no other members yet.
 fn membership(node: &Node, slot: SlotId) -> Membership {
     if node.has_group(slot) { Membership::Alone } else { Membership::None }
 }

@@ -9,7 +9,7 @@ use bytesize::ByteSize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
-/// Text that is no number of bytes, or one of more than 64 bits.
+/// Text that is not a number of bytes, or a number that exceeds 64 bits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SizeError {
     text: String,

@@ -241,7 +241,7 @@ pub(crate) struct Publish {
     /// create the topic if it does not exist
     #[argh(switch)]
     pub(crate) create: bool,
-    /// name for this input, new to the topic, which counts the messages stored under it, for --resume
+    /// name for this input, not yet used in the topic; --resume with it skips the messages that are already stored
     #[argh(option, arg_name = "name")]
     pub(crate) producer: Option<String>,
     /// continue the input of an earlier --producer: skip the messages that are already stored

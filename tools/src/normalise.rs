@@ -90,7 +90,7 @@ struct Line<'i> {
 type Words<'w> = std::slice::Iter<'w, String>;
 
 impl<'i> Line<'i> {
-    /// Converts `--name` or `--name=value`, given without the dashes.
+    /// Converts the option `--name` or `--name=value`; `text` is that without the dashes.
     fn long(&mut self, text: &str, words: &mut Words<'_>) -> Result<(), Failure> {
         let (name, value) = match text.split_once('=') {
             Some((name, value)) => (name, Some(value)),

@@ -165,8 +165,8 @@ impl Snapshot {
         Self { uptime_ms: number("uptime_ms"), numbers: COLUMNS.map(|(_, name, ..)| number(name)) }
     }
 
-    /// Returns gauges as they are, and the increase of counters per second. If a counter has decreased, the node has
-    /// restarted, and its counters count from that start.
+    /// Returns gauges unchanged, and for each counter its increase per second. If a counter has decreased, the node has
+    /// restarted; the increase is then that since its start.
     fn values_since(&self, before: &Self) -> Values {
         let columns = || COLUMNS.iter().map(|(_, _, kind, _)| *kind).zip(self.numbers);
         let goes_on = |((kind, now), before)| kind == Kind::Gauge || now >= before;

@@ -375,7 +375,7 @@ impl Streams {
             return;
         }
         // Subscribing is idempotent, so even a fault of the home is retried for as long as it lasts. Damage on its
-        // disk, however, does not pass, and a user who waited for that would never learn of it.
+        // disk, however, is permanent, and a user who waited for that would never learn of it.
         let is_fault = error.code().map(Class::of) == Some(Class::Server);
         let may_pass = error.is_retryable() || is_fault && error.status() != Some(Status::Storage);
         if !may_pass {

@@ -225,7 +225,7 @@ impl<'a, O: Observer> Reader<'a, O> {
         Ok(BigEndian::read_u64(self.bytes(8, field)?))
     }
 
-    /// Reads text after one byte with its length.
+    /// Reads text that is preceded by its length in one byte.
     ///
     /// # Errors
     /// Returns [`DecodeError::Short`], or [`DecodeError::Text`] if it is not UTF-8.
@@ -235,7 +235,7 @@ impl<'a, O: Observer> Reader<'a, O> {
         self.text(whole, usize::from(length), field)
     }
 
-    /// Reads text after two bytes with its length.
+    /// Reads text that is preceded by its length in two bytes.
     ///
     /// # Errors
     /// Returns [`DecodeError::Short`], or [`DecodeError::Text`] if it is not UTF-8.

@@ -77,7 +77,7 @@ pub(in crate::node) struct Admission {
 struct SourceTotal {
     source: Source,
     accounts: usize,
-    /// Number of its accounts with unanswered requests.
+    /// Number of the source's accounts with unanswered requests.
     asking: u32,
     used: u64,
 }

@@ -59,8 +59,8 @@ const INDEX_PART: usize = 64;
 /// accounted to the batch that causes it.
 const SLACK: usize = 1;
 
-/// Returns the most memory that appending a batch adds to its log, in bytes. The index of a chunk is included in the
-/// slack.
+/// Returns the most memory that appending a batch adds to its log, in bytes. It includes the index that a read may add
+/// to the chunk later.
 pub const fn chunk_cost(payload_len: usize) -> u64 {
     // A large batch has its own buffer, which does not grow.
     let slack = if payload_len <= MERGE_BYTES_MAX { payload_len / SLACK } else { payload_len / INDEX_PART };

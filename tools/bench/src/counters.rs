@@ -12,7 +12,7 @@ use dht_report::{Counters, Edge};
 /// The counters of all nodes that answered, by node number.
 pub(super) type Snapshot = BTreeMap<u32, BTreeMap<String, u64>>;
 
-/// Asks all nodes for their counters. Nodes that do not answer are left out; without a connection that is all of them.
+/// Asks all nodes for their counters. Nodes that do not answer are left out; without a connection the result is empty.
 pub(super) fn take(session: &mut Session, dimension: Dimension) -> Snapshot {
     let nodes: Vec<_> = dimension.all().collect();
     let asked = session.client().ok().map_or_else(|| Ok(Vec::new()), |client| client.stats(&nodes));
@@ -76,7 +76,7 @@ mod tests {
         for (what, nodes) in [("one is missing", vec![zero.clone()]), ("anew", vec![zero.clone(), anew])] {
             assert_eq!(edges(&nodes, line), [], "{what}");
         }
-        assert_eq!(silent.before.len(), 1, "what is no whole number is no counter");
+        assert_eq!(silent.before.len(), 1, "only whole numbers are counters");
         assert_eq!(edges(&[zero, silent], line), []);
         assert_eq!(edges(&[counters(0, "", "")], Dimension::new(0).unwrap()), []);
     }

@@ -43,7 +43,7 @@ const LOAD_SECONDS: f64 = 0.1;
 /// If the node's counter does not change for this long, the node has nothing left to write.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// Measures new nodes, one after the other, and adds the medians.
+/// Measures new nodes, one after the other, and appends the medians of their figures to `rows`.
 pub(crate) fn rows(program: &Path, base_port: u16, folder: &Folder, rows: &mut Vec<Row>) -> Result<(), Error> {
     let data = folder.join("writes");
     let (mut fresh, mut steady) = (Vec::new(), Vec::new());

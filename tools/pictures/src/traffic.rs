@@ -120,7 +120,7 @@ fn corner(node: u32) -> (f64, f64) {
     (side(node & 1 != 0), side(node & 2 == 0))
 }
 
-/// Returns a straight line, except for the edge that would cover others.
+/// Returns the points of the line for an edge: straight, but an arc for an edge that would cover others.
 fn path(low: u32, high: u32, dimension: u8) -> Vec<(f64, f64)> {
     let (from, to) = (place(low, dimension), place(high, dimension));
     if dimension < 4 || (low >> 2, high >> 2) != (0, 2) {
