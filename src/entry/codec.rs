@@ -195,11 +195,15 @@ pub fn encode(entries: &mut [Entry], out: &mut Vec<u8>) {
     }
 }
 
-/// Decodes the entries of a body at `start` in the journal. The payloads share the buffer of `body`.
+/// Decodes the entries of a body at `start` in the journal. The payloads share the buffer of `body`. An empty body has
+/// no entries: each leader begins its term with one.
 ///
 /// # Errors
 /// Returns [`DecodeError`] when the body does not follow the format or comes from a newer program.
 pub fn decode(body: &Bytes, start: Place) -> Result<Vec<Entry>, DecodeError> {
+    if body.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut reader = Reader { body, rest: body };
     let base_us = reader.u64()?;
     if base_us > BASE_MAX {
@@ -475,6 +479,7 @@ mod tests {
             let _ = decode(&bad.into(), Place::default());
         }
         assert_eq!(decode(&Bytes::from_static(&[0; 7]), Place::default()), Err(Malformed));
+        assert_eq!(decode(&Bytes::new(), Place::default()), Ok(Vec::new()));
         assert_eq!(decode(&Bytes::from_static(&[0, 0, 0, 0, 0, 0, 0, 0, 63]), Place::default()), Err(Newer));
         assert_eq!(decode(&Bytes::from_static(&[1, 0, 0, 0, 0, 0, 0, 0]), Place::default()), Err(Newer), "a version");
     }

@@ -6,10 +6,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use dht_node::entry::{self, Body, DecodeError, Entry, Image, LogPosition, MemberState, Note, Place, TopicKey};
-use dht_node::journal::{
-    Disk, GroupLog, Identity, Keeper, Look, Mark, Membership, NoRoom, OpenError, Recovered, State, Watermark, Writer,
-    claim, raise_format, recover,
-};
+use dht_node::journal::{Disk, GroupLog, Identity, Keeper, Look, Mark, Membership, NoRoom, OpenError, State, Writer};
 use dht_node::node::Node;
 use dht_node::types::{Dimension, NodeId, Offset, SlotId, Slots, TopicId, TopicName};
 use fastrand::Rng;
@@ -17,6 +14,7 @@ use fastrand::Rng;
 use crate::disk::{FakeDisk, FakeFile};
 use crate::model::{self, SEGMENT};
 use crate::number;
+use crate::opened::{self, Opened};
 use crate::records;
 
 const GROUPS: u16 = 3;
@@ -125,22 +123,11 @@ struct Member {
 impl Member {
     /// Starts on a disk whose log should have these operations, of which so many are durable. Checks what it finds.
     fn start(disk: &FakeDisk, (ops, durable): (&[Op], usize), is_damaged: bool) -> Result<Self, OpenError> {
-        claim(disk, &identity(), 1 << 16)?;
         let mut states = States::new(MEMORY);
-        let Recovered { mut keeper, last, groups, mended, .. } = recover(disk, identity().node, &mut states)?;
+        let Opened { writer, keeper, last, groups, mended } = opened::open(disk, &identity(), SEGMENT, &mut states)?;
         assert!(is_damaged || mended.is_empty(), "a crash damages nothing: {mended:?}");
         keeper.check();
-        let io = |cause| OpenError::Io { file: "a test".to_owned(), cause };
-        let mut watermark = Watermark::open(disk).map_err(io)?;
-        let stamp = raise_format(disk, &identity(), 1 << 16)?;
-        watermark.set_stamp(stamp);
-        keeper.set_stamp(stamp);
         let ops = found(ops, durable, last, &groups);
-        let number = last.place.segment + u32::from(last.place.position > 0);
-        let segment = keeper.prepare(number, SEGMENT).map_err(io)?;
-        let promised = groups.iter().map(|(slot, log)| (*slot, log.state)).collect();
-        let mut writer = Writer::new(false, last, promised, (segment, watermark));
-        writer.sync().map_err(io)?;
         let applied =
             slots().map(|slot| (slot, groups.get(&slot).map_or_else(LogPosition::default, |log| log.applied)));
         let durable = ops.len();

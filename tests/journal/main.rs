@@ -16,6 +16,8 @@ mod formats;
 mod groups;
 mod marks;
 mod model;
+#[path = "../support/opened.rs"]
+mod opened;
 mod owners;
 mod reads;
 #[path = "../support/records.rs"]

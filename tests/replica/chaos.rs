@@ -2,7 +2,9 @@
 
 use fastrand::Rng;
 
-use crate::world::{Profile, Weather, World};
+use crate::journal::Bug;
+use crate::truth::Truth;
+use crate::world::{Member, Profile, Weather, World};
 
 /// After the last fault, a proposal must be committed within this time. It is enough for two elections: the first one
 /// fails when a member that knows a newer term refuses its vote, or when two members whose clocks differ become
@@ -12,10 +14,10 @@ const LIVELY_US: u64 = 3_000_000;
 /// The time in which that almost always happens. Runs that take longer are counted.
 const USUAL_US: u64 = 2_000_000;
 
-/// Returns the group of a seed.
-pub(crate) fn world(seed: u64) -> World {
+/// Returns the groups of a seed, in journals or not.
+pub(crate) fn world(seed: u64, has_journal: bool, bug: Option<Bug>) -> World {
     let mut rng = Rng::with_seed(seed);
-    let profile = Profile::random(&mut rng);
+    let profile = Profile { has_journal, bug, ..Profile::random(&mut rng) };
     World::new(rng, profile)
 }
 
@@ -31,21 +33,26 @@ pub(crate) fn run(world: &mut World) {
         }
         world.heal();
         let healed_us = world.now_us;
-        let commits_again = |world: &World| world.acked_from_us.is_some_and(|from_us| from_us >= healed_us);
+        let is_after = |from_us: &Option<u64>| from_us.is_some_and(|from_us| from_us >= healed_us);
+        let commits_again = |world: &World| world.acked_from_us.iter().all(is_after);
         assert!(world.run_until(healed_us + LIVELY_US, commits_again), "nothing was committed for {LIVELY_US} us");
         world.totals.slow += u64::from(world.now_us > healed_us + USUAL_US);
     }
     // Whoever was behind catches up.
     let until_us = world.now_us + USUAL_US;
     world.run_for(USUAL_US / 2);
-    let committed = world.truth.committed();
-    let all_have_it = |world: &World| world.members.iter().all(|member| member.applied >= committed);
-    assert!(world.run_until(until_us, all_have_it), "a member is behind");
+    let committed: Vec<u64> = world.truths.iter().map(Truth::committed).collect();
+    let has_it = |member: &Member| member.copies.iter().zip(&committed).all(|(copy, index)| copy.applied >= *index);
+    let all_have_it = |world: &World| world.members.iter().all(has_it);
+    let is_done = world.run_until(until_us, all_have_it);
+    let applied = |member: &Member| member.copies.iter().map(|copy| copy.applied).collect::<Vec<_>>();
+    assert!(is_done, "a member is behind: {:?} of {committed:?}", world.members.each_ref().map(applied));
 }
 
 fn break_something(world: &mut World) {
     let member = world.rng.usize(..3);
-    match world.rng.u32(..12) {
+    let faults = if world.members[member].store.journal.is_some() { 16 } else { 12 };
+    match world.rng.u32(..faults) {
         0 | 1 => crash(world, member),
         2 if world.rng.bool() => (0..3).for_each(|member| crash(world, member)),
         3 | 4 => {
@@ -70,21 +77,40 @@ fn break_something(world: &mut World) {
             world.members[member].paused_until_us = world.now_us + world.rng.u64(10_000..2_000_000);
             world.tell(format!("{member} stops until {} us", world.members[member].paused_until_us));
         }
-        _ => {
+        11 => {
             let mut often = || world.rng.u32(..4) * world.rng.u32(..100);
             world.weather = Weather { dropped: often(), doubled: often(), late: often() };
             world.tell(format!("{:?}", world.weather));
         }
+        _ => break_disk(world, member),
     }
 }
 
 fn crash(world: &mut World, member: usize) {
     let for_us = world.rng.u64(20_000..1_500_000);
-    world.crash(member, for_us);
+    let is_machine = world.rng.u32(..4) > 0;
+    world.crash(member, is_machine, for_us);
+}
+
+/// Machines stop while they change a file, or a disk does not sync.
+fn break_disk(world: &mut World, member: usize) {
+    let (is_shared, changes, syncs) = (world.rng.u32(..4) == 0, world.rng.u64(..40), world.rng.u64(..5));
+    let fails = world.rng.u32(..3) == 0;
+    let of = if is_shared { 0..3 } else { member..member + 1 };
+    let what =
+        if fails { format!("does not sync after {syncs} times") } else { format!("stops after {changes} changes") };
+    world.tell(format!("the disk of {of:?} {what}"));
+    for journal in world.members[of].iter().filter_map(|member| member.store.journal.as_ref()) {
+        if fails {
+            journal.disk.fail_sync_after(Some(syncs));
+        } else {
+            journal.disk.stop_after(changes);
+        }
+    }
 }
 
 fn stall(world: &mut World, members: &[usize]) {
     let until_us = world.now_us + world.rng.u64(50_000..1_500_000);
     world.tell(format!("the disks of {members:?} stall until {until_us} us"));
-    members.iter().for_each(|member| world.members[*member].disk.stalled_until_us = until_us);
+    members.iter().for_each(|member| world.members[*member].store.stalled_until_us = until_us);
 }

@@ -10,7 +10,7 @@ use crate::world::{Profile, World};
 fn settled(seed: u64) -> (World, usize) {
     let mut world = World::new(Rng::with_seed(seed), Profile::even());
     world.run_for(3_000_000);
-    let leader = world.leader().expect("somebody leads");
+    let leader = world.leader(0).expect("somebody leads");
     assert_eq!(leader, 0, "the first rank");
     (world, leader)
 }
@@ -19,14 +19,14 @@ fn settled(seed: u64) -> (World, usize) {
 fn a_stall_of_a_disk_that_all_share_does_not_change_the_leader() {
     for seed in 1..=40 {
         let (mut world, leader) = settled(seed);
-        let (role, leaders) = (role(&world, leader), world.truth.leaders());
+        let (role, leaders) = (role(&world, leader), world.truths[0].leaders());
         let wait_us = world.rng.u64(..800_000);
         world.run_for(wait_us);
         for member in &mut world.members {
-            member.disk.stalled_until_us = world.now_us + 1_200_000;
+            member.store.stalled_until_us = world.now_us + 1_200_000;
         }
         world.run_for(2_400_000);
-        assert_eq!((self::role(&world, leader), world.truth.leaders()), (role, leaders), "seed {seed}");
+        assert_eq!((self::role(&world, leader), world.truths[0].leaders()), (role, leaders), "seed {seed}");
     }
 }
 
@@ -34,10 +34,10 @@ fn a_stall_of_a_disk_that_all_share_does_not_change_the_leader() {
 fn the_second_rank_takes_over_when_the_leader_stops() {
     for seed in 1..=40 {
         let (mut world, leader) = settled(seed);
-        let committed = world.truth.committed();
-        world.crash(leader, 10_000_000);
+        let committed = world.truths[0].committed();
+        world.crash(leader, true, 10_000_000);
         let crashed_us = world.now_us;
-        let has_new = |world: &World| world.leader() == Some(1) && world.truth.committed() > committed + 2;
+        let has_new = |world: &World| world.leader(0) == Some(1) && world.truths[0].committed() > committed + 2;
         assert!(world.run_until(crashed_us + 1_300_000, has_new), "seed {seed}: {}", world.story.join("\n"));
     }
 }
@@ -47,16 +47,16 @@ fn a_member_that_lost_acknowledged_entries_is_found_bad_and_takes_no_part() {
     for seed in 1..=20 {
         let (mut world, leader) = settled(seed);
         // The disk of a follower goes back to an older state.
-        let older = world.members[2].disk.clone();
+        let older = world.members[2].store.copy();
         world.run_for(500_000);
-        world.crash(2, 100_000);
-        world.members[2].disk = older;
+        world.crash(2, true, 100_000);
+        world.members[2].store = older;
         world.expects_bad = true;
         world.run_for(1_000_000);
-        assert_eq!((world.bad.as_slice(), world.leader()), ([2].as_slice(), Some(leader)), "seed {seed}");
+        assert_eq!((world.bad.as_slice(), world.leader(0)), ([2].as_slice(), Some(leader)), "seed {seed}");
     }
 }
 
 fn role(world: &World, member: usize) -> Role {
-    world.members[member].replica.as_ref().expect("it runs").role()
+    world.members[member].copies[0].replica.role()
 }

@@ -196,7 +196,7 @@ impl Mob {
 fn start(member: usize, base: u64) -> Replica {
     let hard = Hard { term: 1, vote: None };
     let restored = Restored { hard, commit: base, applied: base, base: (base, base.min(1)), entries: Vec::new() };
-    Replica::new(&config(member), restored, &mut Vec::new()).expect("nothing is lost")
+    Replica::new(&config(member, 0), restored, &mut Vec::new()).expect("nothing is lost")
 }
 
 fn old_entry(index: u64) -> LogEntry {

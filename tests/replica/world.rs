@@ -1,14 +1,14 @@
-//! Three members with their disks and clocks, the network between them, and a client.
+//! Three members of one or two groups with their disks and clocks, the network between them, and a client.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use bytes::Bytes;
 use dht_node::limits::TICK_US;
-use dht_node::replica::{Config, Input, LogEntry, MemberId, Message, Output, Replica, Role, Ticket};
+use dht_node::replica::{Config, Input, LogEntry, MemberId, Message, Output, Replica, Role};
 use fastrand::Rng;
 
-use crate::disk::Disk;
+use crate::journal::{self, BODY_MAX, Bug, Journal, digest_after};
+use crate::store::{Batch, Store};
 use crate::truth::Truth;
 
 /// How the network and the disks are while nothing is broken, and how far clocks differ.
@@ -21,6 +21,10 @@ pub(crate) struct Profile {
     pub(crate) first_ticks_us: [u64; 3],
     /// The time between two proposals of the client.
     pub(crate) propose_us: Range<u64>,
+    /// Whether the members have journals, which then have two groups; otherwise, there is one group.
+    pub(crate) has_journal: bool,
+    /// How the journals are misused.
+    pub(crate) bug: Option<Bug>,
 }
 
 /// What the network does to messages besides: in how many of a thousand cases.
@@ -34,24 +38,31 @@ pub(crate) struct Weather {
 #[derive(Debug)]
 enum Event {
     Tick { member: usize, life: u32 },
-    Synced { member: usize, life: u32, ticket: Ticket },
-    Arrived { member: usize, message: Message },
-    Fetched { member: usize, life: u32, index: u64 },
+    Synced { member: usize, life: u32, batch: Batch },
+    Arrived { member: usize, group: usize, message: Message },
+    Fetched { member: usize, life: u32, group: usize, index: u64, bytes_max: usize },
     Propose,
     Restart { member: usize },
 }
 
-/// A member.
+/// A member of the groups.
 #[derive(Debug)]
 pub(crate) struct Member {
-    /// It is absent while the process is down.
-    pub(crate) replica: Option<Replica>,
-    pub(crate) disk: Disk,
-    pub(crate) applied: u64,
+    /// The copies of the groups. There are none while the process is down.
+    pub(crate) copies: Vec<Copy>,
+    pub(crate) store: Store,
     /// The process does not run until then.
     pub(crate) paused_until_us: u64,
     /// How often it has been started.
     life: u32,
+}
+
+/// A member's copy of a group.
+#[derive(Debug)]
+pub(crate) struct Copy {
+    pub(crate) replica: Replica,
+    pub(crate) applied: u64,
+    digest: u32,
     /// Terms and times of the proposals that wait for their commit, by index.
     proposals: BTreeMap<u64, (u64, u64)>,
 }
@@ -66,6 +77,9 @@ pub(crate) struct Totals {
     pub(crate) dropped: u64,
     /// Faults after which it took longer than usual until something was committed.
     pub(crate) slow: u64,
+    pub(crate) checkpoints: u64,
+    /// Starts that found that something written was lost.
+    pub(crate) torn: u64,
     pub(crate) virtual_ms: u64,
 }
 
@@ -76,10 +90,11 @@ pub(crate) struct World {
     /// Whether nothing passes from one member to another.
     pub(crate) cut: [[bool; 3]; 3],
     pub(crate) weather: Weather,
-    pub(crate) truth: Truth,
+    /// By group.
+    pub(crate) truths: Vec<Truth>,
     pub(crate) totals: Totals,
-    /// When the newest proposal was made whose commit its proposer has seen.
-    pub(crate) acked_from_us: Option<u64>,
+    /// When the newest proposal to each group was made whose commit its proposer has seen.
+    pub(crate) acked_from_us: Vec<Option<u64>>,
     /// Whether members may find their copies bad.
     pub(crate) expects_bad: bool,
     pub(crate) bad: Vec<usize>,
@@ -94,9 +109,9 @@ pub(crate) fn id(member: usize) -> MemberId {
     MemberId::new(0x1000 + member as u64).expect("not zero")
 }
 
-/// The configuration of a member. Its place is its rank.
-pub(crate) fn config(member: usize) -> Config {
-    Config { id: id(member), members: (0..3).map(id).collect() }
+/// The configuration of a member. Its rank in the first group is its place; each other group begins with the next one.
+pub(crate) fn config(member: usize, group: usize) -> Config {
+    Config { id: id(member), members: (group..group + 3).map(|member| id(member % 3)).collect() }
 }
 
 fn place(id: MemberId) -> usize {
@@ -105,13 +120,12 @@ fn place(id: MemberId) -> usize {
 
 impl World {
     pub(crate) fn new(rng: Rng, profile: Profile) -> Self {
+        let groups = if profile.has_journal { 2 } else { 1 };
         let member = || Member {
-            replica: None,
-            disk: Disk::default(),
-            applied: 0,
+            copies: Vec::new(),
+            store: Store::new(groups, profile.has_journal.then(|| Journal::new(profile.bug))),
             paused_until_us: 0,
             life: 0,
-            proposals: BTreeMap::new(),
         };
         let mut world = Self {
             now_us: 0,
@@ -119,9 +133,9 @@ impl World {
             members: [member(), member(), member()],
             cut: [[false; 3]; 3],
             weather: Weather::default(),
-            truth: Truth::default(),
+            truths: (0..groups).map(|_| Truth::default()).collect(),
             totals: Totals::default(),
-            acked_from_us: None,
+            acked_from_us: vec![None; groups],
             expects_bad: false,
             bad: Vec::new(),
             story: Vec::new(),
@@ -157,34 +171,50 @@ impl World {
         true
     }
 
-    /// The member that leads in the highest term, by what it knows itself.
-    pub(crate) fn leader(&self) -> Option<usize> {
-        let leading = (0..3).filter_map(|member| match self.members[member].replica.as_ref()?.role() {
+    /// The member that leads a group in the highest term, by what it knows itself.
+    pub(crate) fn leader(&self, group: usize) -> Option<usize> {
+        let leading = (0..3).filter_map(|member| match self.members[member].copies.get(group)?.replica.role() {
             Role::Leader { term } => Some((term, member)),
             Role::Follower { .. } => None,
         });
         leading.max().map(|(_, member)| member)
     }
 
-    /// Stops a member's machine; it comes back after a while.
-    pub(crate) fn crash(&mut self, member: usize, for_us: u64) {
-        let Some(replica) = self.members[member].replica.take() else { return };
+    /// Stops a member's process, or with `is_machine` its machine; it comes back after a while.
+    pub(crate) fn crash(&mut self, place: usize, is_machine: bool, for_us: u64) {
+        let member = &mut self.members[place];
+        if member.copies.is_empty() {
+            return;
+        }
+        self.totals.dropped += member.copies.drain(..).map(|copy| copy.replica.dropped()).sum::<u64>();
+        self.stop(place, is_machine, for_us);
+    }
+
+    fn stop(&mut self, place: usize, is_machine: bool, for_us: u64) {
         self.totals.crashes += 1;
-        self.tell(format!("{member} crashes for {for_us} us"));
-        self.totals.dropped += replica.dropped();
-        self.members[member].disk.crash(&mut self.rng);
-        self.members[member].proposals.clear();
-        self.schedule(self.now_us + for_us, Event::Restart { member });
+        let what = if is_machine { "machine" } else { "process" };
+        self.tell(format!("the {what} of {place} stops for {for_us} us"));
+        self.members[place].store.crash(is_machine, &mut self.rng);
+        self.schedule(self.now_us + for_us, Event::Restart { member: place });
+    }
+
+    /// Stops a member whose disk has failed, which ends its process, or whose machine has stopped during a change.
+    fn on_disk_error(&mut self, place: usize) {
+        let journal = self.members[place].store.journal.as_ref();
+        let is_machine = journal.expect("only journals fail").disk.has_stopped();
+        let for_us = self.rng.u64(20_000..1_000_000);
+        self.crash(place, is_machine, for_us);
     }
 
     /// Waits for the end of all stalls, and repairs everything else.
     pub(crate) fn heal(&mut self) {
-        let ends = self.members.iter().map(|member| member.paused_until_us.max(member.disk.stalled_until_us));
+        let ends = self.members.iter().map(|member| member.paused_until_us.max(member.store.stalled_until_us));
         let last_us = ends.max().unwrap_or(0);
         self.run_until(last_us.max(self.now_us), |_| false);
         self.tell("everything is repaired".to_owned());
         self.cut = [[false; 3]; 3];
         self.weather = Weather::default();
+        self.members.iter().filter_map(|member| member.store.journal.as_ref()).for_each(|journal| journal.disk.heal());
         (0..3).for_each(|member| self.start(member));
     }
 
@@ -200,20 +230,32 @@ impl World {
 
     fn start(&mut self, place: usize) {
         let member = &mut self.members[place];
-        if member.replica.is_some() {
+        if !member.copies.is_empty() {
             return;
         }
-        let restored = member.disk.restore(&mut self.rng);
-        member.applied = restored.applied;
-        let committed = usize::try_from(restored.commit).expect("a short log");
-        self.truth.on_restored(&member.disk.durable.log[..committed]);
+        let Ok(restarts) = member.store.restore(&mut self.rng) else {
+            let is_machine = member.store.journal.as_ref().is_some_and(|journal| journal.disk.has_stopped());
+            return self.stop(place, is_machine, 100_000);
+        };
         member.life += 1;
         let (life, first_tick_us) = (member.life, self.profile.first_ticks_us[place]);
-        let mut out = Vec::new();
-        let started = Replica::new(&config(place), restored, &mut out);
-        self.members[place].replica = Some(started.expect("the disk has lost nothing"));
+        let mut outs = Vec::new();
+        for (group, (restored, digest)) in restarts.into_iter().enumerate() {
+            let (truth, applied) = (&mut self.truths[group], restored.applied);
+            let durable = self.members.each_ref().map(|member| &member.store.durable[group]);
+            let committed = usize::try_from(restored.commit).expect("a short log");
+            truth.on_restored(&durable[place].log[..committed], durable);
+            truth.check_majority(durable);
+            let digest = digest.unwrap_or_else(|| truth.digest(applied));
+            assert_eq!(digest, truth.digest(applied), "member {place} has applied other entries of group {group}");
+            let mut out = Vec::new();
+            let started = Replica::new(&config(place, group), restored, &mut out);
+            let replica = started.expect("the disk has lost nothing");
+            self.members[place].copies.push(Copy { replica, applied, digest, proposals: BTreeMap::new() });
+            outs.push(out);
+        }
         self.schedule(self.now_us + first_tick_us, Event::Tick { member: place, life });
-        self.carry_out(place, out);
+        outs.into_iter().enumerate().for_each(|(group, out)| self.carry_out(place, group, out));
     }
 
     fn on_event(&mut self, event: Event) {
@@ -222,7 +264,7 @@ impl World {
                 self.members[member].paused_until_us
             }
             Event::Synced { member, .. } => {
-                self.members[member].paused_until_us.max(self.members[member].disk.stalled_until_us)
+                self.members[member].paused_until_us.max(self.members[member].store.stalled_until_us)
             }
             Event::Propose | Event::Restart { .. } => 0,
         };
@@ -232,74 +274,112 @@ impl World {
         match event {
             Event::Tick { member, life } if self.members[member].life == life => {
                 self.schedule(self.now_us + self.profile.ticks_us[member], Event::Tick { member, life });
-                self.handle(member, Input::Tick);
+                (0..self.truths.len()).for_each(|group| self.handle(member, group, Input::Tick));
             }
-            Event::Synced { member, life, ticket } if self.members[member].life == life => {
-                if self.members[member].replica.is_some() {
-                    self.members[member].disk.end_sync(ticket);
-                    self.handle(member, Input::Written { ticket });
-                    self.begin_sync(member);
+            Event::Synced { member, life, batch } if self.members[member].life == life => {
+                self.on_synced(member, &batch)
+            }
+            Event::Fetched { member, life, group, index, bytes_max } if self.members[member].life == life => {
+                if !self.members[member].copies.is_empty() {
+                    let (base, entries) = self.members[member].store.read(group, index, bytes_max);
+                    self.handle(member, group, Input::Fetched { base, entries });
                 }
             }
-            Event::Fetched { member, life, index } if self.members[member].life == life => {
-                let (base, entries) = self.members[member].disk.read(index);
-                self.handle(member, Input::Fetched { base, entries });
-            }
             Event::Tick { .. } | Event::Synced { .. } | Event::Fetched { .. } => {}
-            Event::Arrived { member, message } => self.handle(member, Input::Message(message)),
+            Event::Arrived { member, group, message } => self.handle(member, group, Input::Message(message)),
             Event::Propose => {
                 let wait_us = self.rng.u64(self.profile.propose_us.clone());
                 self.schedule(self.now_us + wait_us, Event::Propose);
-                self.propose();
+                (0..self.truths.len()).for_each(|group| self.propose(group));
             }
-            Event::Restart { member } => self.start(member),
+            Event::Restart { member } => {
+                self.break_start(member);
+                self.start(member);
+            }
         }
     }
 
-    /// The client proposes to whoever leads, and now and then to somebody else.
-    fn propose(&mut self) {
+    fn on_synced(&mut self, place: usize, batch: &Batch) {
+        if self.members[place].copies.is_empty() {
+            return;
+        }
+        if self.members[place].store.end_sync(batch).is_err() {
+            return self.on_disk_error(place);
+        }
+        for (group, ticket) in &batch.tickets {
+            self.handle(place, *group, Input::Written { ticket: *ticket });
+        }
+        self.begin_sync(place);
+        if self.rng.u32(..20) == 0 {
+            self.checkpoint(place);
+        }
+    }
+
+    fn checkpoint(&mut self, place: usize) {
+        let member = &mut self.members[place];
+        let applied: Vec<_> = member.copies.iter().map(|copy| (copy.applied, copy.digest)).collect();
+        if !applied.is_empty() && member.store.checkpoint(&applied).is_err() {
+            self.on_disk_error(place);
+        }
+    }
+
+    /// Now and then, a machine stops again during a start.
+    fn break_start(&mut self, place: usize) {
+        let Some(journal) = &self.members[place].store.journal else { return };
+        if self.members[place].copies.is_empty() && self.rng.u32(..6) == 0 {
+            journal.disk.stop_after(self.rng.u64(..60));
+        }
+    }
+
+    /// The client proposes to whoever leads a group, and now and then to somebody else.
+    fn propose(&mut self, group: usize) {
         let other = (self.rng.u32(..20) == 0).then(|| self.rng.usize(..3));
-        let Some(member) = other.or_else(|| self.leader()) else { return };
+        let Some(member) = other.or_else(|| self.leader(group)) else { return };
         if self.members[member].paused_until_us > self.now_us {
             return;
         }
-        let bytes = if self.rng.u32(..300) == 0 { self.rng.usize(100_000..400_000) } else { self.rng.usize(8..100) };
-        let mut body = vec![0; bytes];
-        body[..8].copy_from_slice(&self.rng.u64(..).to_be_bytes());
-        self.handle(member, Input::Propose { body: Bytes::from(body) });
+        let large = if self.profile.has_journal { BODY_MAX / 4..BODY_MAX } else { 100_000..400_000 };
+        let bytes = if self.rng.u32(..300) == 0 { self.rng.usize(large) } else { self.rng.usize(8..100) };
+        let body = journal::body(bytes, &mut self.rng);
+        self.handle(member, group, Input::Propose { body });
     }
 
-    pub(crate) fn handle(&mut self, member: usize, input: Input) {
-        let Some(replica) = &mut self.members[member].replica else { return };
+    pub(crate) fn handle(&mut self, member: usize, group: usize, input: Input) {
+        let Some(copy) = self.members[member].copies.get_mut(group) else { return };
         let mut out = Vec::new();
-        replica.handle(input, &mut out);
-        replica.check();
-        self.carry_out(member, out);
+        copy.replica.handle(input, &mut out);
+        copy.replica.check();
+        self.carry_out(member, group, out);
     }
 
-    fn carry_out(&mut self, place: usize, out: Vec<Output>) {
+    fn carry_out(&mut self, place: usize, group: usize, out: Vec<Output>) {
         for output in out {
+            let member = &mut self.members[place];
+            // It has just failed to write.
+            let Some(copy) = member.copies.get_mut(group) else { return };
             match output {
-                Output::Proposed { index, term } => {
-                    self.members[place].proposals.insert(index, (term, self.now_us));
-                }
+                Output::Proposed { index, term } => _ = copy.proposals.insert(index, (term, self.now_us)),
                 Output::Refused { .. } => {}
-                Output::Send(message) => self.send(message),
+                Output::Send(message) => self.send(group, message),
                 Output::Write { ticket, hard, commit, entries } => {
-                    self.check_write(place, &entries);
-                    self.members[place].disk.write((ticket, hard, commit), entries);
+                    let written = &member.store.written[group];
+                    if let Some(first) = entries.first() {
+                        self.truths[group].on_write(written.term(first.index - 1), &entries);
+                    }
+                    let commit = self.rng.bool().then_some(commit);
+                    member.store.write(group, (ticket, hard, commit), entries);
                     self.begin_sync(place);
                 }
-                Output::Commit { entries } => entries.iter().for_each(|entry| self.apply(place, entry)),
-                Output::Fetch { index, .. } => {
+                Output::Commit { entries } => entries.iter().for_each(|entry| self.apply(place, group, entry)),
+                Output::Fetch { index, bytes_max } => {
                     self.totals.fetches += 1;
-                    let at_us = self.now_us + self.rng.u64(self.profile.sync_us.clone());
-                    self.schedule(at_us, Event::Fetched { member: place, life: self.members[place].life, index });
+                    let (life, at_us) = (member.life, self.now_us + self.rng.u64(self.profile.sync_us.clone()));
+                    self.schedule(at_us, Event::Fetched { member: place, life, group, index, bytes_max });
                 }
                 Output::Role(role) => {
-                    self.tell(format!("{place} is {role:?}"));
+                    self.tell(format!("{place} is {role:?} of group {group}"));
                     if let Role::Leader { term } = role {
-                        self.truth.on_leader(place, term);
+                        self.truths[group].on_leader(place, term);
                     }
                 }
                 Output::Bad(fault) => {
@@ -311,36 +391,36 @@ impl World {
     }
 
     fn begin_sync(&mut self, place: usize) {
-        let Some(ticket) = self.members[place].disk.begin_sync() else { return };
-        let due_us = self.now_us + self.rng.u64(self.profile.sync_us.clone());
-        self.schedule(due_us, Event::Synced { member: place, life: self.members[place].life, ticket });
+        match self.members[place].store.begin_sync() {
+            Ok(None) => {}
+            Ok(Some(batch)) => {
+                let due_us = self.now_us + self.rng.u64(self.profile.sync_us.clone());
+                self.schedule(due_us, Event::Synced { member: place, life: self.members[place].life, batch });
+            }
+            Err(_) => self.on_disk_error(place),
+        }
     }
 
-    fn check_write(&mut self, place: usize, entries: &[LogEntry]) {
-        let Some(first) = entries.first() else { return };
-        let before = usize::try_from(first.index - 1).expect("a small index").checked_sub(1);
-        let before = before.map_or(0, |before| self.members[place].disk.written.log[before].term);
-        self.truth.on_write(before, entries);
-    }
-
-    fn apply(&mut self, place: usize, entry: &LogEntry) {
-        let [first, second, third] = &self.members;
-        self.truth.on_commit(entry, [&first.disk, &second.disk, &third.disk]);
-        let member = &mut self.members[place];
-        assert_eq!(entry.index, member.applied + 1, "member {place} applies one entry after the other");
-        member.applied = entry.index;
-        match member.proposals.remove(&entry.index) {
+    fn apply(&mut self, place: usize, group: usize, entry: &LogEntry) {
+        let durable = self.members.each_ref().map(|member| &member.store.durable[group]);
+        self.truths[group].on_commit(entry, durable);
+        let copy = &mut self.members[place].copies[group];
+        assert_eq!(entry.index, copy.applied + 1, "member {place} applies one entry after the other");
+        (copy.applied, copy.digest) = (entry.index, digest_after(copy.digest, &entry.body));
+        assert_eq!(copy.digest, self.truths[group].digest(entry.index), "members have applied the same");
+        match copy.proposals.remove(&entry.index) {
             Some((term, proposed_us)) if term == entry.term => {
                 self.totals.acked += 1;
-                self.acked_from_us = self.acked_from_us.max(Some(proposed_us));
+                let newest = &mut self.acked_from_us[group];
+                *newest = (*newest).max(Some(proposed_us));
             }
             _ => {}
         }
     }
 
-    fn send(&mut self, message: Message) {
+    fn send(&mut self, group: usize, message: Message) {
         let (from, to) = (place(message.from), place(message.to));
-        Truth::on_send(&message, &self.members[from].disk);
+        Truth::on_send(&message, &self.members[from].store.durable[group]);
         let Weather { dropped, doubled, late } = self.weather;
         let mut happens = |of_thousand| self.rng.u32(..1000) < of_thousand;
         if self.cut[from][to] || happens(dropped) {
@@ -351,15 +431,19 @@ impl World {
         for _ in 0..copies {
             let extra_us = if is_late { self.rng.u64(..400_000) } else { 0 };
             let at_us = self.now_us + self.rng.u64(self.profile.delay_us.clone()) + extra_us;
-            self.schedule(at_us, Event::Arrived { member: to, message: message.clone() });
+            self.schedule(at_us, Event::Arrived { member: to, group, message: message.clone() });
         }
     }
 
     /// Returns what has happened.
     pub(crate) fn totals(&self) -> Totals {
-        let replicas = self.members.iter().filter_map(|member| member.replica.as_ref());
-        let dropped = self.totals.dropped + replicas.map(Replica::dropped).sum::<u64>();
-        Totals { dropped, leaders: self.truth.leaders() as u64, virtual_ms: self.now_us / 1000, ..self.totals }
+        let copies = self.members.iter().flat_map(|member| &member.copies);
+        let dropped = self.totals.dropped + copies.map(|copy| copy.replica.dropped()).sum::<u64>();
+        let leaders = self.truths.iter().map(|truth| truth.leaders() as u64).sum();
+        let journals = || self.members.iter().filter_map(|member| member.store.journal.as_ref());
+        let (checkpoints, torn) =
+            (journals().map(|journal| journal.checkpoints).sum(), journals().map(|it| it.torn).sum());
+        Totals { dropped, leaders, checkpoints, torn, virtual_ms: self.now_us / 1000, ..self.totals }
     }
 }
 
@@ -372,6 +456,8 @@ impl Profile {
             ticks_us: [TICK_US; 3],
             first_ticks_us: [TICK_US; 3],
             propose_us: 5_000..20_000,
+            has_journal: false,
+            bug: None,
         }
     }
 
@@ -388,6 +474,8 @@ impl Profile {
             ticks_us: [tick_us(), tick_us(), tick_us()],
             first_ticks_us: [(); 3].map(|()| rng.u64(..TICK_US)),
             propose_us: propose_us / 5..propose_us,
+            has_journal: false,
+            bug: None,
         }
     }
 }

@@ -1,0 +1,355 @@
+//! The journal of a member of several groups, on a disk that tears writes and fails (`tests/support/disk.rs`).
+
+use std::io;
+
+use bytes::Bytes;
+use dht_node::entry::{
+    self, Batch, Body, DecodeError, Entry, Image, LogPosition, MemberState, Note, Place, TopicKey, TopicRef,
+};
+use dht_node::journal::format::record_at;
+use dht_node::journal::{
+    Disk as _, DiskFile, GroupLog, Identity, Keeper, Mark, Membership, NoRoom, OpenError, State, Writer, record_len,
+};
+use dht_node::replica::{Hard, LogEntry, MemberId, Restored};
+use dht_node::types::{Dimension, NodeId, Offset, SlotId, Slots, TopicId, crc32, crc32_of_parts};
+use fastrand::Rng;
+
+use crate::disk::{FakeDisk, FakeFile};
+use crate::opened::{self, Opened};
+use crate::store::{Contents, Record, Restart, Stored};
+
+/// The size of a segment in bytes: small, so that a run fills many.
+const SEGMENT: u32 = 48 << 10;
+
+/// The largest body in bytes that leaves room for the rest of a segment.
+pub(crate) const BODY_MAX: usize = 30 << 10;
+
+/// Bytes of the header of a record.
+const HEADER: u32 = 32;
+
+/// A mistake in the use of the journal, which the simulation must find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bug {
+    /// Writes are reported as durable without a sync.
+    NoSync,
+    /// The commit index is written before the entries that it counts.
+    CommitBeforeEntries,
+    /// The vote is not written.
+    NoVote,
+    /// A start takes everything in the log for committed.
+    AllCommitted,
+    /// A checkpoint makes the entries removable that are not applied.
+    OpenNotNeeded,
+    /// A checkpoint has the positions of the groups interchanged.
+    OtherPosition,
+    /// Entries are removed that other members need.
+    NoFloor,
+}
+
+impl Bug {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::NoSync,
+        Self::CommitBeforeEntries,
+        Self::NoVote,
+        Self::AllCommitted,
+        Self::OpenNotNeeded,
+        Self::OtherPosition,
+        Self::NoFloor,
+    ];
+}
+
+/// A member's journal.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    pub(crate) disk: FakeDisk,
+    /// It is absent while the process is down.
+    open: Option<(Writer<FakeFile>, Keeper<FakeDisk>)>,
+    pub(crate) bug: Option<Bug>,
+    /// How many starts found that something written was lost.
+    pub(crate) torn: u64,
+    pub(crate) checkpoints: u64,
+}
+
+/// What a start finds.
+#[derive(Debug)]
+pub(crate) struct Found {
+    /// The number of bodies in the journal.
+    pub(crate) bodies: u64,
+    pub(crate) groups: Vec<FoundGroup>,
+}
+
+/// What a start finds of a group.
+#[derive(Debug)]
+pub(crate) struct FoundGroup {
+    /// The hard state and the commit index as they were written.
+    pub(crate) promise: (Hard, u64),
+    applied: LogPosition,
+    digest: u32,
+    rest: Vec<(Body, Place)>,
+}
+
+impl Journal {
+    /// Returns an empty journal.
+    pub(crate) fn new(bug: Option<Bug>) -> Self {
+        Self { disk: FakeDisk::default(), open: None, bug, torn: 0, checkpoints: 0 }
+    }
+
+    /// Returns another journal with the same content.
+    pub(crate) fn copy(&self) -> Self {
+        Self { disk: self.disk.copy(), open: None, ..*self }
+    }
+
+    /// Opens the journal and finds what it has of the groups.
+    ///
+    /// # Errors
+    /// The disk has failed.
+    pub(crate) fn start(&mut self, groups: usize) -> io::Result<Found> {
+        let dimension = Dimension::new(2).expect("small");
+        let node = NodeId::new(1, dimension).expect("below four");
+        let identity = Identity { cluster: "dht".to_owned(), dimension, node };
+        let mut states = States((0..groups).map(|_| Applied::default()).collect());
+        let opened = opened::open(&self.disk, &identity, SEGMENT, &mut states);
+        let Opened { writer, keeper, last, mut groups, mended } = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                assert!(matches!(error, OpenError::Io { .. }), "{error}");
+                return Err(io::Error::other(error.to_string()));
+            }
+        };
+        assert_eq!(mended, [""; 0], "a crash damages nothing");
+        keeper.check();
+        self.open = Some((writer, keeper));
+        let group = |(number, state): (usize, &Applied)| {
+            let GroupLog { state: MemberState { term, vote, commit }, applied, rest, .. } =
+                groups.remove(&slot(number)).unwrap_or_default();
+            let hard = Hard { term: term.into(), vote: MemberId::new(vote) };
+            assert_eq!(state.count, applied.index, "each entry is applied once");
+            FoundGroup { promise: (hard, commit), applied, digest: state.digest, rest }
+        };
+        Ok(Found { bodies: last.bodies, groups: states.0.iter().enumerate().map(group).collect() })
+    }
+
+    /// Stops the process, and the machine if it is one.
+    pub(crate) fn crash(&mut self, is_machine: bool, rng: &mut Rng) {
+        self.open = None;
+        self.disk.heal();
+        if is_machine {
+            self.disk.crash(rng);
+        }
+    }
+
+    /// Appends a record; an entry gets its place.
+    ///
+    /// # Errors
+    /// The disk has failed.
+    pub(crate) fn append(&mut self, group: usize, record: &mut Record) -> io::Result<()> {
+        let (writer, keeper) = self.open.as_mut().expect("it is open");
+        let slot = slot(group);
+        match record {
+            Record::Promise(hard, commit) => {
+                let vote = hard.vote.filter(|_| self.bug != Some(Bug::NoVote)).map_or(0, MemberId::as_u64);
+                let state = MemberState { term: term(hard.term), vote, commit: *commit };
+                while writer.promise(slot, state).is_err() {
+                    turn(writer, keeper)?;
+                }
+            }
+            Record::Entry(Stored { entry, place, before }) => {
+                let LogEntry { index, term, body } = entry.clone();
+                let body = Body { slot, index, term: self::term(term), bytes: body };
+                *before = writer.mark().bodies;
+                *place = loop {
+                    match writer.append(&body) {
+                        Ok(place) => break place,
+                        Err(NoRoom) => turn(writer, keeper)?,
+                    }
+                };
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what was appended, without a sync.
+    ///
+    /// # Errors
+    /// The disk has failed.
+    pub(crate) fn write(&mut self) -> io::Result<()> {
+        self.open.as_mut().expect("it is open").0.write()
+    }
+
+    /// Makes what was appended durable.
+    ///
+    /// # Errors
+    /// The disk has failed.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        let (writer, _) = self.open.as_mut().expect("it is open");
+        if self.bug == Some(Bug::NoSync) { Ok(()) } else { writer.sync() }
+    }
+
+    /// Reads an entry. Returns `None` if its segment was removed.
+    pub(crate) fn read(&self, stored: &Stored) -> Option<LogEntry> {
+        let Stored { entry, place, .. } = stored;
+        let file = self.disk.open(&format!("{:010}.log", place.segment)).ok()?;
+        let len = record_len(entry.body.len());
+        let mut bytes = vec![0; len];
+        file.read_at(&mut bytes, u64::from(place.position - HEADER)).expect("the disk can be read");
+        let record = record_at(&Bytes::from(bytes), place.segment, 0).expect("the record is sound");
+        Some(LogEntry { index: record.head.index, term: record.head.term.into(), body: record.body })
+    }
+
+    /// Writes a checkpoint of the groups: of each the last applied entry, and the digest of all of them. `open` is the
+    /// first entry in the journal that is not applied.
+    ///
+    /// # Errors
+    /// The disk has failed.
+    pub(crate) fn checkpoint(&mut self, open: Option<&Stored>, ends: Vec<(Option<&Stored>, u32)>) -> io::Result<()> {
+        let (writer, keeper) = self.open.as_mut().expect("it is open");
+        let end = writer.mark();
+        let open = open.filter(|_| self.bug != Some(Bug::OpenNotNeeded));
+        let before = |stored: &Stored| Mark { place: record_place(stored.place), bodies: stored.before };
+        let mark = open.map_or(end, before);
+        let mut images: Vec<Image> =
+            ends.iter().enumerate().map(|(group, (last, digest))| image(group, *last, *digest)).collect();
+        if self.bug == Some(Bug::OtherPosition) {
+            let applied = images[0].applied;
+            images[0].applied = std::mem::replace(&mut images[1].applied, applied);
+        }
+        // Without snapshots, a member that is behind may need any entry.
+        keeper.set_log_floor(if self.bug == Some(Bug::NoFloor) { u32::MAX } else { 1 });
+        writer.write()?;
+        keeper.sync_log(end)?;
+        keeper.checkpoint(mark, &images)?;
+        keeper.check();
+        self.checkpoints += 1;
+        Ok(())
+    }
+}
+
+fn turn(writer: &mut Writer<FakeFile>, keeper: &mut Keeper<FakeDisk>) -> io::Result<()> {
+    let next = keeper.prepare(writer.mark().place.segment + 1, SEGMENT)?;
+    writer.turn_to(next)
+}
+
+fn image(group: usize, last: Option<&Stored>, digest: u32) -> Image {
+    let applied = last.map_or_else(LogPosition::default, |stored| {
+        let position = u32::try_from(stored.entry.body.len()).expect("below a segment");
+        let end = Place { segment: 0, position }.inside(stored.place);
+        LogPosition { index: stored.entry.index, term: term(stored.entry.term), end }
+    });
+    let topics = [applied.index.to_be_bytes().as_slice(), &digest.to_be_bytes()].concat();
+    Image { slot: slot(group), applied, topics }
+}
+
+/// Returns where the record of a body at this place begins.
+fn record_place(body: Place) -> Place {
+    Place { position: body.position - HEADER, ..body }
+}
+
+fn slot(group: usize) -> SlotId {
+    SlotId::new(u16::try_from(group).expect("few groups"), Slots::MOST).expect("a low slot")
+}
+
+fn term(term: u64) -> u32 {
+    u32::try_from(term).expect("TERM_MAX")
+}
+
+impl FoundGroup {
+    /// Checks that this is what the member has written.
+    pub(crate) fn check(&self, contents: &Contents) {
+        let Self { promise: (_, commit), applied, rest, .. } = self;
+        let index = usize::try_from(applied.index).expect("a short log");
+        assert!(applied.index >= *commit, "what is committed is applied: {applied:?}, committed {commit}");
+        assert_eq!(u64::from(applied.term), contents.term(applied.index), "the term of {applied:?}");
+        let expected = contents.log[index..].iter().map(|stored| (&stored.entry, stored.place));
+        let rest = || rest.iter().map(|(body, place)| (log_entry(body), *place));
+        assert!(rest().eq(expected.map(|(entry, place)| (entry.clone(), place))), "other entries follow {applied:?}");
+    }
+
+    /// Returns this as a replica is started with.
+    pub(crate) fn restart(self, bug: Option<Bug>) -> Restart {
+        let Self { promise: (hard, commit), applied, digest, rest } = self;
+        let entries: Vec<LogEntry> = rest.iter().map(|(body, _)| log_entry(body)).collect();
+        let last = entries.last().map_or(applied.index, |entry| entry.index);
+        // A checkpoint may have more than what was written about the commit index.
+        let commit = if bug == Some(Bug::AllCommitted) { last } else { commit.max(applied.index) };
+        let base = (applied.index, applied.term.into());
+        (Restored { hard, commit, applied: applied.index, base, entries }, Some(digest))
+    }
+}
+
+fn log_entry(body: &Body) -> LogEntry {
+    LogEntry { index: body.index, term: body.term.into(), body: body.bytes.clone() }
+}
+
+/// The state of a group: what was applied.
+#[derive(Debug, Default)]
+struct Applied {
+    count: u64,
+    digest: u32,
+}
+
+/// The states of the groups.
+#[derive(Debug)]
+struct States(Vec<Applied>);
+
+impl State for States {
+    fn membership(&self, slot: SlotId) -> Membership {
+        if usize::from(slot.index()) < self.0.len() { Membership::OneOfSeveral } else { Membership::None }
+    }
+
+    fn restore(&mut self, slot: SlotId, image: &[u8], _: u32) -> Result<(), DecodeError> {
+        let (count, digest) = image.split_first_chunk().ok_or(DecodeError::Malformed)?;
+        let digest = digest.try_into().map_err(|_| DecodeError::Malformed)?;
+        let state = Applied { count: u64::from_be_bytes(*count), digest: u32::from_be_bytes(digest) };
+        self.0[usize::from(slot.index())] = state;
+        Ok(())
+    }
+
+    fn replay(&mut self, slot: SlotId, entries: Vec<Entry>) -> Vec<Note> {
+        let state = &mut self.0[usize::from(slot.index())];
+        (state.count, state.digest) = (state.count + 1, fold(state.digest, &entries));
+        Vec::new()
+    }
+
+    fn kept(&self, _: TopicKey) -> Option<(Offset, Offset)> {
+        None
+    }
+
+    fn find(&self, _: SlotId, _: &str) -> Option<TopicId> {
+        None
+    }
+
+    fn topics(&self) -> Vec<TopicKey> {
+        Vec::new()
+    }
+}
+
+/// Returns the digest after the entries of another body were applied.
+fn fold(digest: u32, entries: &[Entry]) -> u32 {
+    let crcs = entries
+        .iter()
+        .flat_map(|entry| if let Entry::Publish(batch) = entry { crc32(&batch.payload) } else { 0 }.to_be_bytes());
+    crc32_of_parts([digest.to_be_bytes().as_slice(), &[1], &crcs.collect::<Vec<u8>>()])
+}
+
+/// Returns the digest after another entry of the log was applied.
+pub(crate) fn digest_after(digest: u32, body: &Bytes) -> u32 {
+    fold(digest, &entry::decode(body, Place::default()).expect("it was proposed, or is empty"))
+}
+
+/// Returns a body with a batch of so many random bytes.
+pub(crate) fn body(bytes: usize, rng: &mut Rng) -> Bytes {
+    let mut payload = vec![0; bytes];
+    payload[..8].copy_from_slice(&rng.u64(..).to_be_bytes());
+    let batch = Batch {
+        topic: TopicRef::Name("topic".into()),
+        producer: None,
+        count: 1,
+        payload_crc: 0,
+        append_us: 1,
+        payload: payload.into(),
+        place: Place::default(),
+    };
+    let mut out = Vec::new();
+    entry::encode(&mut [Entry::Publish(batch)], &mut out);
+    out.into()
+}

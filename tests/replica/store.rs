@@ -1,0 +1,311 @@
+//! What a member has written, and what of that is durable, as a model. Some runs have the production journal beside it:
+//! what a start finds in the journal must be the durable part of the model, or that and more of what was written.
+//!
+//! Writes become durable in their order, by syncs that take a while. A crash keeps any first part of what was not
+//! durable.
+
+use std::collections::VecDeque;
+use std::io;
+
+use dht_node::entry::Place;
+use dht_node::replica::{Hard, LogEntry, Restored, Ticket};
+use fastrand::Rng;
+
+use crate::journal::{Bug, Found, Journal};
+
+/// What a member has promised and written in one group.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Contents {
+    pub(crate) hard: Hard,
+    pub(crate) commit: u64,
+    /// The entry with index 1 comes first.
+    pub(crate) log: Vec<Stored>,
+}
+
+/// An entry of a log.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) entry: LogEntry,
+    /// Where the journal has its body, and how many other bodies are in the journal before that.
+    pub(crate) place: Place,
+    pub(crate) before: u64,
+}
+
+/// What is written as a whole or not at all.
+#[derive(Clone, Debug)]
+pub(crate) enum Record {
+    Promise(Hard, u64),
+    Entry(Stored),
+}
+
+/// A record that may not be durable.
+#[derive(Clone, Debug)]
+struct Pending {
+    group: usize,
+    ticket: Ticket,
+    record: Record,
+}
+
+/// What a sync makes durable.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    records: usize,
+    /// Of each group that is among the records, the last write.
+    pub(crate) tickets: Vec<(usize, Ticket)>,
+}
+
+/// What a start finds of a group. Its digest is that of the applied entries, if a journal has it.
+pub(crate) type Restart = (Restored, Option<u32>);
+
+/// What a member has stored.
+#[derive(Debug)]
+pub(crate) struct Store {
+    /// What a crash keeps, by group.
+    pub(crate) durable: Vec<Contents>,
+    /// What the process has written, by group.
+    pub(crate) written: Vec<Contents>,
+    /// How many bodies are durable, those that others have replaced included.
+    bodies: u64,
+    pending: VecDeque<Pending>,
+    /// How many of the pending records the journal has been given.
+    handed: usize,
+    is_syncing: bool,
+    /// Nothing becomes durable before this time.
+    pub(crate) stalled_until_us: u64,
+    pub(crate) journal: Option<Journal>,
+}
+
+impl Contents {
+    fn add(&mut self, record: Record) {
+        match record {
+            Record::Promise(hard, commit) => (self.hard, self.commit) = (hard, commit),
+            Record::Entry(stored) => {
+                let before = size(stored.entry.index) - 1;
+                assert!(before <= self.log.len(), "the log has no gaps");
+                self.log.truncate(before);
+                self.log.push(stored);
+            }
+        }
+    }
+
+    /// Records where the journal has an entry.
+    fn locate(&mut self, record: &Record) {
+        let Record::Entry(stored) = record else { return };
+        let known = self.log.get_mut(size(stored.entry.index) - 1);
+        // A later record may have replaced it.
+        if let Some(known) = known.filter(|known| known.entry.term == stored.entry.term) {
+            *known = stored.clone();
+        }
+    }
+
+    /// The term of the entry at `index`, or 0 before the first one.
+    pub(crate) fn term(&self, index: u64) -> u64 {
+        size(index).checked_sub(1).map_or(0, |place| self.log[place].entry.term)
+    }
+}
+
+impl Store {
+    /// Returns the empty store of a member of so many groups.
+    pub(crate) fn new(groups: usize, journal: Option<Journal>) -> Self {
+        Self {
+            durable: vec![Contents::default(); groups],
+            written: vec![Contents::default(); groups],
+            bodies: 0,
+            pending: VecDeque::new(),
+            handed: 0,
+            is_syncing: false,
+            stalled_until_us: 0,
+            journal,
+        }
+    }
+
+    /// Writes what will be durable after a sync. The commit index comes last: before entries that replace others, it
+    /// would make these count as committed. It need not be written.
+    pub(crate) fn write(
+        &mut self,
+        group: usize,
+        (ticket, hard, commit): (Ticket, Option<Hard>, Option<u64>),
+        entries: Vec<LogEntry>,
+    ) {
+        let bug = self.journal.as_ref().and_then(|journal| journal.bug);
+        let written = &self.written[group];
+        let mut records: Vec<Record> = hard.map(|hard| Record::Promise(hard, written.commit)).into_iter().collect();
+        let commit = commit.filter(|commit| *commit > written.commit);
+        let commit = commit.map(|commit| Record::Promise(hard.unwrap_or(written.hard), commit));
+        let place = if bug == Some(Bug::CommitBeforeEntries) { records.len() } else { records.len() + entries.len() };
+        records.extend(
+            entries.into_iter().map(|entry| Record::Entry(Stored { entry, place: Place::default(), before: 0 })),
+        );
+        records.splice(place..place, commit);
+        for record in records {
+            self.written[group].add(record.clone());
+            self.pending.push_back(Pending { group, ticket, record });
+        }
+    }
+
+    /// Begins a sync of everything written, unless another one has not ended.
+    ///
+    /// # Errors
+    /// The journal's disk has failed.
+    pub(crate) fn begin_sync(&mut self) -> io::Result<Option<Batch>> {
+        if self.pending.is_empty() || self.is_syncing {
+            return Ok(None);
+        }
+        self.is_syncing = true;
+        let mut tickets: Vec<(usize, Ticket)> = Vec::new();
+        for Pending { group, ticket, record } in self.pending.range_mut(self.handed..) {
+            // It may survive although it could not be appended.
+            self.handed += 1;
+            if let Some(journal) = &mut self.journal {
+                journal.append(*group, record)?;
+                self.written[*group].locate(record);
+            }
+            tickets.retain(|(known, _)| known != group);
+            tickets.push((*group, *ticket));
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.write()?;
+        }
+        Ok(Some(Batch { records: self.pending.len(), tickets }))
+    }
+
+    /// Ends a sync.
+    ///
+    /// # Errors
+    /// The journal's disk has failed.
+    pub(crate) fn end_sync(&mut self, batch: &Batch) -> io::Result<()> {
+        if let Some(journal) = &mut self.journal {
+            journal.sync()?;
+        }
+        self.is_syncing = false;
+        self.handed -= batch.records;
+        self.keep(batch.records);
+        Ok(())
+    }
+
+    /// Records that so many of the pending records are durable.
+    fn keep(&mut self, records: usize) {
+        for Pending { group, record, .. } in self.pending.drain(..records) {
+            self.bodies += u64::from(matches!(record, Record::Entry(_)));
+            self.durable[group].add(record);
+        }
+    }
+
+    /// Ends the process. With a journal, the machine may continue, and keeps what was written.
+    pub(crate) fn crash(&mut self, is_machine: bool, rng: &mut Rng) {
+        self.is_syncing = false;
+        if let Some(journal) = &mut self.journal {
+            // What was not given to the journal cannot survive; how much of the rest has, the next start finds.
+            self.pending.truncate(self.handed);
+            return journal.crash(is_machine, rng);
+        }
+        self.keep(rng.usize(..=self.pending.len()));
+        self.forget();
+    }
+
+    /// Forgets what was not durable.
+    fn forget(&mut self) {
+        self.pending.clear();
+        self.handed = 0;
+        self.written = self.durable.clone();
+    }
+
+    /// Returns what a start finds of each group.
+    ///
+    /// # Errors
+    /// The journal's disk has failed.
+    pub(crate) fn restore(&mut self, rng: &mut Rng) -> io::Result<Vec<Restart>> {
+        let Some(journal) = &mut self.journal else {
+            return Ok(self.durable.iter().map(|contents| (guess(contents, rng), None)).collect());
+        };
+        let found = journal.start(self.durable.len())?;
+        let survived = self.survived(&found);
+        let torn = self.handed - survived;
+        self.keep(survived);
+        self.forget();
+        let journal = self.journal.as_mut().expect("it has one");
+        journal.torn += u64::from(torn > 0);
+        found.groups.iter().zip(&self.durable).for_each(|(found, contents)| found.check(contents));
+        Ok(found.groups.into_iter().map(|group| group.restart(journal.bug)).collect())
+    }
+
+    /// Returns how many of the pending records are in what a start has found.
+    fn survived(&self, found: &Found) -> usize {
+        let mut promises: Vec<_> = self.durable.iter().map(|contents| (contents.hard, contents.commit)).collect();
+        let (mut bodies, mut survived) = (self.bodies, None);
+        for count in 0..=self.handed {
+            if bodies == found.bodies && found.groups.iter().map(|group| group.promise).eq(promises.iter().copied()) {
+                survived = Some(count);
+            }
+            match self.pending.get(count) {
+                Some(Pending { group, record: Record::Promise(hard, commit), .. }) => {
+                    promises[*group] = (*hard, *commit);
+                }
+                Some(_) => bodies += 1,
+                None => {}
+            }
+        }
+        let told = found.groups.iter().map(|group| group.promise).collect::<Vec<_>>();
+        survived.unwrap_or_else(|| {
+            let durable: Vec<_> = self.durable.iter().map(|contents| (contents.hard, contents.commit)).collect();
+            let (bodies, found) = (self.bodies, found.bodies);
+            panic!("{bodies} bodies and {durable:?} were durable, {found} and {told:?} are found")
+        })
+    }
+
+    /// Reads entries after `index`, with index and term of the one before.
+    pub(crate) fn read(&self, group: usize, index: u64, bytes_max: usize) -> ((u64, u64), Vec<LogEntry>) {
+        let written = &self.written[group];
+        let mut bytes = 0;
+        let fits = |stored: &&Stored| {
+            bytes += stored.entry.body.len();
+            bytes <= bytes_max || bytes == stored.entry.body.len()
+        };
+        let stored = written.log[size(index)..].iter().take(20).take_while(fits);
+        let read = |stored: &Stored| match &self.journal {
+            // What waits for the journal is not on the disk.
+            Some(journal) if stored.place != Place::default() => journal.read(stored),
+            _ => Some(stored.entry.clone()),
+        };
+        ((index, written.term(index)), stored.map_while(read).collect())
+    }
+
+    /// Writes a checkpoint of the groups: how many entries of each are applied, and their digests.
+    ///
+    /// # Errors
+    /// The journal's disk has failed.
+    pub(crate) fn checkpoint(&mut self, applied: &[(u64, u32)]) -> io::Result<()> {
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        let groups =
+            || applied.iter().zip(&self.durable).map(|((index, digest), contents)| (size(*index), *digest, contents));
+        let durable = groups().filter_map(|(applied, _, contents)| contents.log.get(applied));
+        let pending = self.pending.range(..self.handed).filter_map(|pending| match &pending.record {
+            Record::Entry(stored) => Some(stored),
+            Record::Promise(..) => None,
+        });
+        let open = durable.chain(pending).min_by_key(|stored| stored.place);
+        let ends = groups().map(|(applied, digest, contents)| (contents.log[..applied].last(), digest));
+        journal.checkpoint(open, ends.collect())
+    }
+
+    /// Returns another store with the same content.
+    pub(crate) fn copy(&self) -> Self {
+        let (durable, written, pending) = (self.durable.clone(), self.written.clone(), self.pending.clone());
+        let journal = self.journal.as_ref().map(Journal::copy);
+        Self { durable, written, pending, journal, ..*self }
+    }
+}
+
+/// Returns a possible result of a start without a journal. Any part of what is known to be committed may have been
+/// applied before, and any part of that is not read.
+fn guess(contents: &Contents, rng: &mut Rng) -> Restored {
+    let applied = rng.u64(..=contents.commit);
+    let base = if rng.bool() { applied } else { rng.u64(..=applied) };
+    let entries = contents.log[size(base)..].iter().map(|stored| stored.entry.clone()).collect();
+    let Contents { hard, commit, .. } = *contents;
+    Restored { hard, commit, applied, base: (base, contents.term(base)), entries }
+}
+
+fn size(number: u64) -> usize {
+    usize::try_from(number).expect("a short log")
+}
