@@ -45,6 +45,7 @@ mod descriptors;
 mod document;
 mod durable;
 mod ending;
+mod examples;
 mod fairness;
 mod forming;
 mod large;
