@@ -43,7 +43,7 @@ const ACYCLIC: &str = "node";
 /// What only some modules of the daemon and some other packages may touch, who they are, and what the others do
 /// instead. Tests at a file's end are free.
 const TOUCHES: &[(&str, &str, &str)] = &[
-    ("std::net", "net client config main tools", "name peers by NodeId and connections by ConnId"),
+    ("std::net", "net client config main tools gateway", "name peers by NodeId and connections by ConnId"),
     ("std::fs", "journal storage net config main rescue tools", "take the bytes as an argument or an event"),
     (
         "std::thread",
@@ -53,11 +53,15 @@ const TOUCHES: &[(&str, &str, &str)] = &[
     ("raft::", "replica", "consensus is in `replica`; use its inputs and outputs"),
     ("mio", "net tools", "sockets and readiness stay in net; take an Event, give an Action"),
     ("mio_signals", "net", "signals are handled in net"),
-    ("Instant::now", "net storage client tokio main tools", "take the time from `Now`"),
-    ("SystemTime::now", "net client logs main tools", "take the time from `Now`"),
+    ("Instant::now", "net storage client tokio main tools gateway", "take the time from `Now`"),
+    ("SystemTime::now", "net client logs main tools gateway", "take the time from `Now`"),
     ("crate::clock", "client tokio tools", "a session has no clock; take the time as an argument"),
-    ("crate::stream", "client tools", "a session has no socket; its bytes are in `Buffers`"),
-    ("tokio::", "tokio", "only the asynchronous client has a runtime, its tasks, sockets and times"),
+    ("crate::stream", "client tools gateway", "a session has no socket; its bytes are in `Buffers`"),
+    (
+        "tokio::",
+        "tokio gateway",
+        "only the asynchronous client and the gateway have a runtime, its tasks, sockets and times",
+    ),
 ];
 
 /// What stands in no file but those of some packages, and what to do instead. Written in halves, so that this file may
@@ -355,7 +359,7 @@ fn check_sources(faults_of: fn(&Source) -> Vec<String>) {
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = Vec::new();
-    for folder in ["src", "protocol", "client", "tools", "tests"] {
+    for folder in ["src", "protocol", "client", "tools", "tests", "gateway"] {
         read_sources(root, &root.join(folder), &mut sources);
     }
     assert!(sources.len() > 10, "the sources were not found under {}", root.display());

@@ -23,7 +23,8 @@ use crate::problem::{PROBLEM_TYPE, Problem};
 use crate::publish::Lanes;
 use crate::{nodes, publish, read, stream, topics};
 
-/// What all requests share. None of it is lost with the process: clients have their positions, and the cube the rest.
+/// The state that all requests share. None of it has to survive the process: clients know their positions, and
+/// everything else is in the cube.
 #[derive(Debug)]
 pub struct App {
     pub(crate) pool: Arc<Pool>,
@@ -42,12 +43,12 @@ impl App {
     }
 }
 
-/// Tells everybody when the gateway begins to end.
+/// Becomes true when the gateway is told to end, so that streams and waiting requests stop.
 #[derive(Clone, Debug)]
 pub struct Ending(watch::Receiver<bool>);
 
 impl Ending {
-    /// Returns what tells, and what is told.
+    /// Returns the sender of the signal, and its receiver.
     pub fn channel() -> (watch::Sender<bool>, Self) {
         let (sender, receiver) = watch::channel(false);
         (sender, Self(receiver))
@@ -61,7 +62,7 @@ impl Ending {
     pub async fn wait(&self) {
         let mut receiver = self.0.clone();
         if receiver.wait_for(|is_ending| *is_ending).await.is_err() {
-            // Nobody can tell any more, as in a test without a server.
+            // The sender is gone, as in a test without a server, so the gateway is never told to end.
             std::future::pending::<()>().await;
         }
     }
@@ -121,7 +122,7 @@ pub fn router(app: Arc<App>, accepted: Accepted) -> Router {
     guarded(router, accepted)
 }
 
-/// Returns the routes with what concerns all of them: who may ask, and errors that no handler answers.
+/// Adds the layers that concern all routes: which requests are accepted, and errors that no handler has answered.
 fn guarded(router: Router, accepted: Accepted) -> Router {
     router
         .layer(CatchPanicLayer::custom(panicked))
@@ -129,7 +130,7 @@ fn guarded(router: Router, accepted: Accepted) -> Router {
         .layer(from_fn_with_state(Arc::new(accepted), guard))
 }
 
-/// Returns the answers to browsers that ask whether pages of other sites may use the gateway.
+/// Returns the layer that tells browsers which other sites may use the gateway; `None` if none may.
 fn cors(accepted: &Accepted) -> Option<CorsLayer> {
     let origins: Vec<_> = accepted.origins.iter().filter_map(|origin| origin.parse().ok()).collect();
     (!origins.is_empty()).then(|| {
@@ -144,7 +145,8 @@ fn cors(accepted: &Accepted) -> Option<CorsLayer> {
     })
 }
 
-/// Makes a problem of an error without one: an unknown path, a wrong method, or a file that the page does not have.
+/// Turns an error without a problem document into one: an unknown path, a wrong method, a missing file of the docs
+/// page.
 async fn explain(request: Request, next: Next) -> Response {
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let response = next.run(request).await;
@@ -170,7 +172,7 @@ async fn explain(request: Request, next: Next) -> Response {
     explained
 }
 
-/// Answers a request whose handler has panicked, which is a defect. The message of the panic is on standard error.
+/// Answers a request whose handler has panicked. The message of the panic is on standard error.
 fn panicked(_: Box<dyn Any + Send>) -> Response {
     let detail = "this request ran into a defect of the gateway";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", detail)

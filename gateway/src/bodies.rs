@@ -20,14 +20,14 @@ use serde_json::value::RawValue;
 use crate::input::single;
 use crate::problem::Problem;
 
-/// What the names of headers begin with that become headers of the record.
+/// The prefix of HTTP headers that become headers of the record, which are called as what follows it.
 const HEADER_PREFIX: &str = "dht-header-";
 
-/// What to do about a body that has no records, or other things.
+/// The hint for a body that has no records, or something that is not a record.
 const RECORD_HINT: &str =
-    r#"a record is an object such as {"payload":"text"}; bytes that are no text go into "payload_b64""#;
+    r#"a record is an object such as {"payload":"text"}; bytes that are not UTF-8 go into "payload_b64""#;
 
-/// How a body is to be understood.
+/// The form of a body, which follows from its media type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// One record or an array of records.
@@ -107,7 +107,7 @@ fn check_headers(form: Form, headers: &HeaderMap) -> Result<(), Problem> {
 fn push_line(batch: &mut Batch, line: &[u8], index: usize) -> Result<(), Problem> {
     match json::decode(line) {
         Ok(Line::Record(_, content)) => push(batch, &content, index),
-        // What a stream or `dht-cli fetch --json` has between records.
+        // Notices stand between the records of a stream and of `dht-cli fetch --json`, whose output may be published.
         Ok(Line::Notice | Line::Blank) => Ok(()),
         Err(what) => Err(bad_json(format!("record {}: {what}", index + 1)).hint(RECORD_HINT)),
     }

@@ -1,4 +1,4 @@
-//! Who may ask: a web page of another site may not, although it can reach this machine.
+//! Which requests are accepted: none that a web page of another site has sent, although it can reach this machine.
 //!
 //! A browser lets any page send simple POSTs to any address without asking (no CORS is needed to send), and a page may
 //! make its own name resolve to 127.0.0.1 (DNS rebinding). So the `Host` must be one that this gateway is known by, and
@@ -69,7 +69,7 @@ impl Accepted {
     }
 }
 
-/// Returns true for the beginning of a WebSocket, which is a GET, but may send anything.
+/// Returns true for a request to upgrade. It is a GET, but on a WebSocket the page could send anything.
 fn is_upgrade(headers: &HeaderMap) -> bool {
     headers.contains_key(header::UPGRADE)
 }

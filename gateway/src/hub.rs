@@ -31,7 +31,7 @@ pub(crate) enum News {
     Elsewhere(Offset),
     /// Something else as JSON, with the name of its event and the offset after which records go on, if it has one.
     Notice(&'static str, Option<Offset>, Arc<Text>),
-    /// The reader is so far behind that some of it is gone.
+    /// The reader fell so far behind that the feed no longer has its next item.
     Missed,
     /// The subscription has ended.
     End(Arc<Problem>),
@@ -60,7 +60,7 @@ pub(crate) struct Hub {
 struct Shared {
     pool: Arc<Pool>,
     state: Mutex<State>,
-    /// Bytes of all texts.
+    /// Bytes of the events that the feeds hold at the moment.
     bytes: Arc<AtomicUsize>,
     limits: HubLimits,
 }
@@ -153,7 +153,7 @@ impl Hub {
             let task = self.task_with_room(state);
             let (sender, count) = &mut state.tasks[task];
             *count += 1;
-            // The task never ends.
+            // The task never ends, so it receives this.
             let _ = sender.send(Command::Add(topic.to_owned(), cursor));
             let (news, _) = broadcast::channel(FEED_RECORDS);
             let number = fastrand::u64(..);
@@ -288,7 +288,7 @@ async fn run(hub: Hub, mut commands: mpsc::UnboundedReceiver<Command>) {
                 Ok(Some(Delivery { topic, item: Ok(item) })) => hub.pass(&topic, item, dimension),
                 Ok(Some(Delivery { topic, item: Err(error) })) => hub.end(&topic, error.into()),
                 Ok(None) => is_idle = true,
-                // It goes on when a node answers again, and nothing is lost.
+                // The subscriber resumes from its cursors when a node answers again, so nothing is lost.
                 Err(error) => log::warn!("subscriptions wait for the cube: {error}"),
             },
         }

@@ -1,4 +1,4 @@
-//! What requests contain: names, queries and bodies, each with an error that says what is wrong with it.
+//! Names, queries, headers and bodies of requests, each with an error that says what is wrong with it.
 
 use std::error::Error;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,7 +22,7 @@ use crate::problem::Problem;
 #[derive(Debug)]
 pub(crate) struct Topic(pub(crate) String);
 
-/// The same in the document of the API.
+/// The name of a topic, as the document of the API describes it.
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Path)]
 #[expect(dead_code, reason = "it is only described")]
@@ -135,7 +135,7 @@ pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     object(text).map_err(|what| Problem::bad_request("BAD_JSON", format!("the body is wrong: {what}")))
 }
 
-/// Decodes an object of JSON without arrays and strings.
+/// Decodes a JSON object whose members are numbers, or objects of numbers.
 ///
 /// # Errors
 /// Returns what is wrong with it and where.
@@ -158,7 +158,7 @@ pub(crate) fn media_type(headers: &HeaderMap) -> Result<String, Problem> {
     Ok(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
-/// Refuses a body that is compressed: it would be stored as it is, and no reader would know.
+/// Refuses a compressed body: it would be stored compressed, and no reader would be told.
 ///
 /// # Errors
 /// Returns a problem with 415.

@@ -8,16 +8,16 @@
 //! | file | subject |
 //! |---|---|
 //! | `options` | the command line |
-//! | `server` | connections, their bounds, and the end |
+//! | `server` | connections, their bounds, and what happens to them at the end |
 //! | `refusal`, `linger` | what is not a request, and bodies that nobody reads |
-//! | `guard` | who may ask |
+//! | `guard` | which requests are accepted, by their Host and Origin |
 //! | `api` | all routes, and the document that describes them |
 //! | `topics`, `nodes` | requests about topics and about the cube |
 //! | `publish`, `bodies` | records into the cube |
 //! | `read` | records out of it, with one request |
 //! | `stream`, `reader`, `hub` | records as they come: events, a cursor, and a subscription that readers share |
 //! | `pool` | the connections to the cube that requests share |
-//! | `input`, `views`, `problem` | what requests contain, what answers contain, and errors |
+//! | `input`, `views`, `problem` | decoding of requests, the JSON of answers, and errors |
 //! | `limits` | every bound |
 //! | `fuzz` | what must hold for any request |
 //!

@@ -65,15 +65,16 @@ pub const CLOSE_TIME: Duration = Duration::from_secs(1);
 /// Topics of one subscribing connection: as many subscriptions as a node gives one connection, less some that end.
 pub const TOPICS_PER_SUBSCRIBER: usize = 4_000;
 
-/// Idle producers that are kept for each topic. Each has one request in flight, so there are as many as the most
-/// requests without a key that were in flight at once; a topic remembers 1024 producers.
+/// Idle producers that are kept for each topic. Requests without an `Idempotency-Key` that are in flight at the same
+/// time need one each. A topic remembers 1024 producers, which several gateways share.
 pub const LANES_PER_TOPIC: usize = 64;
 
 /// Topics whose producers are kept. When there are more, the producers of one that is not in use are dropped, which
 /// costs nothing but an entry in the topic.
 pub const LANE_TOPICS: usize = 10_000;
 
-/// Bytes that one HTTP connection buffers: of the headers that arrive, and of responses that its client does not take.
+/// Maximum size in bytes of the headers of a request, and of what is buffered of responses for a client that reads
+/// slowly.
 pub const BUFFER_BYTES: usize = 64 << 10;
 
 /// Maximum number of connections of HTTP clients unless the limit on open files is lower.
@@ -82,5 +83,5 @@ pub const CONNECTIONS_MAX: u32 = 20_000;
 /// File descriptors that are not for HTTP clients: the listener, connections to the cube, and those of the process.
 pub const DESCRIPTORS_KEPT: u32 = 64;
 
-/// Time after SIGTERM in which requests are answered. Streams are told to reconnect at once.
+/// Time after SIGTERM in which requests that were received are still answered. Streams end at once.
 pub const DRAIN_TIME: Duration = Duration::from_secs(4);

@@ -1,4 +1,4 @@
-//! The cube itself: where a name lives, the way there, and how the nodes are.
+//! The cube itself: the home of a name, the path to it, and the state and counters of the nodes.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::input::{NoParams, Params, Topic, TopicPath};
 use crate::problem::{Invalid, Problem, Retry};
 use crate::views::{ClusterView, TopicView, TraceView};
 
-/// Returns the home of a name and the way there, whether or not there is such a topic.
+/// Returns the home of a name and the path to it, whether or not there is such a topic.
 #[utoipa::path(
     get, path = "/v1/query/{topic}", tag = "cube",
     params(TopicPath),

@@ -10,13 +10,14 @@ use crate::guard::Accepted;
 /// A REST gateway of a dht-node cube.
 #[derive(Debug, FromArgs)]
 #[argh(
-    note = "Each option but --help can be left out. The API is described at /v1/docs of a running gateway.",
+    note = "All options are optional. A running gateway describes its API at /v1/docs/.",
     example = "{command_name} -s 127.0.0.1:5000,127.0.0.1:5001",
     error_code(1, "the server failed"),
     error_code(2, "the command line or the address cannot be used")
 )]
 pub struct Options {
-    /// nodes of the cube, as `HOST[:PORT]` separated by commas; it learns the others from them [default: 127.0.0.1:5000]
+    /// nodes of the cube, as `HOST[:PORT]` separated by commas; it learns the others from them [default:
+    /// 127.0.0.1:5000]
     #[argh(option, short = 's', arg_name = "servers", default = "String::from(\"127.0.0.1:5000\")")]
     pub servers: String,
 

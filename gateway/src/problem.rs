@@ -212,8 +212,8 @@ fn http_status(number: u8, retry_after: Duration) -> StatusCode {
     }
 }
 
-/// Returns the HTTP status and the name for an error without a response of a node.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the errors of a client may become more")]
+/// Returns the HTTP status and the code for an error that no node has reported.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the enum is non_exhaustive")]
 fn local_status(error: &Error) -> (StatusCode, &'static str) {
     match error {
         Error::Name(_) => (StatusCode::BAD_REQUEST, "INVALID_NAME"),

@@ -28,11 +28,11 @@ use crate::views::PublishedView;
 /// Maximum size of an `Idempotency-Key` in bytes.
 const KEY_BYTES_MAX: usize = 255;
 
-/// Publishes records: all those of the body, or none.
+/// Publishes the records of the body: all of them, or none.
 ///
 /// `application/json` is a record or an array of records, `application/x-ndjson` a record per line; each is an object
-/// such as `{"payload":"text","key":"k"}`, with `payload_b64` for bytes that are no text. Any other body is the payload
-/// of one record, with `Dht-Key` (or `Dht-Key-B64`), `Dht-Timestamp-Us` and `Dht-Header-NAME`.
+/// such as `{"payload":"text","key":"k"}`, with `payload_b64` for bytes that are not UTF-8. Any other body is the
+/// payload of one record, with `Dht-Key` (or `Dht-Key-B64`), `Dht-Timestamp-Us` and `Dht-Header-NAME`.
 ///
 /// A request with an `Idempotency-Key` may be sent again: it is stored once. A topic remembers the last 16384 keys; a
 /// request that comes again after that many others is stored again.
@@ -86,7 +86,7 @@ pub(crate) async fn publish(
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "it is only described; dht_client::json decodes it")]
 struct RecordForm {
-    /// The payload. Bytes that are no text are in base64 in `payload_b64` instead.
+    /// The payload. Bytes that are not UTF-8 are in base64 in `payload_b64` instead.
     payload: String,
     /// The key, or `key_b64`.
     key: Option<String>,
@@ -115,7 +115,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&[u8]>, Problem> {
     }
 }
 
-/// Returns the producer that stands for a key: 64 bits of SHA-256 over the user, the topic and the key.
+/// Returns the producer id of a key: 64 bits of the SHA-256 of user, topic and key.
 fn producer_of(topic: &str, key: &[u8]) -> ProducerId {
     // Nobody is identified yet, so all requests have the same user.
     let user = b"";
@@ -183,7 +183,8 @@ impl Lanes {
             Err(error) if !error.may_be_done() && error.status() != Some(Status::Recreated) => {
                 self.give_back(topic, lane);
             }
-            // Whether the sequence is used is not known, so no other batch may get it, nor the next one.
+            // The sequence may be used or not, so the lane cannot be used again: neither this sequence nor the next one
+            // would be safe.
             Err(_) => {}
         }
         result

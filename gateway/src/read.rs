@@ -27,8 +27,8 @@ pub(crate) struct Read {
     /// `earliest` (the default), `next`, an offset, a time such as `2026-11-22T10:00:00Z` or `@1763805600`, or how long
     /// ago, such as `5m`.
     pub(crate) from: Option<String>,
-    /// Maximum number of records, at least 1; more than 10000 counts as 10000. An answer has at most 1 MiB of records, but at least one record if there
-    /// is one.
+    /// Maximum number of records, at least 1; more than 10000 counts as 10000. An answer has at most 1 MiB of records,
+    /// but at least one record if there is one.
     #[param(minimum = 1)]
     limit: Option<u32>,
     /// How long to wait for a first record, up to 55 s.

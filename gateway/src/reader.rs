@@ -1,4 +1,5 @@
-//! A reader of one topic: from a position on, and on and on, whatever happens to the topic meanwhile.
+//! A reader of one topic: from a position to the log end, and then whatever is published, across gaps, lost records and
+//! the re-creation of the topic.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,7 +16,7 @@ use crate::problem::Problem;
 /// Something that a reader gets.
 #[derive(Clone, Debug)]
 pub(crate) struct Event {
-    /// The name of an event that is no record.
+    /// The name of the event; `None` for a record.
     pub(crate) name: Option<&'static str>,
     /// The position after it, from which a client can resume.
     pub(crate) place: Option<Place>,
@@ -95,7 +96,8 @@ pub(crate) struct Reader {
     start: Start,
     events: VecDeque<Event>,
     follower: Option<Follower>,
-    /// The reader reads by itself up to here, although it has a follower, which brings what comes after.
+    /// The reader fetches the records before this offset by itself, although it has a follower: the follower brings
+    /// only those from here on.
     until: Offset,
     is_done: bool,
 }
@@ -144,7 +146,7 @@ impl Reader {
         }
         let place = |offset: Offset| Some(Place { topic, epoch, offset });
         match follower.next().await {
-            // It has read these by itself.
+            // The reader has fetched these by itself.
             Some(News::Record(offset, _) | News::Elsewhere(offset)) if offset < cursor => {}
             Some(News::Record(offset, text)) if offset == cursor => {
                 self.start = Start::Offset(offset.plus(1));
@@ -162,7 +164,8 @@ impl Reader {
             }
             Some(News::End(problem)) => {
                 self.follower = None;
-                // Reading finds out what has become of the topic. Another reason to end would not show there.
+                // The next read finds out whether the topic was deleted, re-created or truncated. It would not show any
+                // other reason, so that one ends the stream here.
                 if !problem.is_of_log() {
                     self.fail((*problem).clone()).await;
                 }
@@ -209,7 +212,7 @@ impl Reader {
         let cursor = fetch.base.plus(fetch.messages.len() as u64);
         self.start = Start::Offset(cursor);
         if fetch.messages.is_empty() {
-            // There is nothing up to there, whatever the follower has announced.
+            // There is no record before the cursor that is not read, whatever the follower has announced.
             self.until = self.until.min(cursor);
             if self.follower.is_none() {
                 let (follower, head) = self.app.hub.follow(&self.topic, cursor);
@@ -219,7 +222,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Goes on with another log of the same name, and says so.
+    /// Continues with another log of the same name, after an event that tells the client.
     fn restart(&mut self, name: &'static str, start: Start, detail: String) -> Result<(), Problem> {
         (self.log, self.start, self.follower) = (None, start, None);
         let data = serde_json::json!({name: detail, "topic": self.topic}).to_string();

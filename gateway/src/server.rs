@@ -1,4 +1,4 @@
-//! The HTTP server: connections, their bounds, and the end.
+//! The HTTP server: accepts connections within bounds, and drains them when the gateway ends.
 
 use std::io;
 use std::pin::pin;

@@ -38,7 +38,7 @@ pub(crate) struct Stream {
     credit: Option<u64>,
 }
 
-/// Streams records as they are published, as server-sent events or, if the client asks for that, on a WebSocket.
+/// Streams records as they are published, as server-sent events, or on a WebSocket if the client upgrades.
 ///
 /// Each record is an event without a name, whose `id` is the topic's id, the epoch and the offset; a client that sends
 /// it as `Last-Event-ID` continues behind it. A bare offset is accepted, too. Other events:
@@ -99,13 +99,13 @@ pub(crate) async fn stream(
     }
     let events = events(reader).map(|event| Ok::<_, Infallible>(sent(&event)));
     let comments = KeepAlive::new().interval(COMMENT_INTERVAL).text("still here");
-    // Proxies such as nginx keep what they are sent unless told otherwise.
+    // Proxies such as nginx buffer responses unless they are told not to.
     let headers =
         [(HeaderName::from_static("x-accel-buffering"), "no"), (HeaderName::from_static("cache-control"), "no-cache")];
     Ok((headers, Sse::new(events).keep_alive(comments)).into_response())
 }
 
-/// Returns what a reader gets.
+/// Returns the events of a reader.
 fn events(reader: Reader) -> impl futures_util::Stream<Item = Event> {
     stream::unfold(reader, |mut reader| async move { Some((reader.next().await?, reader)) })
 }
@@ -154,7 +154,7 @@ async fn talk(
     ending: &Ending,
 ) {
     let mut events = pin!(events);
-    // A client that is gone without a word is noticed, and proxies do not close an idle connection.
+    // So that a client that vanished is noticed, and proxies do not close an idle connection.
     let mut pings = interval_at(Instant::now() + COMMENT_INTERVAL, COMMENT_INTERVAL);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -173,7 +173,7 @@ async fn talk(
                 Some(Err(error)) => return refuse(socket, &error.to_string()).await,
             },
             _ = pings.tick() => socket.send(Message::Ping(Bytes::new())).await,
-            // The reader ends with the gateway, but without credit nobody asks it.
+            // The stream of events ends with the gateway, but it is not polled without credit.
             () = ending.wait(), if credit.is_used_up() => return close(socket, Some((close_code::AWAY, "ending"))).await,
             event = events.next(), if !credit.is_used_up() => match event {
                 Some(event) => {

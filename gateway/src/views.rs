@@ -1,4 +1,4 @@
-//! What answers contain, in the terms of `dht-cli --json`.
+//! The JSON of answers, with the names that `dht-cli --json` uses.
 
 use dht_client::{Cluster, Description, Dimension, Listed, NodeId, Published, Retention, Trace};
 use serde::{Deserialize, Serialize};
@@ -37,11 +37,11 @@ impl Bounds {
     }
 }
 
-/// A topic, or the home of a name that is no topic.
+/// A topic. For a name without a topic, only `home`, `exists` and `path` are there.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TopicView {
     topic: String,
-    /// The node that the name belongs to.
+    /// The node that stores the topic of that name.
     #[schema(example = "110")]
     home: String,
     exists: bool,

@@ -78,7 +78,7 @@ impl Client {
         Builder::default()
     }
 
-    /// As [`crate::Client::to_builder`].
+    /// Returns the settings of this client, to connect another one: see [`crate::Client::to_builder`].
     pub fn to_builder(&self) -> Builder {
         Builder(self.handle.settings())
     }
@@ -116,7 +116,7 @@ impl Client {
 
     // --- topics ---
 
-    /// As [`crate::Client::create`].
+    /// Creates a topic, and returns true beside its description if it existed: see [`crate::Client::create`].
     ///
     /// # Errors
     /// Those of the blocking method.
@@ -124,7 +124,7 @@ impl Client {
         topics::create(&mut &self.handle, topic, retention).await
     }
 
-    /// As [`crate::Client::delete`].
+    /// Deletes a topic with all its records: see [`crate::Client::delete`].
     ///
     /// # Errors
     /// Those of the blocking method.
@@ -132,7 +132,7 @@ impl Client {
         topics::delete(&mut &self.handle, topic).await
     }
 
-    /// As [`crate::Client::delete_id`].
+    /// Deletes a topic if it still has this id: see [`crate::Client::delete_id`].
     ///
     /// # Errors
     /// Those of the blocking method.
@@ -140,7 +140,7 @@ impl Client {
         topics::delete_id(&mut &self.handle, topic, id).await
     }
 
-    /// As [`crate::Client::alter`].
+    /// Changes some settings of a topic: see [`crate::Client::alter`].
     ///
     /// # Errors
     /// Those of the blocking method.
@@ -148,7 +148,7 @@ impl Client {
         topics::alter(&mut &self.handle, topic, change).await
     }
 
-    /// As [`crate::Client::trim`].
+    /// Removes the records before an offset: see [`crate::Client::trim`].
     ///
     /// # Errors
     /// Those of the blocking method.
@@ -156,7 +156,7 @@ impl Client {
         topics::trim(&mut &self.handle, topic, to).await
     }
 
-    /// As [`crate::Client::info`].
+    /// Describes a topic: see [`crate::Client::info`].
     ///
     /// # Errors
     /// Those of the blocking method.
@@ -164,7 +164,7 @@ impl Client {
         topics::info(&mut &self.handle, topic).await
     }
 
-    /// As [`crate::Client::query`].
+    /// Returns the home of a name and the path of the request to it: see [`crate::Client::query`].
     ///
     /// # Errors
     /// Those of the blocking method.
@@ -174,7 +174,7 @@ impl Client {
 
     // --- records ---
 
-    /// As [`crate::Client::publish`].
+    /// Publishes a batch: see [`crate::Client::publish`].
     ///
     /// # Errors
     /// Those of the blocking method.
@@ -182,7 +182,8 @@ impl Client {
         publish::publish(&mut &self.handle, (topic, None), None, batch).await
     }
 
-    /// As [`crate::Client::publish_as`].
+    /// Publishes the only batch of a producer, which can be retried without a duplicate: see
+    /// [`crate::Client::publish_as`].
     ///
     /// # Errors
     /// Those of the blocking method.
@@ -190,7 +191,7 @@ impl Client {
         publish::publish(&mut &self.handle, (topic, None), Some(publish::only_batch(producer)), batch).await
     }
 
-    /// As [`crate::Client::publish_sequenced`].
+    /// Publishes a batch of a producer whose sequences the caller keeps: see [`crate::Client::publish_sequenced`].
     ///
     /// # Errors
     /// Those of the blocking method.
@@ -204,7 +205,7 @@ impl Client {
         publish::publish(&mut &self.handle, (topic, id), Some(sequenced), batch).await
     }
 
-    /// As [`crate::Client::fetch`].
+    /// Reads up to `max_records` records from `start` with one request: see [`crate::Client::fetch`].
     ///
     /// # Errors
     /// Those of the blocking method.
@@ -212,7 +213,7 @@ impl Client {
         fetch::fetch_wait(&mut &self.handle, topic, start, max_records, Duration::ZERO).await
     }
 
-    /// As [`crate::Client::fetch_wait`].
+    /// Reads records, and waits up to `wait` for a first one: see [`crate::Client::fetch_wait`].
     ///
     /// # Errors
     /// Those of the blocking method.
@@ -226,7 +227,7 @@ impl Client {
         fetch::fetch_wait(&mut &self.handle, topic, start, max_records, wait).await
     }
 
-    /// As [`crate::Client::fetch_of`].
+    /// Reads records of a topic that must still be the same one: see [`crate::Client::fetch_of`].
     ///
     /// # Errors
     /// Those of the blocking method.
@@ -323,7 +324,7 @@ impl Client {
 
     // --- nodes ---
 
-    /// As [`crate::Client::list`].
+    /// Returns all topics whose names start with `prefix`: see [`crate::Client::list`].
     ///
     /// # Errors
     /// Those of the blocking method.
@@ -331,7 +332,7 @@ impl Client {
         nodes::list(&mut &self.handle, prefix, true).await
     }
 
-    /// As [`crate::Client::list_first`].
+    /// Returns the first page of the topics of each node: see [`crate::Client::list_first`].
     ///
     /// # Errors
     /// Those of the blocking method.
@@ -339,7 +340,7 @@ impl Client {
         nodes::list(&mut &self.handle, prefix, false).await
     }
 
-    /// As [`crate::Client::nodes`].
+    /// Returns the addresses of all nodes: see [`crate::Client::nodes`].
     ///
     /// # Errors
     /// Those of the blocking method.
@@ -347,7 +348,7 @@ impl Client {
         nodes::nodes(&mut &self.handle).await
     }
 
-    /// As [`crate::Client::cluster`].
+    /// Returns the cluster as all its nodes see it: see [`crate::Client::cluster`].
     ///
     /// # Errors
     /// Those of the blocking method.
@@ -355,7 +356,7 @@ impl Client {
         nodes::cluster(&mut &self.handle).await
     }
 
-    /// As [`crate::Client::stats`].
+    /// Returns the counters of nodes as lines of `name value`: see [`crate::Client::stats`].
     ///
     /// # Errors
     /// Those of the blocking method.
@@ -363,7 +364,7 @@ impl Client {
         nodes::stats(&mut &self.handle, nodes).await
     }
 
-    /// As [`crate::Client::ping`].
+    /// Measures the round-trip time to a node: see [`crate::Client::ping`].
     ///
     /// # Errors
     /// Those of the blocking method.
@@ -371,7 +372,7 @@ impl Client {
         nodes::ping(&mut &self.handle, node, random()).await
     }
 
-    /// As [`crate::Client::trace`].
+    /// Returns the path to a node or to the home of a name: see [`crate::Client::trace`].
     ///
     /// # Errors
     /// Those of the blocking method.
@@ -379,7 +380,7 @@ impl Client {
         trace::trace(&mut &self.handle, target).await
     }
 
-    /// As [`crate::Client::trace_topic`].
+    /// Returns the path to the home of a name: see [`crate::Client::trace_topic`].
     ///
     /// # Errors
     /// Those of the blocking method.

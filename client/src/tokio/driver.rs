@@ -15,7 +15,7 @@ use crate::session::cluster::Session;
 use crate::session::deadline::Deadline;
 use crate::session::driving::{Action, Event};
 
-/// After this many bytes of input, what they say is handled before more is read.
+/// Bytes of input after which the frames in them are handled before more is read.
 const READ_BYTES: usize = 256 << 10;
 
 /// A session with its socket.
@@ -39,8 +39,8 @@ impl Driver {
         Self { session, socket: Socket::Closed, write_waits: false, timer }
     }
 
-    /// Moves bytes, handles what they say and what is due, and performs the session's actions, until all that is left
-    /// must wait. `cx` is woken when it need wait no longer. Returns true if it did anything.
+    /// Reads, handles input and timers, performs the session's actions and writes, until nothing more can be done
+    /// without waiting. `cx` is woken when something can. Returns true if it made progress.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         let mut has_moved = self.act();
         has_moved |= self.connect(cx);
@@ -76,7 +76,7 @@ impl Driver {
         self.act();
     }
 
-    /// Connects and closes as the session asks. Returns true if it had asked for anything.
+    /// Connects and closes as the session demands. Returns true if there was any such action.
     fn act(&mut self) -> bool {
         let mut has_acted = false;
         while let Some(action) = self.session.next_action() {

@@ -1,4 +1,4 @@
-//! What the handles of a client share: the way to its task.
+//! The channel from the handles of a client to its task, and what the task reports back.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -60,7 +60,7 @@ pub(super) struct Status {
     pub(super) learned: Learned,
 }
 
-/// The way to the task.
+/// The sending end of the channel to the task; each clone is a handle.
 #[derive(Clone, Debug)]
 #[expect(clippy::disallowed_types, reason = "all handles have the same settings, which nobody changes")]
 pub(super) struct Handle {

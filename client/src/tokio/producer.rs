@@ -222,13 +222,14 @@ struct Task {
     ended: Option<Error>,
     /// `None` once there are no handles any more.
     sends: Option<mpsc::UnboundedReceiver<Queued>>,
-    /// What was received and has no room yet.
+    /// Records that were received, but for which the batches have no room yet.
     next: Option<Queued>,
     /// What is not acknowledged, in order.
     waiting: VecDeque<Waiting>,
-    /// Why everything fails that is not acknowledged, while answers to what was sent before are awaited.
+    /// The error of the batch that failed, while answers to earlier batches are awaited. Everything else that is not
+    /// acknowledged fails with it.
     failure: Option<Error>,
-    /// Until when they are awaited.
+    /// Until when those answers are awaited.
     settled_by: Deadline,
     room: Arc<Semaphore>,
 }

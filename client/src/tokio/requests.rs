@@ -27,10 +27,11 @@ pub(super) struct Requests {
     commands: mpsc::Receiver<Command>,
     abandoned: mpsc::Receiver<()>,
     waiting: BTreeMap<CallId, oneshot::Sender<Outcome>>,
-    /// Those who wait for a connection, and until when.
+    /// The callers that wait for a connection, and their deadlines.
     opening: Vec<(Deadline, oneshot::Sender<Result<Place, Error>>)>,
     status: watch::Sender<Status>,
-    /// The number of the connection that was reported, and whether it has told of other servers; `None` while none is.
+    /// The connection that was reported to the handles, and whether the servers that it has named were; `None` while
+    /// there is no connection.
     reported: Option<(u64, bool)>,
 }
 

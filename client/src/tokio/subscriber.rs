@@ -49,9 +49,9 @@ struct Shared(Arc<Mutex<State>>);
 struct State {
     driver: Driver,
     streams: Streams,
-    /// An error that the subscriber has yet to return. Until then the task does not try again.
+    /// An error that the subscriber has yet to return. The task does not reconnect before that.
     failure: Option<Error>,
-    /// The task and the subscriber, each while it waits for the other.
+    /// The wakers of the task and of the subscriber, each present while that one waits for the other.
     task: Option<Waker>,
     subscriber: Option<Waker>,
     /// True once the subscriber was dropped, or the runtime has dropped the task.
@@ -200,7 +200,7 @@ impl State {
         }
     }
 
-    /// Moves bytes and handles what they say, until all that is left must wait.
+    /// Drives the session until nothing more can be done without waiting.
     fn poll(&mut self, cx: &mut Context<'_>) {
         loop {
             let mut wake = Deadline::NEVER;
@@ -216,7 +216,7 @@ impl State {
     }
 }
 
-/// Keeps the connection.
+/// The task that drives the connection while the subscriber is not polled.
 struct Task(Shared);
 
 impl Future for Task {
