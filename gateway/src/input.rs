@@ -132,7 +132,10 @@ pub(crate) async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, Pro
 /// Returns what is wrong with it and where.
 pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let text = if body.trim_ascii().is_empty() { b"{}" } else { body };
-    object(text).map_err(|what| Problem::bad_request("BAD_JSON", format!("the body is wrong: {what}")))
+    object(text).map_err(|what| {
+        Problem::bad_request("BAD_JSON", format!("the body is wrong: {what}"))
+            .hint(r#"write an object such as {"retention":{"records":100,"bytes":1000000,"age_ms":86400000}}"#)
+    })
 }
 
 /// Decodes a JSON object whose members are numbers, or objects of numbers.
@@ -280,6 +283,19 @@ mod tests {
             assert_eq!(detail::<Two>(query), expected, "{query}");
         }
         assert_eq!(detail::<NoParams>("x=1"), "x: unknown parameter `x`, there are none");
+    }
+
+    #[test]
+    fn settings_of_the_wrong_type_are_named_in_terms_of_json() {
+        for (body, expected) in [
+            (r#"{"retention":null}"#, "null, expected an object such as {\"records\":100} at line 1 column 17"),
+            (r#"{"retention":{"records":-1}}"#, "`-1`, expected a whole number below 2^64 at line 1 column 26"),
+            ("5", "`5`, expected an object such as {\"retention\":{\"records\":100}} at line 1 column 1"),
+        ] {
+            let refused = json::<crate::topics::Settings>(body.as_bytes()).unwrap_err().json();
+            let refused: serde_json::Value = serde_json::from_str(&refused).unwrap();
+            assert!(refused["detail"].as_str().unwrap().ends_with(expected), "{body}: {refused}");
+        }
     }
 
     #[test]

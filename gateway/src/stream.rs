@@ -97,12 +97,17 @@ pub(crate) async fn stream(
     if wanted.credit.is_some() {
         return Err(Problem::bad_request("BAD_QUERY", "credit: only a WebSocket has one").hint("leave it out"));
     }
-    let events = events(reader).map(|event| Ok::<_, Infallible>(sent(&event)));
+    Ok(event_stream(events(reader)))
+}
+
+/// Returns the response with server-sent events, and comments while there are none.
+fn event_stream(events: impl futures_util::Stream<Item = Event> + Send + 'static) -> Response {
+    let events = events.map(|event| Ok::<_, Infallible>(sent(&event)));
     let comments = KeepAlive::new().interval(COMMENT_INTERVAL).text("still here");
     // Proxies such as nginx buffer responses unless they are told not to.
     let headers =
         [(HeaderName::from_static("x-accel-buffering"), "no"), (HeaderName::from_static("cache-control"), "no-cache")];
-    Ok((headers, Sse::new(events).keep_alive(comments)).into_response())
+    (headers, Sse::new(events).keep_alive(comments)).into_response()
 }
 
 /// Returns the events of a reader.
@@ -255,6 +260,16 @@ mod tests {
             head.push(stream.read_u8().await.unwrap());
         }
         stream
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_stream_of_events_has_comments() {
+        let mut body = event_stream(stream::pending()).into_body().into_data_stream();
+        let begun = Instant::now();
+        for _ in 0..2 {
+            assert_eq!(body.next().await.unwrap().unwrap(), ": still here\n\n");
+        }
+        assert_eq!(begun.elapsed(), 2 * COMMENT_INTERVAL);
     }
 
     #[tokio::test(start_paused = true)]

@@ -18,7 +18,7 @@ use crate::views::{Bounds, ListedView, TopicView, TopicsView};
 
 /// The settings of a topic.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = r#"an object such as {"retention":{"records":100}}"#)]
 pub(crate) struct Settings {
     retention: Bounds,
 }

@@ -11,7 +11,7 @@ pub(crate) fn node_name(node: u16, dimension: Dimension) -> String {
 
 /// What a topic keeps. A bound that is absent or 0 is the default of the topic's node; in an answer, 0 is no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = r#"an object such as {"records":100}"#)]
 pub(crate) struct Bounds {
     /// Number of records.
     pub(crate) records: Option<u64>,
