@@ -6,6 +6,10 @@ set -euo pipefail
 
 scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 [[ ${1-} == --keep-records ]] || exec "$scripts/deploy.sh" clean "$@"
+(($# == 1)) || {
+    echo "cleanup.sh: --keep-records takes no other option: it cleans run/ and the build output of this project" >&2
+    exit 2
+}
 
 project=$(dirname "$scripts")
 "$scripts/deploy.sh" stop

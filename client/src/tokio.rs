@@ -19,8 +19,8 @@
 //!
 //! Connecting spawns a task, so it must happen inside of a Tokio runtime that has I/O and time enabled, such as that of
 //! `#[tokio::main]` (features `macros` and `rt-multi-thread` of the crate `tokio`). The task owns the connection and
-//! ends with the last handle. [`Records`] and [`Subscriber`] are `Stream`s, and also have a method `next` of their own, so
-//! that no other crate is needed to read them.
+//! ends with the last handle. [`Records`] and [`Subscriber`] are `Stream`s, and also have a method `next` of their own,
+//! so that no other crate is needed to read them.
 //!
 //! ```text
 //!  handles ── commands, a bounded channel ──► task ── requests, one write for all that are queued ──► node

@@ -1,5 +1,5 @@
 //! `scripts/benchmark.sh` on a running cube, and on one that it starts and stops itself. `scripts/deploy.sh` and
-//! existing data.
+//! existing data. What `scripts/cleanup.sh` removes.
 
 #![expect(clippy::unwrap_used, reason = "an unexpected result fails the test")]
 
@@ -250,4 +250,59 @@ fn all_pairs_of_nodes_publish_and_read() {
     let output = script.output().unwrap();
     let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
     assert!(output.status.success() && !printed.contains("FAIL"), "{printed}");
+}
+
+#[test]
+fn clean_removes_logs_and_build_output_and_no_record() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let makefile = std::fs::read_to_string(root.join("Makefile")).unwrap();
+    // A project of its own: `clean` knows no other folders than those of the project that the script belongs to.
+    let folder = tempfile::tempdir().unwrap();
+    let project = folder.path();
+    std::fs::create_dir_all(project.join("scripts")).unwrap();
+    for script in ["deploy.sh", "cleanup.sh", "lib.sh"] {
+        std::fs::copy(root.join("scripts").join(script), project.join("scripts").join(script)).unwrap();
+    }
+    std::fs::write(project.join("Cargo.toml"), "[package]\nname = \"p\"\nedition = \"2024\"\n[workspace]\n").unwrap();
+    std::fs::create_dir_all(project.join("src")).unwrap();
+    std::fs::write(project.join("src/lib.rs"), "").unwrap();
+    std::fs::create_dir_all(project.join("target/release")).unwrap();
+    std::fs::write(project.join("target/CACHEDIR.TAG"), "Signature: 8a477f597d28d172789f06886806bc55").unwrap();
+
+    let base = free_ports(1).to_string();
+    let run = |command: &str| {
+        let (script, words) = command.split_once(' ').unwrap_or((command, ""));
+        let mut bash = Command::new("bash");
+        bash.arg(project.join(script)).args(words.split_whitespace()).current_dir(project).stdin(Stdio::null());
+        bash.env("DHT_BIN_DIR", node_program().parent().unwrap()).env_remove("CARGO_TARGET_DIR").env_remove("RUST_LOG");
+        let output = bash.output().unwrap();
+        let printed = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        assert!(output.status.success(), "{command}: {printed}");
+    };
+    let dht_cli = |words: &[&str]| {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_dht-cli"));
+        let output = program.args(["-s", &format!("127.0.0.1:{base}")]).args(words).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let start = format!("scripts/deploy.sh start --dimension 0 --base-port {base}");
+    run(&start);
+    dht_cli(&["create", "t"]);
+    dht_cli(&["publish", "t", "kept"]);
+    assert!(project.join("run/node-0.log").exists());
+
+    let clean = "scripts/cleanup.sh --keep-records";
+    assert!(
+        makefile.contains(&format!(
+            "\nclean: ## end the nodes, and remove build output and logs, but no record\n\t{clean}\n"
+        ))
+    );
+    run(clean);
+    assert!(!project.join("target").exists() && !project.join("run/node-0.log").exists());
+    assert_eq!(dht_cli(&["fetch", "t"]), "", "the node was stopped");
+    run(&start);
+    assert_eq!(dht_cli(&["fetch", "t"]), "kept\n");
+
+    assert!(makefile.contains("\nclean_data: ## end the nodes, and remove their data, too\n\tscripts/cleanup.sh\n"));
+    run("scripts/cleanup.sh");
+    assert!(!project.join("run").exists());
 }
