@@ -252,6 +252,15 @@ fn all_pairs_of_nodes_publish_and_read() {
     assert!(output.status.success() && !printed.contains("FAIL"), "{printed}");
 }
 
+/// Stops the nodes of a project when it is dropped, also after a failure.
+struct Stop<'p>(&'p Path);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("bash").arg(self.0.join("scripts/deploy.sh")).arg("stop").output();
+    }
+}
+
 #[test]
 fn clean_removes_logs_and_build_output_and_no_record() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
@@ -285,6 +294,7 @@ fn clean_removes_logs_and_build_output_and_no_record() {
         String::from_utf8(output.stdout).unwrap()
     };
     let start = format!("scripts/deploy.sh start --dimension 0 --base-port {base}");
+    let _stop = Stop(project);
     run(&start);
     dht_cli(&["create", "t"]);
     dht_cli(&["publish", "t", "kept"]);
