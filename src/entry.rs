@@ -75,35 +75,95 @@ pub struct Body {
     pub index: u64,
     /// The term of the leader that has proposed the entries.
     pub term: u32,
-    /// The encoded entries, at least one. Empty if the log is only in memory, where nobody reads them.
+    /// The encoded entries. The body with which a leader begins its term has none, and is empty. If the log is only in
+    /// memory, where nobody reads them, no entries are encoded.
     pub bytes: Bytes,
 }
 
 impl Body {
     /// Reports that the body was written to this place.
     pub const fn written(&self, place: Place) -> Written {
-        Written { slot: self.slot, index: self.index, term: self.term, place }
+        Written::Body { slot: self.slot, index: self.index, term: self.term, place }
     }
 }
 
-/// A body that the store has written, so that it may be acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Written {
-    /// The slot of the group.
-    pub slot: SlotId,
-    /// Position of the body in the log of the group.
-    pub index: u64,
-    /// The term of the leader that has proposed the entries.
-    pub term: u32,
-    /// Where the encoded entries are in the journal.
-    pub place: Place,
+/// Something that a member of a group wants to be durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// The next body of the log.
+    Body(Body),
+    /// What the member promises to remember.
+    State {
+        /// The slot of the group.
+        slot: SlotId,
+        /// The promise, which replaces the one before.
+        state: MemberState,
+    },
 }
 
-/// Bytes of the header of a body's record in the journal.
+impl Write {
+    /// Returns the number of bytes of its record in the journal.
+    pub const fn in_journal(&self) -> usize {
+        let content = match self {
+            Self::Body(body) => body.bytes.len(),
+            Self::State { .. } => STATE_LEN,
+        };
+        record_len(content)
+    }
+
+    /// Reports that it was written. Only a body has a place.
+    pub const fn written(&self, place: Place) -> Written {
+        match self {
+            Self::Body(body) => body.written(place),
+            Self::State { slot, .. } => Written::State { slot: *slot },
+        }
+    }
+}
+
+/// What the store has written, so that it may be acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// A body.
+    Body {
+        /// The slot of the group.
+        slot: SlotId,
+        /// Position of the body in the log of the group.
+        index: u64,
+        /// The term of the leader that has proposed the entries.
+        term: u32,
+        /// Where the encoded entries are in the journal.
+        place: Place,
+    },
+    /// A promise.
+    State {
+        /// The slot of the group.
+        slot: SlotId,
+    },
+}
+
+impl Written {
+    /// Returns the slot of the group.
+    pub const fn slot(&self) -> SlotId {
+        match self {
+            Self::Body { slot, .. } | Self::State { slot } => *slot,
+        }
+    }
+}
+
+/// Bytes of the header of a record in the journal.
 pub const RECORD_HEADER: usize = 32;
 
 /// The length of a record in the journal is a multiple of this many bytes.
 pub const RECORD_ALIGN: usize = 8;
+
+/// Bytes of what a member promises, as a record of the journal has it, without the header.
+pub const STATE_LEN: usize = 16;
+
+/// Returns the length of a record with so many bytes of content.
+#[expect(clippy::arithmetic_side_effects, reason = "lengths of buffers in memory add up to less than a usize holds")]
+pub const fn record_len(content: usize) -> usize {
+    (RECORD_HEADER + content).next_multiple_of(RECORD_ALIGN)
+}
 
 /// How many more bytes the log has room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -44,7 +44,6 @@ pub use backup::{BackupError, Copied, backup, check_backup_folder};
 pub use clean::{Cleaning, Look, Victims};
 pub use disk::{Disk, DiskFile, Folder, is_transient};
 pub use error::OpenError;
-pub use format::record_len;
 pub use identity::{Identity, check_owner, claim, owner, raise_format};
 pub use inspect::{IndexState, LogLoss, Report, SegmentReport, TopicReport, inspect};
 pub use keeper::Keeper;

@@ -318,7 +318,7 @@ impl Parts {
             Event::Ended { conn } => self.on_ended(step, conn),
             Event::Closed { conn, cause } => self.on_closed(step, conn, End::Failed(cause)),
             Event::TurnOver => self.seal(step),
-            Event::Written { body } => self.on_written(step, body),
+            Event::Written { written } => self.on_written(step, written),
             Event::Read { lookup, found } => self.on_read(step, lookup, found),
             Event::Space { room } => self.on_space(step, room),
             Event::Timeout => self.on_timeout(step),

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 pub use checkpoints::Checkpoints;
 pub use start::{Scratch, Started, start};
 
-use crate::entry::{Body, Found, Image, Note, Room, Unreadable, Written};
+use crate::entry::{Found, Image, Note, Room, Unreadable, Write, Written};
 use crate::journal::{self, Cut, Folder, Identity, Mark, OpenError, Watermarked};
 use crate::limits::{NOTES_MAX, NOTES_WAIT, SEGMENT_BYTES, SEGMENT_BYTES_FIRST};
 use crate::node::{Lookup, Node};
@@ -82,7 +82,7 @@ pub struct Storage {
 /// A message to the commit thread.
 #[derive(Debug)]
 enum Work {
-    Body(Body),
+    Write(Write),
     /// Syncs what has been written.
     Sync,
     End,
@@ -105,7 +105,7 @@ enum Task {
 /// A message to the event loop.
 #[derive(Debug)]
 enum News {
-    /// A body that may be acknowledged, the end of the log after it, and the bytes left in its segment.
+    /// What may be acknowledged, the end of the log after it, and the bytes left in its segment.
     Written(Written, Mark, u32),
     /// The next segment, with this number and size, has been sent to the commit thread.
     Prepared {
@@ -187,9 +187,9 @@ impl Storage {
 }
 
 impl Store for Storage {
-    fn submit(&mut self, body: Body) {
-        self.space.submit(journal::record_len(body.bytes.len()) as u64);
-        self.work.send(Work::Body(body)).expect("the thread runs until it receives the task to end");
+    fn submit(&mut self, write: Write) {
+        self.space.submit(write.in_journal() as u64);
+        self.work.send(Work::Write(write)).expect("the thread runs until it receives the task to end");
     }
 
     fn take_written(&mut self) -> Option<Written> {
@@ -199,10 +199,10 @@ impl Store for Storage {
         }
         while let Ok(news) = self.news.try_recv() {
             match news {
-                News::Written(body, mark, room) => {
+                News::Written(written, mark, room) => {
                     self.checkpoints.give_back(mark);
                     self.space.commit(mark.place.segment, room);
-                    return Some(body);
+                    return Some(written);
                 }
                 News::Prepared { number, size } => self.space.prepare(number, size),
                 News::Read(lookup, found) => self.found.push_back((lookup, found)),

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::entry::{Body, Found, Image, Note, Place, Room, Unreadable, Written};
+use crate::entry::{Found, Image, Note, Place, Room, Unreadable, Write, Written};
 use crate::limits::{COMMIT_WORK, LOOKUP_WORK, PUSH_QUEUE_MAX};
 use crate::node::{Action, Event, Lookup, Node, Packet};
 use crate::types::{ConnId, NodeId, Now, RequestId};
@@ -33,9 +33,10 @@ pub trait Connections {
 
 /// The logs of the node's groups.
 pub trait Store {
-    /// Takes the next body of a log.
-    fn submit(&mut self, body: Body);
-    /// Returns a body that is written, each one once. Those of a group come in the order of its log.
+    /// Takes something that is to be durable.
+    fn submit(&mut self, write: Write);
+    /// Returns something that is durable, each one once. What belongs to a group comes in the order in which it was
+    /// submitted.
     fn take_written(&mut self) -> Option<Written>;
     /// Takes the outcomes of returned entries, in the order of the entries.
     fn file(&mut self, notes: Vec<Note>);
@@ -47,22 +48,22 @@ pub trait Store {
     fn wants_image(&self) -> bool;
     /// Writes a checkpoint of the states of all groups after all returned entries.
     fn keep_images(&mut self, images: Vec<Image>);
-    /// Returns how much room there is after all bodies that were submitted.
+    /// Returns how much room there is after everything that was submitted.
     fn room(&self) -> Room;
     /// Makes all submitted entries durable, and writes a checkpoint of the state after all returned entries. No call
     /// follows.
     fn close(&mut self, images: Vec<Image>);
 }
 
-/// Logs in memory, in which submitted bodies are written at once.
+/// Logs in memory, in which everything is written at once.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     written: VecDeque<Written>,
 }
 
 impl Store for MemoryStore {
-    fn submit(&mut self, body: Body) {
-        self.written.push_back(body.written(Place::default()));
+    fn submit(&mut self, write: Write) {
+        self.written.push_back(write.written(Place::default()));
     }
 
     fn take_written(&mut self) -> Option<Written> {
@@ -188,8 +189,8 @@ impl<C: Connections, S: Store> Turn<C, S> {
     fn apply_committed(&mut self, now: Now) -> bool {
         let end = self.node.work().saturating_add(COMMIT_WORK);
         while self.node.work() < end {
-            let Some(body) = self.store.take_written() else { return false };
-            self.handle(now, Event::Written { body });
+            let Some(written) = self.store.take_written() else { return false };
+            self.handle(now, Event::Written { written });
         }
         true
     }
@@ -228,8 +229,8 @@ impl<C: Connections, S: Store> Turn<C, S> {
             Action::SendFrame { conn, request_id, route, frame, .. } => {
                 filled(conn, self.conns.forward(conn, request_id, route.as_ref(), &frame.into_frame()))
             }
-            Action::Append { body } => {
-                self.store.submit(body);
+            Action::Write { write } => {
+                self.store.submit(write);
                 None
             }
             Action::File { notes } => {

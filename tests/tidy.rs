@@ -22,7 +22,7 @@ const IMPORTS: &[(&str, &[(&str, &str)])] = &[
             ("entry", "limits types wire cube"),
             ("replica", "limits types entry"),
             ("topic", "limits types wire cube entry"),
-            ("node", "limits types wire cube entry topic"),
+            ("node", "limits types wire cube entry replica topic"),
             ("journal", "limits types wire cube entry"),
             ("turn", "limits types wire cube entry topic node journal"),
             ("driver", "limits types wire cube entry topic node journal turn"),

@@ -31,7 +31,7 @@ use bytes::{Buf, BufMut, Bytes};
 
 use DecodeError::{Malformed, Newer};
 
-use super::{Batch, Entry, Jump, Place, RECORD_ALIGN, RECORD_HEADER, Reclock, TopicRef, varint};
+use super::{Batch, Entry, Jump, Place, Reclock, TopicRef, record_len, varint};
 use crate::types::{
     Epoch, Offset, Opening, ProducerId, Retention, Sequenced, SettingsChange, TopicId, TopicName, crc32,
 };
@@ -96,7 +96,7 @@ impl BodyLen {
 
     /// Returns the number of bytes of the body's record in the journal.
     pub const fn in_journal(self) -> usize {
-        (RECORD_HEADER + self.bytes()).next_multiple_of(RECORD_ALIGN)
+        record_len(self.bytes())
     }
 }
 
@@ -444,6 +444,11 @@ mod tests {
             Entry::Reclock(Reclock { at_us: 1_700_000_000_000_000, jump: None }),
             Entry::Reclock(Reclock { at_us: u64::MAX, jump: Some(Jump { was_us: 0, since_era: u32::MAX }) }),
         ]
+    }
+
+    #[test]
+    fn a_body_without_entries_is_empty() {
+        assert_eq!(decode(&Bytes::new(), Place::default()), Ok(Vec::new()));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use byteorder::{BigEndian, ByteOrder};
 use bytes::Bytes;
 
 use super::stamp::Stamp;
-use crate::entry::MemberState;
+use crate::entry::{MemberState, RECORD_ALIGN, RECORD_HEADER, STATE_LEN, record_len};
 use crate::types::{SlotId, Slots, crc32_of_parts};
 
 /// The format version that this program writes. It reads every version up to this one.
@@ -39,10 +39,10 @@ pub const VERSION: u32 = 3;
 pub(super) const GROUPS_SINCE: u32 = 3;
 
 /// Size in bytes of a segment header, and of a record header.
-pub const HEADER: usize = 32;
+pub const HEADER: usize = RECORD_HEADER;
 
 /// Records start at positions that are multiples of this.
-pub const ALIGN: usize = 8;
+pub const ALIGN: usize = RECORD_ALIGN;
 
 const MAGIC: &[u8; 8] = b"DHTJRNL\n";
 
@@ -159,11 +159,6 @@ pub(super) fn set_stated_size(header: &mut [u8], size: u32) {
     BigEndian::write_u32(&mut header[28..], crc);
 }
 
-/// Returns the size in bytes of a record with a body of `body_len` bytes: header, body and padding.
-pub const fn record_len(body_len: usize) -> usize {
-    (HEADER + body_len).next_multiple_of(ALIGN)
-}
-
 /// Appends a record to `out`; the closure `body` appends the body.
 pub fn put_record(segment: u32, head: Head, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
@@ -273,9 +268,6 @@ pub(super) fn state_of(record: &Record) -> Option<MemberState> {
     let (vote, commit) = (record.body.len() == STATE_LEN).then(|| numbers(&record.body))?;
     Some(MemberState { term: record.head.term, vote, commit })
 }
-
-/// Length in bytes of the body of a record of kind [`Kind::State`].
-pub(super) const STATE_LEN: usize = 16;
 
 #[cfg(test)]
 mod tests {

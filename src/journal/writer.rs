@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::disk::DiskFile;
-use super::format::{ALIGN, Begin, HEADER, Head, Kind, STATE_LEN, put_record, put_state, record_len, segment_header};
+use super::format::{ALIGN, Begin, HEADER, Head, Kind, put_record, put_state, segment_header};
 use super::watermark::Watermark;
-use crate::entry::{Body, MemberState, Place, RECORD_ALIGN, RECORD_HEADER};
+use crate::entry::{Body, MemberState, Place, STATE_LEN, Write, Written, record_len};
 use crate::types::SlotId;
 
 /// A point in the log: the end of a record.
@@ -67,6 +67,17 @@ impl<F: DiskFile> Writer<F> {
         let mut writer = Self { is_lazy, states, segment, watermark, written, synced, buffer, bodies: last.bodies };
         writer.begin_segment(last.place.position);
         writer
+    }
+
+    /// Appends to the buffer what a member wants to be durable. Returns what to report once it is.
+    ///
+    /// # Errors
+    /// Returns [`NoRoom`] when the record does not fit into the segment; nothing is appended then.
+    pub fn put(&mut self, write: &Write) -> Result<Written, NoRoom> {
+        match write {
+            Write::Body(body) => Ok(body.written(self.append(body)?)),
+            Write::State { slot, state } => self.promise(*slot, *state).map(|()| Written::State { slot: *slot }),
+        }
     }
 
     /// Appends a body as a record to the buffer. Returns where the body is in the journal.
@@ -204,8 +215,6 @@ impl<F: DiskFile> Writer<F> {
         self.written + self.buffer.len() as u32
     }
 }
-
-const _: () = assert!(HEADER == RECORD_HEADER && ALIGN == RECORD_ALIGN);
 
 /// Size in bytes of the first record of a segment. The record of an orderly stop, for which room is reserved, is as
 /// large.

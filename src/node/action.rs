@@ -1,7 +1,7 @@
 //! The outputs of a node.
 
 use super::lookup::Lookup;
-use crate::entry::{Body, Note};
+use crate::entry::{Note, Write};
 use crate::types::{ConnId, NodeId, RequestId};
 use crate::wire::response::Acks;
 use crate::wire::{Goaway, Hello, Kept, Push, Response, Route, Status};
@@ -45,10 +45,10 @@ pub enum Action {
         /// True if the frame may be dropped when much is queued already. The receiver detects the loss.
         droppable: bool,
     },
-    /// Adds a body to the log; [`super::Event::Written`] reports that it is written.
-    Append {
-        /// The body. Its position is one more than that of the one before in its group.
-        body: Body,
+    /// Makes something durable, after all earlier writes; [`super::Event::Written`] reports that it is.
+    Write {
+        /// What becomes durable.
+        write: Write,
     },
     /// Reports to the journal the outcomes of the entries that it returned, in their order.
     File {

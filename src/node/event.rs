@@ -86,10 +86,10 @@ pub enum Event<'a> {
     },
     /// The turn is over: what was proposed in it is added to the log.
     TurnOver,
-    /// A body is written. The bodies of a group are written in the order of its log.
+    /// The store has done an [`super::Action::Write`].
     Written {
         /// The oldest one of its group that was not reported before.
-        body: Written,
+        written: Written,
     },
     /// The answer to an [`super::Action::Read`].
     Read {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  a request ──► execute ──► an answer at once
-//!                   └──────► a proposal: seal adds its entry to the log (Action::Append)
+//!                   └──────► a proposal: seal adds its entry to the log (Action::Write)
 //!  a committed entry ──► apply ──► the answer to whoever proposed it, and newly committed records
 //!  newly committed records ──► next_push ──► the frame for all readers, and the nodes that have some
 //!  a query of the journal (Action::Read) ──► on_read ──► the answer to whoever waits for it
@@ -17,6 +17,7 @@
 //! | `room` | whether there is room for an entry |
 //! | `runs` | small batches that become one entry |
 //! | `seal` | the end of a turn: entries become bodies of the log |
+//! | `member` | this node's member of the group: when a body is in the log, and when it is committed |
 //! | `apply` | committed entries: the only place that changes topics |
 //! | `restore` | the same at a start |
 //! | `push` | newly committed records on their way to readers |
@@ -34,6 +35,7 @@ mod feeds;
 mod fetch;
 mod heads;
 mod lead;
+mod member;
 mod proposals;
 mod publish;
 mod push;
@@ -45,6 +47,7 @@ mod seal;
 mod topics;
 
 pub(super) use apply::Applied;
+pub(super) use proposals::Proposal;
 pub(super) use push::{EndOfTopic, NewRecords};
 pub(super) use read::Finished;
 pub(super) use runs::Part;
@@ -57,6 +60,7 @@ use crate::types::{Offset, SlotId, TopicId};
 use crate::wire::Request;
 use crate::wire::response::{Durability, ErrorResponse, Fetched};
 use lead::Lead;
+use member::Member;
 use proposals::Proposals;
 use read::read_log;
 
@@ -72,8 +76,7 @@ pub(super) struct Group {
     room: Room,
     /// How much of the log has been applied.
     applied: LogPosition,
-    /// The term of the leader that proposes the next bodies.
-    term: u32,
+    member: Member,
     /// What this node has as the leader; `None` while it does not lead.
     lead: Option<Box<Lead>>,
     /// How many times this node has begun to lead the group.
@@ -81,23 +84,25 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Returns a group without topics, which this node does not lead yet.
+    /// Returns a group without topics.
     pub(super) fn new(settings: &Settings, slot: SlotId) -> Self {
         let mut catalogue = Catalogue::default();
         if settings.durability != Durability::Memory {
             catalogue.allow_eviction();
         }
-        Self {
+        let mut group = Self {
             slot,
             catalogue,
             proposals: Proposals::default(),
             notes: Vec::new(),
             room: Room::UNLIMITED,
             applied: LogPosition::default(),
-            term: 1,
+            member: Member::new(settings),
             lead: None,
             leads: 0,
-        }
+        };
+        group.carry_out(settings);
+        group
     }
 
     /// Executes a request for a topic of this group, which this node leads. A change is proposed, and answered once it
@@ -200,6 +205,7 @@ impl Group {
     pub(super) fn check(&self) {
         self.catalogue.check();
         self.proposals.check();
+        self.member.check();
         if let Some(lead) = &self.lead {
             lead.feeds.check();
             lead.reads.check();

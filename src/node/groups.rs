@@ -29,13 +29,12 @@ pub(super) struct Groups {
 }
 
 impl Groups {
-    /// Returns the groups of a node, without topics. A group of one node has that node as its leader.
+    /// Returns the groups of a node, without topics.
     pub(super) fn new(settings: &Settings) -> Self {
         assert!(settings.slots.bits() >= settings.dimension.bits(), "each node leads at least one slot");
         let own = settings.slot_of(settings.id);
         let slots = settings.slots.all().filter(|slot| settings.leader_of(*slot) == settings.id);
-        let mut groups: BTreeMap<SlotId, Group> = slots.map(|slot| (slot, Group::new(settings, slot))).collect();
-        groups.values_mut().for_each(|group| group.begin_leading(settings));
+        let groups: BTreeMap<SlotId, Group> = slots.map(|slot| (slot, Group::new(settings, slot))).collect();
         assert_eq!(groups.len(), 1, "the memory and the log of a node are not divided among several groups");
         Self { own, groups }
     }

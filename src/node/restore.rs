@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Node;
 use super::group::Group;
 use super::stats::Stats;
-use crate::entry::{DecodeError, Entry, Image, LogPosition, Note, TopicKey};
+use crate::entry::{DecodeError, Entry, Image, LogPosition, MemberState, Note, TopicKey};
 use crate::topic::Topic;
 use crate::types::{Now, Offset, SlotId, TopicId, TopicName};
 
@@ -110,10 +110,10 @@ impl Node {
         self.parts.empty_folder = Some(folder);
     }
 
-    /// Sets how much of the log of a group has been applied, and the term of its next body. Called when a start has
+    /// Sets how much of the log of a group has been applied, and what its member has promised. Called when a start has
     /// added to the log what it has to.
-    pub fn continue_log(&mut self, slot: SlotId, applied: LogPosition, term: u32) {
-        self.parts.groups.existing_mut(slot).continue_log(applied, term);
+    pub fn continue_log(&mut self, slot: SlotId, applied: LogPosition, state: MemberState) {
+        self.parts.groups.existing_mut(slot).continue_log(&self.settings, applied, state);
     }
 
     /// Ends the restore, and resets the counters, which must not include replayed entries.

@@ -2,14 +2,14 @@
 
 use super::call::{Answer, Call, ReplyTo};
 use super::frames::{decode, malformed};
-use super::group::{Applied, EndOfTopic, Finished, NewRecords, Part};
+use super::group::{Applied, EndOfTopic, Finished, NewRecords, Part, Proposal};
 use super::lookup::Lookup;
 use super::news::News;
 use super::readers::Effect;
 use super::requests::Reply;
 use super::subject::Subject;
 use super::{Parts, Settings, Step};
-use crate::entry::{Found, Room, Unreadable, Written};
+use crate::entry::{Entry, Found, Room, Unreadable, Written};
 use crate::limits::ANNOUNCE_US;
 use crate::types::{NodeId, NodeSet, Offset, SlotId, TopicId};
 use crate::wire::response::{ErrorResponse, Published};
@@ -131,15 +131,23 @@ impl Parts {
         }
     }
 
-    /// Applies the entries of a body that is written, answers those who have proposed them, and pushes what is new to
-    /// its readers.
-    pub(super) fn on_written(&mut self, step: &mut Step<'_>, body: Written) {
+    /// Handles the report that something is durable: applies what is committed by that.
+    pub(super) fn on_written(&mut self, step: &mut Step<'_>, written: Written) {
+        let slot = written.slot();
+        let group = self.groups.existing_mut(slot);
+        group.on_written(step.settings, written);
+        while let Some(entries) = self.groups.existing_mut(slot).begin_body() {
+            self.apply(step, slot, entries);
+        }
+    }
+
+    /// Applies the entries of a body, answers those who have proposed them, and pushes what is new to its readers.
+    fn apply(&mut self, step: &mut Step<'_>, slot: SlotId, entries: impl Iterator<Item = (Entry, Proposal)>) {
         // Batches of a topic that are committed together are pushed together.
         let mut news: Vec<(TopicId, Offset)> = Vec::new();
-        let slot = body.slot;
         let group = self.groups.existing_mut(slot);
         let is_read = group.has_feeds() || self.readers.len() > 0;
-        for (entry, proposal) in group.begin_body(body) {
+        for (entry, proposal) in entries {
             let group = self.groups.existing_mut(slot);
             let Applied { answer, run, deleted, stored } = group.apply(step, entry, Some(proposal));
             if let Some((reply, response)) = answer {

@@ -143,7 +143,7 @@ fn judge_answer(raft: &Raft<Log>, mut message: Message) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{append, entry, follower, leader, leader_of, member, message, restored};
-    use super::super::{Input, MemberId, Replica, Restored};
+    use super::super::{Input, MemberId, Restored, Voter};
     use super::*;
 
     /// What is expected of a case.
@@ -155,7 +155,7 @@ mod tests {
     use Expected::{Bad, Step};
 
     /// Each case: sender, term, what it says.
-    fn check(replica: &Replica, cases: Vec<(u64, u64, Payload, Expected)>) {
+    fn check(replica: &Voter, cases: Vec<(u64, u64, Payload, Expected)>) {
         for (from, term, payload, expected) in cases {
             let to = MemberId::new(replica.raw.raft.id).expect("not zero");
             let message = Message { from: member(from), to, term, payload };

@@ -54,16 +54,10 @@ impl Log {
     /// Returns what is lost: the log ends before what was committed or applied, or has gaps, or the hard state is older
     /// than the last entry.
     pub(super) fn new(members: &[MemberId], restored: Restored, window_bytes_max: usize) -> Result<Self, Fault> {
+        if let Some(fault) = restored.fault() {
+            return Err(fault);
+        }
         let Restored { hard, commit, applied, base, entries } = restored;
-        let last = entries.last().map_or(base.0, |entry| entry.index);
-        let indexes = entries.iter().map(|entry| entry.index);
-        if !indexes.eq(base.0 + 1..=last) || applied < base.0 || applied > commit || commit > last {
-            return Err(Fault::Lost { commit, last });
-        }
-        let newest = entries.last().map_or(base.1, |entry| entry.term);
-        if newest > hard.term {
-            return Err(Fault::Forgot { term: newest });
-        }
         let hard_state = HardState {
             // The library panics when it refuses a pre-vote in term zero.
             term: hard.term.max(1),

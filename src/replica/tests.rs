@@ -1,7 +1,8 @@
 //! What one member puts out for each input.
 
+use super::voter::Voter;
 use super::*;
-use crate::limits::TICK_US;
+use crate::limits::{APPEND_BYTES_MAX, ELECTION_TICKS, TICK_US, UNCOMMITTED_BYTES_MAX};
 
 pub(super) fn member(number: u64) -> MemberId {
     MemberId::new(number).expect("not zero")
@@ -22,16 +23,16 @@ pub(super) fn append(index: u64, log_term: u64, entries: &[(u64, u64)]) -> Paylo
 }
 
 /// The member 2 of three, with a log of terms 1 1 2 2 3, of which three entries are committed and applied.
-pub(super) fn follower() -> Replica {
+pub(super) fn follower() -> Voter {
     start(2, restored())
 }
 
 /// The member 1 of the same group, after it has become the leader of term 4.
-pub(super) fn leader() -> Replica {
+pub(super) fn leader() -> Voter {
     leader_of(restored())
 }
 
-pub(super) fn leader_of(restored: Restored) -> Replica {
+pub(super) fn leader_of(restored: Restored) -> Voter {
     let mut replica = start(1, restored);
     let mut out = Vec::new();
     (0..ELECTION_TICKS[0]).for_each(|_| replica.handle(Input::Tick, &mut out));
@@ -49,19 +50,19 @@ pub(super) fn restored() -> Restored {
     Restored { hard: Hard { term: 3, vote: None }, commit: 3, applied: 3, base: (0, 0), entries }
 }
 
-fn start(id: u64, restored: Restored) -> Replica {
+fn start(id: u64, restored: Restored) -> Voter {
     let config = Config { id: member(id), members: [1, 2, 3].map(member).to_vec() };
-    Replica::new(&config, restored, &mut Vec::new()).expect("nothing is lost")
+    Voter::new(&config, restored, &mut Vec::new()).expect("nothing is lost")
 }
 
 /// Makes everything durable that `out` has, whatever that leads to.
-fn write(replica: &mut Replica, out: &mut Vec<Output>) {
+fn write(replica: &mut Voter, out: &mut Vec<Output>) {
     while let Some(ticket) = replica.unwritten.newest() {
         replica.handle(Input::Written { ticket }, out);
     }
 }
 
-fn handle(replica: &mut Replica, input: Input) -> Vec<Output> {
+fn handle(replica: &mut Voter, input: Input) -> Vec<Output> {
     let mut out = Vec::new();
     replica.handle(input, &mut out);
     replica.check();
@@ -73,24 +74,111 @@ fn sent(out: &[Output]) -> Vec<&Payload> {
     out.iter().filter_map(payload).collect()
 }
 
+/// Returns a member that is alone, after it has put out what it does first.
+fn alone(restored: Restored, out: &mut Vec<Output>) -> Replica {
+    Replica::new(&Config { id: member(7), members: vec![member(7)] }, restored, out).expect("nothing is lost")
+}
+
+fn handled(replica: &mut Replica, input: Input) -> Vec<Output> {
+    let mut out = Vec::new();
+    replica.handle(input, &mut out);
+    replica.check();
+    out
+}
+
 #[test]
 fn a_member_that_is_alone_commits_what_is_durable_and_sends_nothing() {
-    let config = Config { id: member(7), members: vec![member(7)] };
     let mut out = Vec::new();
-    let mut replica = Replica::new(&config, Restored::default(), &mut out).expect("a new log");
+    let mut replica = alone(Restored::default(), &mut out);
     let no_body = LogEntry { index: 1, term: 2, body: Bytes::new() };
     let hard = Some(Hard { term: 2, vote: Some(member(7)) });
     let [Output::Role(Role::Leader { term: 2 }), Output::Write { ticket, .. }] = out[..] else { panic!("{out:?}") };
     assert_eq!(out[1], Output::Write { ticket, hard, commit: 0, entries: vec![no_body.clone()] });
-    assert_eq!(handle(&mut replica, Input::Written { ticket }), [Output::Commit { entries: vec![no_body] }]);
+    assert_eq!(handled(&mut replica, Input::Written { ticket }), [Output::Commit { entries: vec![no_body] }]);
 
     let body = Bytes::from_static(b"body");
-    let out = handle(&mut replica, Input::Propose { body });
+    let out = handled(&mut replica, Input::Propose { body });
     let [Output::Proposed { index: 2, term: 2 }, Output::Write { ticket, .. }] = out[..] else { panic!("{out:?}") };
     assert_eq!(out[1], Output::Write { ticket, hard: None, commit: 1, entries: vec![entry(2, 2)] });
-    (0..100).for_each(|_| assert_eq!(handle(&mut replica, Input::Tick), []));
-    assert_eq!(handle(&mut replica, Input::Written { ticket }), [Output::Commit { entries: vec![entry(2, 2)] }]);
+    (0..100).for_each(|_| assert_eq!(handled(&mut replica, Input::Tick), []));
+    assert_eq!(handled(&mut replica, Input::Written { ticket }), [Output::Commit { entries: vec![entry(2, 2)] }]);
     assert_eq!(TICK_US, 100_000, "the ranks are in units of it");
+}
+
+/// Returns what was put out, in a form in which it does not matter in how many parts entries are committed, and in
+/// which writes are numbered without gaps.
+fn normal(out: Vec<Output>, tickets: &mut Vec<Ticket>) -> Vec<Output> {
+    let mut normal: Vec<Output> = Vec::new();
+    for output in out {
+        match (output, normal.last_mut()) {
+            (Output::Commit { entries }, Some(Output::Commit { entries: before })) => before.extend(entries),
+            (Output::Write { ticket, hard, commit, entries }, _) => {
+                tickets.push(ticket);
+                normal.push(Output::Write { ticket: Ticket(tickets.len() as u64), hard, commit, entries });
+            }
+            (output, _) => normal.push(output),
+        }
+    }
+    normal
+}
+
+/// What Raft does with a single voter is the definition of what a member does that is alone.
+#[test]
+fn a_member_that_is_alone_does_what_raft_does_with_one_voter() {
+    let starts = [
+        Restored::default(),
+        Restored { applied: 5, commit: 5, ..restored() },
+        Restored { base: (5, 3), entries: Vec::new(), applied: 5, commit: 5, ..restored() },
+        restored(),
+        Restored { applied: 1, commit: 3, ..restored() },
+    ];
+    for (seed, start) in (0..200).flat_map(|seed| starts.iter().map(move |start| (seed, start))) {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let (mut of_one, mut of_raft) = (Vec::new(), Vec::new());
+        let mut one = alone(start.clone(), &mut of_one);
+        let config = Config { id: member(7), members: vec![member(7)] };
+        let mut raft = Voter::new(&config, start.clone(), &mut of_raft).expect("nothing is lost");
+        while raft.role() != one.role() {
+            raft.handle(Input::Tick, &mut of_raft);
+        }
+        let (mut tickets_of_one, mut tickets_of_raft) = (Vec::new(), Vec::new());
+        let mut written = 0;
+        for step in 0..100 {
+            let outs = [normal(of_one, &mut tickets_of_one), normal(of_raft, &mut tickets_of_raft)];
+            assert_eq!(outs[0], outs[1], "seed {seed}, step {step}, {start:?}");
+            (of_one, of_raft) = (Vec::new(), Vec::new());
+            let inputs = match rng.u8(..3) {
+                0 if written < tickets_of_one.len() => {
+                    written = rng.usize(written + 1..=tickets_of_one.len());
+                    [&tickets_of_one, &tickets_of_raft].map(|tickets| Input::Written { ticket: tickets[written - 1] })
+                }
+                0 | 1 => {
+                    let body = Bytes::from(vec![rng.u8(..); rng.usize(1..3 * BODY_BYTES_MAX / 200)]);
+                    [Input::Propose { body: body.clone() }, Input::Propose { body }]
+                }
+                _ => [Input::Tick, Input::Tick],
+            };
+            let [for_one, for_raft] = inputs;
+            one.handle(for_one, &mut of_one);
+            raft.handle(for_raft, &mut of_raft);
+            one.check();
+        }
+        assert!(written > 10 && tickets_of_one.len() > 20, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_start_finds_what_is_lost_whether_a_member_is_alone_or_not() {
+    for (restored, fault) in [
+        (Restored { commit: 6, ..restored() }, Fault::Lost { commit: 6, last: 5 }),
+        (Restored { hard: Hard { term: 2, vote: None }, ..restored() }, Fault::Forgot { term: 3 }),
+    ] {
+        for members in [vec![7], vec![7, 8, 9]] {
+            let config = Config { id: member(7), members: members.into_iter().map(member).collect() };
+            let found = Replica::new(&config, restored.clone(), &mut Vec::new()).map(|_| ());
+            assert_eq!(found, Err(fault), "{config:?}");
+        }
+    }
 }
 
 #[test]

@@ -1,13 +1,13 @@
-//! The commit thread: appends bodies to the log and syncs it. All bodies that arrive during a sync share the next sync.
+//! The commit thread: appends records to the log and syncs it. All that arrive during a sync share the next sync.
 //!
-//! The loop submits a body only if there is room for it ([`super::space`]): in the current segment, or in the next one,
-//! which has then been prepared and sent to this thread.
+//! The loop submits a record only if there is room for it ([`super::space`]): in the current segment, or in the next
+//! one, which has then been prepared and sent to this thread.
 
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 
 use super::{News, OnFailure, Sync, Task, Work, left, now};
-use crate::entry::{Body, Written};
+use crate::entry::{Write, Written};
 use crate::journal::{DiskFile, Mark, NoRoom, Prepared, Writer, is_transient};
 use crate::limits::{COMMIT_TURNS_MAX, SEGMENT_BYTES, SHORTAGE_WAIT_LEAST, SHORTAGE_WAIT_MAX};
 
@@ -21,8 +21,8 @@ pub(super) struct Committer<F> {
     on_failure: OnFailure,
     /// True when the next segment has been requested.
     is_asked: bool,
-    /// Bodies that were appended but not reported to the loop yet, each with the end of the log after it and the bytes
-    /// left in its segment.
+    /// What was appended but not reported to the loop yet, each with the end of the log after it and the bytes left in
+    /// its segment.
     written: Vec<(Written, Mark, u32)>,
 }
 
@@ -52,7 +52,7 @@ impl<F: DiskFile> Committer<F> {
             let mut is_end = false;
             for work in first.map_or(Some(Work::End), Some).into_iter().chain(more) {
                 match work {
-                    Work::Body(body) => self.append(&body, &wake),
+                    Work::Write(write) => self.append(&write, &wake),
                     Work::Sync => {}
                     Work::End => is_end = true,
                 }
@@ -78,16 +78,16 @@ impl<F: DiskFile> Committer<F> {
         }
     }
 
-    /// Appends a body, in the next segment if it does not fit this one.
-    fn append(&mut self, body: &Body, wake: &impl Fn()) {
-        let place = loop {
-            match self.writer.append(body) {
-                Ok(place) => break place,
+    /// Appends a record, in the next segment if it does not fit this one.
+    fn append(&mut self, write: &Write, wake: &impl Fn()) {
+        let written = loop {
+            match self.writer.put(write) {
+                Ok(written) => break written,
                 Err(NoRoom) => self.turn(wake),
             }
         };
         let mark = self.writer.mark();
-        self.written.push((body.written(place), mark, self.writer.room()));
+        self.written.push((written, mark, self.writer.room()));
         if !self.is_asked && self.writer.is_half_full() {
             self.is_asked = true;
             let number = mark.place.segment + 1;
@@ -140,15 +140,15 @@ impl<F: DiskFile> Committer<F> {
         }
     }
 
-    /// Reports the appended bodies to the loop. They are durable now or, under [`Sync::Interval`], at least written.
+    /// Reports to the loop what was appended. It is durable now or, under [`Sync::Interval`], at least written.
     fn release(&mut self, wake: &impl Fn()) {
         if self.written.is_empty() {
             return;
         }
         planted!("given back in another order", (), self.written.reverse());
-        for (body, mark, room) in self.written.drain(..) {
+        for (written, mark, room) in self.written.drain(..) {
             // The loop may have ended.
-            let _ = self.news.send(News::Written(body, mark, room));
+            let _ = self.news.send(News::Written(written, mark, room));
         }
         wake();
     }

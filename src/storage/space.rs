@@ -10,12 +10,12 @@ use crate::limits::BODY_BYTES_MAX;
 /// The room at the end of the log.
 #[derive(Debug)]
 pub(super) struct Space {
-    /// The segment of the last committed body; `left` is the number of bytes after that body in the segment.
+    /// The segment of the last durable record; `left` is the number of bytes after that record in the segment.
     segment: u32,
     left: u32,
     /// Number and size of the newest segment that was prepared.
     prepared: (u32, u32),
-    /// The sizes in bytes of the submitted bodies that are not committed yet; `sum` is their total.
+    /// The sizes in bytes of the submitted records that are not durable yet; `sum` is their total.
     submitted: VecDeque<u64>,
     sum: u64,
     /// Bytes of each segment that are not available for bodies.
@@ -35,15 +35,15 @@ impl Space {
         Self { segment, left, prepared: (segment, 0), submitted, sum: 0, own, is_full: false }
     }
 
-    /// Records that a body of `bytes` bytes was submitted.
+    /// Records that a record of `bytes` bytes was submitted.
     pub(super) fn submit(&mut self, bytes: u64) {
         self.submitted.push_back(bytes);
         self.sum += bytes;
     }
 
-    /// Records that the oldest submitted body is committed, with `left` bytes after it in its segment.
+    /// Records that the oldest submitted record is durable, with `left` bytes after it in its segment.
     pub(super) fn commit(&mut self, segment: u32, left: u32) {
-        let bytes = self.submitted.pop_front().expect("only what was submitted is committed");
+        let bytes = self.submitted.pop_front().expect("only what was submitted is durable");
         self.sum -= bytes;
         (self.segment, self.left) = (segment, left);
     }

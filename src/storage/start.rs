@@ -72,7 +72,8 @@ pub fn start<D: Disk>(
         let log = recovered.groups.entry(slot).or_insert_with(|| GroupLog::new(recovered.is_lossy));
         assert_eq!(log.rest, [], "everything in the log of a group of one member is committed");
         let term = log.state.term.max(log.applied.term).max(1);
-        log.state = MemberState { term, vote: 0, commit: log.applied.index };
+        let vote = if term == log.state.term { log.state.vote } else { 0 };
+        log.state = MemberState { term, vote, commit: log.applied.index };
         is_lossy |= log.is_lossy;
     }
     let states = recovered.groups.iter().map(|(slot, log)| (*slot, log.state)).collect();
@@ -90,7 +91,7 @@ pub fn start<D: Disk>(
     }
     writer.sync().map_err(io)?;
     for (slot, log) in &recovered.groups {
-        node.continue_log(*slot, log.applied, log.state.term);
+        node.continue_log(*slot, log.applied, log.state);
     }
     let mut kept = recovered.checkpoint;
     if is_restored {

@@ -13,7 +13,7 @@ use fastrand::Rng;
 
 use super::commit::Committer;
 use super::{News, Sync, Task, Work};
-use crate::entry::{Batch, Body, DecodeError, Entry, Note, Place, TopicKey, TopicRef, Written, encode};
+use crate::entry::{Batch, Body, DecodeError, Entry, Note, Place, TopicKey, TopicRef, Write, Written, encode};
 use crate::journal::{Mark, Membership, State, Watermark, Writer, recover};
 use crate::types::{Dimension, NodeId, Offset, SlotId, Slots, TopicId, crc32};
 
@@ -22,7 +22,7 @@ use disk::FakeDisk;
 /// Size of a segment in bytes; small, so that a run uses several.
 const SEGMENT: u32 = 16 << 10;
 
-/// Returns the bodies that were reported as committed so far, oldest first.
+/// Returns what was reported as written so far, oldest first.
 fn given_back(news: &Receiver<News>) -> Vec<(Written, Mark)> {
     let body = |news| if let News::Written(body, mark, _) = news { Some((body, mark)) } else { None };
     news.try_iter().filter_map(body).collect()
@@ -111,7 +111,8 @@ fn run(disk: &FakeDisk, sync: Sync, turns: &[Vec<Entry>], look: impl Fn(&Receive
         let mut bytes = Vec::new();
         encode(&mut entries.clone(), &mut bytes);
         let slot = SlotId::new(0, Slots::MOST).unwrap();
-        work.send(Work::Body(Body { slot, index, term: 1, bytes: bytes.into() })).unwrap();
+        let body = Body { slot, index, term: 1, bytes: bytes.into() };
+        work.send(Work::Write(Write::Body(body))).unwrap();
     }
     work.send(Work::End).unwrap();
     Committer::new(writer, segments, (tasks, tell), on_failure).run(&for_commit, sync, || look(&news));
@@ -139,11 +140,12 @@ fn nothing_is_given_back_before_it_is_safe_and_everything_is() {
         let disk = FakeDisk::default();
         let count = Cell::new(0);
         run(&disk, Sync::Always, &turns, |news| {
-            for (body, mark) in given_back(news) {
-                let entries = &turns[usize::try_from(body.index - 1).unwrap()];
+            for (written, mark) in given_back(news) {
+                let Written::Body { index, place, .. } = written else { panic!("{written:?}") };
+                let entries = &turns[usize::try_from(index - 1).unwrap()];
                 count.set(count.get() + entries.len() as u64);
                 assert_eq!(times(entries).last(), Some(&count.get()), "seed {seed}: in another order");
-                assert!(body.place < mark.place);
+                assert!(place < mark.place);
             }
             let copy = disk.copy_after_crash(&mut Rng::with_seed(seed));
             let there = found(&copy).len() as u64;

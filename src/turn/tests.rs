@@ -53,8 +53,8 @@ struct Hanging {
 }
 
 impl Store for Hanging {
-    fn submit(&mut self, body: Body) {
-        self.turns.push_back(body.written(Place::default()));
+    fn submit(&mut self, write: Write) {
+        self.turns.push_back(write.written(Place::default()));
     }
 
     fn take_written(&mut self) -> Option<Written> {

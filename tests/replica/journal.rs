@@ -4,11 +4,11 @@ use std::io;
 
 use bytes::Bytes;
 use dht_node::entry::{
-    self, Batch, Body, DecodeError, Entry, Image, LogPosition, MemberState, Note, Place, TopicKey, TopicRef,
+    self, Batch, Body, DecodeError, Entry, Image, LogPosition, MemberState, Note, Place, TopicKey, TopicRef, record_len,
 };
 use dht_node::journal::format::record_at;
 use dht_node::journal::{
-    Disk as _, DiskFile, GroupLog, Identity, Keeper, Mark, Membership, NoRoom, OpenError, State, Writer, record_len,
+    Disk as _, DiskFile, GroupLog, Identity, Keeper, Mark, Membership, NoRoom, OpenError, State, Writer,
 };
 use dht_node::replica::{Hard, LogEntry, MemberId, Restored};
 use dht_node::types::{Dimension, NodeId, Offset, SlotId, Slots, TopicId, crc32, crc32_of_parts};

@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 use std::io;
 
-use dht_node::entry::{Body, Found, Image, Note, Room, Unreadable, Written};
-use dht_node::journal::{Cleaning, Identity, Keeper, Look, Mark, NoRoom, OpenError, Prepared, Writer, record_len};
+use dht_node::entry::{Found, Image, Note, Room, Unreadable, Write, Written};
+use dht_node::journal::{Cleaning, Identity, Keeper, Look, Mark, NoRoom, OpenError, Prepared, Writer};
 use dht_node::limits::SEGMENT_AGAIN_US;
 use dht_node::node::{Lookup, Node};
 use dht_node::storage::{Checkpoints, start};
@@ -40,9 +40,9 @@ pub(crate) struct DiskStore {
     rng: Rng,
     writer: Writer<FakeFile>,
     keeper: Keeper<FakeDisk>,
-    /// The submitted bodies.
-    work: VecDeque<Body>,
-    /// The bodies that are appended but not durable, and those that are durable.
+    /// What was submitted.
+    work: VecDeque<Write>,
+    /// What is appended but not durable, and what is durable.
     written: Vec<(Written, Mark)>,
     committed: VecDeque<(Written, Mark)>,
     /// When entries that were returned before they are durable are to be fsynced, and the end of the fsync in progress.
@@ -219,20 +219,19 @@ impl DiskStore {
         Ok(())
     }
 
-    /// Appends bodies until there are none, or no room.
+    /// Appends what was submitted until there is none, or no room.
     fn append(&mut self) -> io::Result<()> {
-        while let Some(body) = self.work.pop_front() {
-            match self.writer.append(&body) {
-                Ok(place) => {
-                    let written = body.written(place);
+        while let Some(write) = self.work.pop_front() {
+            match self.writer.put(&write) {
+                Ok(written) => {
                     self.written.push((written, self.writer.mark()));
                     if self.writer.is_half_full() {
                         self.ask(0);
                     }
                 }
                 Err(NoRoom) => {
-                    let (is_clear, len) = (self.written.is_empty(), record_len(body.bytes.len()));
-                    self.work.push_front(body);
+                    let (is_clear, len) = (self.written.is_empty(), write.in_journal());
+                    self.work.push_front(write);
                     let Some(next) = self.prepared.take_if(|_| is_clear) else {
                         self.ask(len);
                         return Ok(());
@@ -420,10 +419,10 @@ impl SimStore {
 }
 
 impl Store for SimStore {
-    fn submit(&mut self, body: Body) {
+    fn submit(&mut self, write: Write) {
         match self {
-            Self::Memory(store) => store.submit(body),
-            Self::Disk(store) => store.work.push_back(body),
+            Self::Memory(store) => store.submit(write),
+            Self::Disk(store) => store.work.push_back(write),
         }
     }
 
@@ -432,9 +431,9 @@ impl Store for SimStore {
             Self::Memory(store) => store.take_written(),
             Self::Disk(store) => {
                 store.advance();
-                let (body, mark) = store.committed.pop_front()?;
+                let (written, mark) = store.committed.pop_front()?;
                 store.checkpoints.give_back(mark);
-                Some(body)
+                Some(written)
             }
         }
     }

@@ -8,9 +8,9 @@ use super::super::call::ReplyTo;
 use super::super::{Settings, Step};
 use super::Group;
 use super::cost::Cost;
-use super::proposals::Proposal;
+use super::proposals::{Logged, Proposal};
 use super::runs::{Part, SmallBatch};
-use crate::entry::{Batch, Entry, Filed, LogPosition, Note, Place, TopicRef, Written};
+use crate::entry::{Batch, Entry, Filed, LogPosition, Note, Place, TopicRef};
 use crate::limits::TOPICS_MAX;
 use crate::topic::{Era, NewTopic, NotOpened, Opened, Stored, Topic, Verdict};
 use crate::types::{Offset, Opening, SettingsChange, TopicId, TopicName};
@@ -58,17 +58,18 @@ impl Group {
         Ok(())
     }
 
-    /// Begins to apply a body that is written. Returns its entries, each with whom to answer.
-    pub(in crate::node) fn begin_body(&mut self, body: Written) -> impl Iterator<Item = (Entry, Proposal)> + use<> {
-        let Written { index, term, place, .. } = body;
-        assert!(index > self.applied.index, "body {index} follows {}", self.applied.index);
-        let (len, entries) = self.proposals.take(index);
-        let end = Place { position: len, segment: 0 }.inside(place);
+    /// Begins to apply the next committed body, if there is one. Returns its entries, each with whom to answer.
+    pub(in crate::node) fn begin_body(&mut self) -> Option<impl Iterator<Item = (Entry, Proposal)> + use<>> {
+        let Logged { index, term, place, body } = self.proposals.take(self.member.committed())?;
+        assert_eq!(index, self.applied.index + 1, "bodies are applied in the order of the log");
+        let place = place.expect("what is committed is written");
+        let end = Place { position: body.len, segment: 0 }.inside(place);
         self.applied = LogPosition { index, term, end };
-        entries.map(move |(mut entry, proposal)| {
+        let entries = body.entries.into_iter().zip(body.proposals);
+        Some(entries.map(move |(mut entry, proposal)| {
             entry.locate(place);
             (entry, proposal)
-        })
+        }))
     }
 
     /// Applies the next committed entry. Without a proposal there is nobody to answer.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::super::call::ReplyTo;
 use super::cost::{Cost, ENTRY_COST};
 use super::runs::{Part, Runs, SmallBatch};
-use crate::entry::{self, BodyLen, Entry};
+use crate::entry::{self, BodyLen, Entry, Place};
 use crate::types::{Retention, TopicId};
 
 /// Whom to answer when an entry has been applied.
@@ -83,23 +83,34 @@ pub(super) struct Proposals {
     runs: Runs,
     /// The bodies in the log that are not applied yet.
     logged: VecDeque<Logged>,
-    /// Position of the last body in the log.
-    index: u64,
+    totals: Totals,
+}
+
+/// What becomes a body of the log. The one with which a leader begins its term has no entries.
+#[derive(Debug, Default)]
+pub(super) struct Sealed {
+    /// The length of the encoded entries in bytes.
+    pub len: u32,
+    pub entries: Vec<Entry>,
+    /// Whom to answer for each of the entries.
+    pub proposals: Vec<Proposal>,
     totals: Totals,
 }
 
 /// A body in the log.
 #[derive(Debug)]
-struct Logged {
+pub(super) struct Logged {
     /// Its position.
-    index: u64,
-    /// Its length in bytes.
-    len: u32,
-    entries: Vec<Entry>,
-    /// Whom to answer for each of the entries.
-    proposals: Vec<Proposal>,
-    totals: Totals,
+    pub index: u64,
+    /// The term of the leader that has proposed it.
+    pub term: u32,
+    /// Where it is in the journal, once it is written.
+    pub place: Option<Place>,
+    pub body: Sealed,
 }
+
+/// The body of a log in memory, where nobody reads the entries: any bytes but none, as a leader's first body has.
+const NOT_ENCODED: &[u8] = b"-";
 
 impl Proposals {
     /// Returns the number of uncommitted proposals.
@@ -123,10 +134,10 @@ impl Proposals {
         self.totals.requests > self.totals.batches
     }
 
-    /// Sets the position of the last body in the log after a start.
-    pub(super) fn begin(&mut self, index: u64) {
+    /// Forgets the bodies of the log that a start has replaced by that of the journal.
+    pub(super) fn begin(&mut self) {
         assert_eq!(self.totals, Totals::default(), "nothing is proposed before the start");
-        self.index = index;
+        self.logged.clear();
     }
 
     /// Adds an entry that is to be in the log.
@@ -175,25 +186,50 @@ impl Proposals {
         self.open.iter().map(|(entry, ..)| entry)
     }
 
-    /// Makes the next body of the log of the oldest `count` entries that are not in it yet. Returns its position, and
-    /// the encoded entries unless nobody needs them.
-    pub(super) fn seal(&mut self, count: usize, is_encoded: bool) -> (u64, Bytes) {
-        self.index += 1;
-        let (mut entries, mut proposals) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        let mut totals = Totals::default();
-        for (entry, proposal, of_it) in (0..count).map_while(|_| self.open.pop_front()) {
-            totals = totals.plus(of_it);
-            entries.push(entry);
-            proposals.push(proposal);
+    /// Makes a body of the oldest `count` entries that are not in the log yet. Returns the encoded entries as well.
+    /// Until the body is added to the log, its proposals count towards nothing.
+    pub(super) fn seal(&mut self, count: usize, is_encoded: bool) -> (Bytes, Sealed) {
+        let (entries, proposals) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let mut sealed = Sealed { len: 0, entries, proposals, totals: Totals::default() };
+        for (entry, proposal, totals) in (0..count).map_while(|_| self.open.pop_front()) {
+            sealed.totals = sealed.totals.plus(totals);
+            sealed.entries.push(entry);
+            sealed.proposals.push(proposal);
         }
-        let mut bytes = Vec::new();
-        if is_encoded {
-            bytes.reserve_exact(BodyLen::of(&entries).bytes());
-            entry::encode(&mut entries, &mut bytes);
+        if !is_encoded {
+            return (Bytes::from_static(NOT_ENCODED), sealed);
         }
-        let len = u32::try_from(bytes.len()).expect("at most BODY_BYTES_MAX");
-        self.logged.push_back(Logged { index: self.index, len, entries, proposals, totals });
-        (self.index, bytes.into())
+        let mut bytes = Vec::with_capacity(BodyLen::of(&sealed.entries).bytes());
+        entry::encode(&mut sealed.entries, &mut bytes);
+        sealed.len = u32::try_from(bytes.len()).expect("at most BODY_BYTES_MAX");
+        (bytes.into(), sealed)
+    }
+
+    /// Adds a body to the end of the log.
+    pub(super) fn add(&mut self, index: u64, term: u32, body: Sealed) {
+        self.logged.push_back(Logged { index, term, place: None, body });
+    }
+
+    /// Adds a body without entries to the end of the log, unless the log has this body already.
+    pub(super) fn ensure(&mut self, index: u64, term: u32) {
+        if self.logged.back().is_none_or(|last| last.index < index) {
+            self.add(index, term, Sealed::default());
+        } else {
+            self.find(index, term);
+        }
+    }
+
+    /// Records where the journal has a body.
+    pub(super) fn locate(&mut self, index: u64, term: u32, place: Place) {
+        self.find(index, term).place = Some(place);
+    }
+
+    /// Returns a body of the log.
+    fn find(&mut self, index: u64, term: u32) -> &mut Logged {
+        let first = self.logged.front().map_or(index, |logged| logged.index);
+        let place = usize::try_from(index - first).expect("it is in memory");
+        let found = self.logged.get_mut(place).filter(|logged| (logged.index, logged.term) == (index, term));
+        found.expect("bodies are not replaced in a group of one member")
     }
 
     /// Removes the entry at this place among those that are not in the log yet, and returns whom to tell.
@@ -203,17 +239,18 @@ impl Proposals {
         proposal.reply.into_iter().chain(proposal.parts.into_iter().map(|part| part.reply))
     }
 
-    /// Returns the length of a committed body in bytes, and its entries, each with whom to answer.
-    pub(super) fn take(&mut self, index: u64) -> (u32, impl Iterator<Item = (Entry, Proposal)> + use<>) {
-        let body = self.logged.pop_front().filter(|body| body.index == index).expect("bodies are written in order");
-        self.totals = self.totals.minus(body.totals);
-        (body.len, body.entries.into_iter().zip(body.proposals))
+    /// Returns the oldest body of the log, unless it lies behind the position `committed`.
+    pub(super) fn take(&mut self, committed: u64) -> Option<Logged> {
+        self.logged.front().filter(|logged| logged.index <= committed)?;
+        let logged = self.logged.pop_front()?;
+        self.totals = self.totals.minus(logged.body.totals);
+        Some(logged)
     }
 
     /// Returns the bodies in the log that are not applied yet: their positions and entries.
     #[cfg(test)]
     pub(super) fn logged(&self) -> impl Iterator<Item = (u64, &[Entry])> {
-        self.logged.iter().map(|body| (body.index, &body.entries[..]))
+        self.logged.iter().map(|logged| (logged.index, &logged.body.entries[..]))
     }
 
     /// Asserts the invariants.
@@ -221,11 +258,11 @@ impl Proposals {
         let (batches, cost) = self.runs.sum();
         let runs = Totals::of_batches(batches, cost);
         let open = self.open.iter().fold(runs, |sum, (.., totals)| sum.plus(*totals));
-        assert_eq!(self.totals, self.logged.iter().fold(open, |sum, body| sum.plus(body.totals)));
-        let indexes = self.logged.iter().map(|body| body.index);
-        assert!(indexes.is_sorted_by(|before, after| before < after));
-        assert!(self.logged.iter().all(|Logged { index, entries, proposals, totals, .. }| {
-            *index <= self.index && entries.len() == proposals.len() && totals.requests >= entries.len().max(1)
+        assert_eq!(self.totals, self.logged.iter().fold(open, |sum, logged| sum.plus(logged.body.totals)));
+        let indexes = self.logged.iter().map(|logged| logged.index);
+        assert!(indexes.is_sorted_by(|before, after| before + 1 == *after), "the log has no gaps");
+        assert!(self.logged.iter().all(|Logged { body: Sealed { entries, proposals, totals, .. }, .. }| {
+            entries.len() == proposals.len() && totals.requests >= entries.len()
         }));
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::super::Step;
 use super::Group;
-use crate::entry::{DecodeError, Entry, Image, LogPosition, Note};
+use crate::entry::{DecodeError, Entry, Image, Note};
 use crate::limits::EPOCHS_GIVEN_UP;
 use crate::topic::{Catalogue, Verdict};
 use crate::types::TopicId;
@@ -44,12 +44,6 @@ impl Group {
         }
         self.evict(step.settings);
         std::mem::take(&mut self.notes)
-    }
-
-    /// Ends the restore: so much of the log has been applied, and it continues in this term.
-    pub(in crate::node) fn continue_log(&mut self, applied: LogPosition, term: u32) {
-        self.proposals.begin(applied.index);
-        (self.applied, self.term) = (applied, term);
     }
 
     /// Applies entries that follow lost ones, like [`Self::replay`]. A batch whose predecessor from the same producer

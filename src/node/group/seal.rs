@@ -13,10 +13,9 @@
 //! | a jump of the clock | none: it is never refused, and waits even on a full disk |
 
 use super::super::Step;
-use super::super::action::Action;
 use super::super::call::ReplyTo;
 use super::Group;
-use crate::entry::{Body, BodyLen, Entry, Room};
+use crate::entry::{BodyLen, Entry, Room};
 use crate::limits::{
     BODY_BYTES_MAX, SEGMENT_RESERVE, SEGMENT_RESERVE_CLOCK, SEGMENT_RESERVE_DELETES, SEGMENT_RESERVE_TRIMS,
 };
@@ -33,27 +32,25 @@ impl Group {
         self.room
     }
 
-    /// Returns true when entries were proposed that are not in the log yet.
+    /// Returns true when entries were proposed that are not in the log yet, or something is to be written.
     pub(in crate::node) fn has_open(&self) -> bool {
-        self.proposals.has_open()
+        self.proposals.has_open() || self.member.has_writes()
     }
 
     /// Adds to the log what was proposed and fits. Returns who is to be told that a full disk has no room.
     pub(in crate::node) fn seal(&mut self, step: &mut Step<'_>) -> Vec<(ReplyTo, ErrorResponse)> {
         let mut refused = Vec::new();
         self.proposals.close_runs();
-        loop {
+        while self.write(step) && self.member.accepts() {
             let (count, len) = self.next_body();
             if count > 0 {
-                self.room.take(len.in_journal() as u64);
                 step.work.add_bytes(len.bytes());
-                let (index, bytes) = self.proposals.seal(count, step.settings.durability != Durability::Memory);
-                let body = Body { slot: self.slot, index, term: self.term, bytes };
-                step.out.push(Action::Append { body });
+                self.propose_body(step.settings, count, step.settings.durability != Durability::Memory);
             } else if !(self.room.is_full && self.refuse(step, &mut refused)) {
-                return refused;
+                break;
             }
         }
+        refused
     }
 
     /// Returns how many entries the next body has, and its length.

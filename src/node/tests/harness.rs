@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 
 use super::sent::Sent;
 use crate::cube;
-use crate::entry::{Body, Entry, Place, TopicKey};
+use crate::entry::{Entry, Place, TopicKey, Write};
 use crate::limits::{FRAME_MAX, LINK_FRAME_EXTRA, LINK_SILENCE_US, TICK_US};
 use crate::node::{Action, Event, Lookup, Node, Settings, SourceLimits};
 use crate::types::{ConnId, Dimension, Epoch, NodeId, Now, Offset, RequestId, TopicId, TopicName};
@@ -43,7 +43,7 @@ pub(super) struct Harness {
     sent: Vec<Sent>,
     is_checked: bool,
     /// The entries that are not committed yet.
-    appended: Vec<Body>,
+    appended: Vec<Write>,
     /// The queries to the journal.
     pub(super) asked: Vec<Lookup>,
     is_held: bool,
@@ -224,7 +224,7 @@ impl Harness {
         let mut node = Node::new(settings, now);
         // The process has been running for a long time.
         node.parts.groups.own_mut().set_announced(true);
-        Self {
+        let mut harness = Self {
             node,
             now,
             link: None,
@@ -237,7 +237,10 @@ impl Harness {
             is_held: false,
             is_in_turn: false,
             damage: None,
-        }
+        };
+        // It begins to lead.
+        harness.handle(Event::TurnOver);
+        harness
     }
 
     /// Executes `fill`, which has so many events that checking the invariants after each would take too long: they are
@@ -270,10 +273,10 @@ impl Harness {
         if self.is_checked {
             self.node.check();
         }
-        let mut bodies = Vec::new();
+        let mut writes = Vec::new();
         for action in actions {
             match action {
-                Action::Append { body } => bodies.push(body),
+                Action::Write { write } => writes.push(write),
                 Action::Send { conn, request_id, route, packet } => {
                     let mut bytes = Vec::new();
                     if let Some(payload) = packet.encode(request_id, route.as_ref(), &mut bytes) {
@@ -300,7 +303,7 @@ impl Harness {
             }
         }
         let mut sent = std::mem::take(&mut self.sent);
-        self.appended.append(&mut bodies);
+        self.appended.append(&mut writes);
         if self.node.has_open() && !is_over && !self.is_in_turn {
             // Each event is a turn of its own.
             sent.extend(self.handle(Event::TurnOver));
@@ -326,9 +329,9 @@ impl Harness {
 
     /// Commits all appended entries, and returns what is sent because of that.
     pub(super) fn commit(&mut self) -> Vec<Sent> {
-        let bodies = std::mem::take(&mut self.appended);
-        let written = bodies.into_iter().map(|body| body.written(Place::default()));
-        written.flat_map(|body| self.handle(Event::Written { body })).collect()
+        let writes = std::mem::take(&mut self.appended);
+        let written = writes.into_iter().map(|write| write.written(Place::default()));
+        written.flat_map(|written| self.handle(Event::Written { written })).collect()
     }
 
     /// Returns the entries that wait to be committed.

@@ -63,7 +63,7 @@ fn what_finds_no_room_waits_in_its_order_and_is_in_the_log_when_the_next_segment
     }
     assert_eq!(node.held(), 2, "the third batch would take what is reserved, and nothing overtakes it");
     let indexes: Vec<u64> = node.held_bodies().iter().map(|(index, _)| *index).collect();
-    assert_eq!(indexes, [3, 4], "one after the other, behind CREATE and the first batch");
+    assert_eq!(indexes, [4, 5], "one after the other, behind the leader's first body, CREATE and the first batch");
     assert!(node.node.room().bytes >= u64::from(SEGMENT_RESERVE));
     node.handle(Event::Space { room: Room::UNLIMITED });
     assert_eq!(node.held(), 5);

@@ -175,8 +175,8 @@ fn damaged_records_are_reported_to_whoever_reads_them() {
     let mut cube = journal();
     let data = cube.data(0);
     let first = segments(&data).remove(0);
-    // Both bytes are in the second record of the segment, after the one that creates the topic.
-    for at in [276, 278] {
+    // Both bytes are in the first batch, after how the member began its term and the record that creates the topic.
+    for at in [356, 358] {
         let (file, sound) = (&first, fs::read(&first).unwrap());
         flip(file, at);
         cube.restart(0);

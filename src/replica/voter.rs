@@ -1,0 +1,262 @@
+//! A member of a group of three: the Raft library, with the guard before it and the disk behind it.
+
+use std::fmt;
+
+use bytes::Bytes;
+use raft::eraftpb;
+use raft::{RawNode, StateRole};
+
+use super::guard::{self, Verdict};
+use super::log::{self, Log, Want};
+use super::message::{LogEntry, MemberId, Message};
+use super::unwritten::Unwritten;
+use super::{Config, Fault, Hard, Input, Output, Refusal, Restored, Role, Ticket, convert};
+use crate::limits::{
+    APPEND_BYTES_MAX, APPENDS_INFLIGHT_MAX, BODY_BYTES_MAX, COMMIT_BYTES_MAX, ELECTION_TICKS, FETCHES_MAX,
+    HEARTBEAT_TICKS, LOG_WINDOW_BYTES, UNCOMMITTED_BYTES_MAX,
+};
+
+/// A member of a group that votes.
+pub(super) struct Voter {
+    pub(super) raw: RawNode<Log>,
+    pub(super) unwritten: Unwritten,
+    /// The role and the hard state as they were last put out.
+    role: Role,
+    hard: Hard,
+    /// What is being read from the disk.
+    wants: Vec<Want>,
+    fault: Option<Fault>,
+    dropped: u64,
+}
+
+impl Voter {
+    /// Starts a member of a group of three.
+    ///
+    /// # Errors
+    ///
+    /// Returns what the disk has lost.
+    ///
+    /// # Panics
+    ///
+    /// The configuration names no group that this member is in.
+    pub(super) fn new(config: &Config, restored: Restored, out: &mut Vec<Output>) -> Result<Self, Fault> {
+        let Config { id, members } = config;
+        let rank = members.iter().position(|member| member == id).expect("a member is in its own group");
+        let (applied, hard) = (restored.applied, restored.hard);
+        let log = Log::new(members, restored, LOG_WINDOW_BYTES)?;
+        let logger = slog::Logger::root(slog::Discard, slog::o!());
+        let raw = RawNode::new(&raft_config(*id, rank, applied), log, &logger);
+        let raw = raw.expect("the configuration has no contradictions");
+        let role = Role::Follower { term: raw.raft.term, leader: None };
+        let (unwritten, wants) = (Unwritten::default(), Vec::new());
+        let mut voter = Self { raw, unwritten, role, hard, wants, fault: None, dropped: 0 };
+        voter.drain(out);
+        Ok(voter)
+    }
+
+    /// Handles an input, and adds all of its output to `out`.
+    ///
+    /// # Panics
+    ///
+    /// A proposed body is empty or too large.
+    pub(super) fn handle(&mut self, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Propose { body } => self.on_propose(body, out),
+            _ if self.fault.is_some() => return,
+            Input::Tick => _ = self.raw.tick(),
+            Input::Message(message) => self.on_message(message, out),
+            Input::Written { ticket } => self.on_written(ticket, out),
+            Input::Fetched { base, entries } => self.on_fetched(base, entries),
+        }
+        if self.fault.is_none() {
+            self.drain(out);
+        }
+    }
+
+    /// Returns true if this member would add a body to the log now: it leads, and not too much is uncommitted.
+    pub(super) fn accepts(&self) -> bool {
+        let raft = &self.raw.raft;
+        let has_room = raft.uncommitted_size() <= UNCOMMITTED_BYTES_MAX - BODY_BYTES_MAX;
+        has_room && raft.lead_transferee.is_none() && self.refusal().is_none()
+    }
+
+    /// Returns what this member is.
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Returns how many messages were dropped because no correct member sends them, or because they came too late.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Asserts what must hold after each input.
+    pub(super) fn check(&self) {
+        let log = &self.raw.raft.raft_log;
+        assert!(log.applied <= log.committed && log.applied <= log.persisted && log.persisted <= log.last_index());
+        assert!(log.unstable_entries().is_empty(), "entries have been passed on");
+        assert!(!self.unwritten.is_empty() || log.persisted == log.last_index(), "the library knows what is durable");
+        self.unwritten.check();
+    }
+
+    fn on_propose(&mut self, body: Bytes, out: &mut Vec<Output>) {
+        if let Some(refusal) = self.refusal() {
+            out.push(Output::Refused { body, refusal });
+            return;
+        }
+        let mut proposal = eraftpb::Message { from: self.raw.raft.id, ..eraftpb::Message::default() };
+        proposal.set_msg_type(eraftpb::MessageType::MsgPropose);
+        let entry = eraftpb::Entry { data: body.clone(), ..eraftpb::Entry::default() };
+        proposal.set_entries(vec![entry].into());
+        let raft = &mut self.raw.raft;
+        out.push(match raft.step(proposal) {
+            Ok(()) => Output::Proposed { index: raft.raft_log.last_index(), term: raft.term },
+            Err(_) => Output::Refused { body, refusal: Refusal::Busy },
+        });
+    }
+
+    fn refusal(&self) -> Option<Refusal> {
+        if self.fault.is_some() {
+            Some(Refusal::Bad)
+        } else {
+            // The library would forward a follower's proposal to the leader, and its place would stay unknown.
+            (self.raw.raft.state != StateRole::Leader).then_some(Refusal::NotLeader)
+        }
+    }
+
+    fn on_message(&mut self, message: Message, out: &mut Vec<Output>) {
+        match guard::judge(&self.raw.raft, &self.unwritten, message) {
+            Verdict::Step(message) => self.raw.step(convert::to_raft(message)).expect("it is from a member"),
+            Verdict::Drop => self.dropped += 1,
+            Verdict::Bad(fault) => {
+                self.fault = Some(fault);
+                out.push(Output::Bad(fault));
+            }
+        }
+    }
+
+    fn on_written(&mut self, ticket: Ticket, out: &mut Vec<Output>) {
+        let newest = self.unwritten.newest().unwrap_or(ticket);
+        out.extend(self.unwritten.on_written(ticket).map(Output::Send));
+        self.raw.on_persist_ready(planted!("persisted before it is durable", ticket, newest).0);
+    }
+
+    fn on_fetched(&mut self, base: (u64, u64), entries: Vec<LogEntry>) {
+        let Some(place) = self.wants.iter().position(|want| want.index == base.0) else { return };
+        let want = self.wants.remove(place);
+        if entries.is_empty() {
+            self.raw.mut_store().set_missing(base.0);
+        }
+        self.raw.mut_store().set_fetched(Some((base, entries)));
+        self.raw.on_entries_fetched(want.context);
+        self.raw.mut_store().set_fetched(None);
+    }
+
+    /// Puts out everything that the library wants done.
+    fn drain(&mut self, out: &mut Vec<Output>) {
+        while self.raw.has_ready() {
+            let mut ready = self.raw.ready();
+            self.report_role(out);
+            let entries: Vec<_> = ready.take_entries().into_iter().map(convert::from_raft_entry).collect();
+            self.raw.mut_store().append(&entries);
+            let number = ready.number();
+            // A new commit index by itself is not written: the next write has it.
+            if ready.must_sync() {
+                self.unwritten.add(Ticket(number), entries.iter().map(log::size).sum());
+                let hard = self.hard_if_changed();
+                let commit = self.raw.raft.raft_log.committed;
+                out.push(Output::Write { ticket: Ticket(number), hard, commit, entries });
+            }
+            // A leader's messages do not rely on its own disk.
+            out.extend(ready.take_messages().into_iter().map(|raw| Output::Send(convert::from_raft(raw))));
+            for message in ready.take_persisted_messages().into_iter().map(convert::from_raft) {
+                let now = if message.payload.needs_durability() { self.unwritten.hold(message) } else { Some(message) };
+                out.extend(now.map(Output::Send));
+            }
+            let committed = ready.take_committed_entries();
+            self.raw.advance_append_async(ready);
+            if self.unwritten.is_empty() {
+                self.raw.on_persist_ready(number);
+            }
+            self.commit(committed, out);
+        }
+        self.fetch(out);
+    }
+
+    /// Asks the disk for what the library could not read. Each answer of a follower makes it try again, so what is too
+    /// much now is only delayed.
+    fn fetch(&mut self, out: &mut Vec<Output>) {
+        for want in self.raw.store().take_wanted() {
+            if self.wants.len() < FETCHES_MAX && self.wants.iter().all(|known| known.index != want.index) {
+                out.push(Output::Fetch { index: want.index, bytes_max: APPEND_BYTES_MAX });
+                self.wants.push(want);
+            }
+        }
+    }
+
+    /// Puts out committed entries, which count as applied with that.
+    fn commit(&mut self, committed: Vec<eraftpb::Entry>, out: &mut Vec<Output>) {
+        let entries: Vec<_> = committed.into_iter().map(convert::from_raft_entry).collect();
+        let Some(last) = entries.last().map(|entry| entry.index) else { return };
+        out.push(Output::Commit { entries });
+        self.raw.advance_apply_to(last);
+        self.raw.mut_store().set_applied(last);
+    }
+
+    fn report_role(&mut self, out: &mut Vec<Output>) {
+        let raft = &self.raw.raft;
+        let role = match raft.state {
+            StateRole::Leader => Role::Leader { term: raft.term },
+            StateRole::Follower | StateRole::Candidate | StateRole::PreCandidate => {
+                Role::Follower { term: raft.term, leader: MemberId::new(raft.leader_id) }
+            }
+        };
+        if role != self.role {
+            self.role = role;
+            out.push(Output::Role(role));
+        }
+    }
+
+    fn hard_if_changed(&mut self) -> Option<Hard> {
+        let hard = Hard { term: self.raw.raft.term, vote: MemberId::new(self.raw.raft.vote) };
+        (hard != self.hard).then(|| {
+            self.hard = hard;
+            hard
+        })
+    }
+}
+
+impl fmt::Debug for Voter {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let log = &self.raw.raft.raft_log;
+        let mut fields = formatter.debug_struct("Voter");
+        fields.field("id", &self.raw.raft.id).field("role", &self.role).field("fault", &self.fault);
+        fields.field("log", &format_args!("{} <= {} <= {}", log.applied, log.committed, log.last_index())).finish()
+    }
+}
+
+/// Returns the library's configuration. Two of its features stay off, because they are broken in this version: with
+/// `batch_append` it joins entries to an append that they do not follow, and with a `priority` a new group panics.
+fn raft_config(id: MemberId, rank: usize, applied: u64) -> raft::Config {
+    let ticks = planted!("equal election ranks", ELECTION_TICKS[rank], ELECTION_TICKS[1]);
+    raft::Config {
+        id: id.as_u64(),
+        applied,
+        // A member gives no vote within the shortest election timeout after it has heard from a leader.
+        election_tick: ELECTION_TICKS[0],
+        min_election_tick: ticks,
+        max_election_tick: ticks + 1,
+        heartbeat_tick: HEARTBEAT_TICKS,
+        // Without both, a group can stay without a leader when only some of its links are down.
+        check_quorum: true,
+        pre_vote: true,
+        // Followers learn of a commit with the next append or heartbeat. Otherwise a lone entry takes twice as many
+        // messages.
+        skip_bcast_commit: true,
+        max_size_per_msg: APPEND_BYTES_MAX as u64,
+        max_inflight_msgs: APPENDS_INFLIGHT_MAX,
+        max_uncommitted_size: UNCOMMITTED_BYTES_MAX as u64,
+        max_committed_size_per_ready: COMMIT_BYTES_MAX as u64,
+        ..raft::Config::default()
+    }
+}
