@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Lets libFuzzer look for inputs that break a promise: streams of frames, folders of a journal, bodies of its records,
-# requests over HTTP.
+# messages of replica groups, requests over HTTP.
 #   scripts/fuzz.sh                  every target, a minute each
-#   scripts/fuzz.sh frames           that target; or segments, entries, requests
+#   scripts/fuzz.sh frames           that target; or segments, entries, members, requests
 #   scripts/fuzz.sh segments 3600    for that many seconds; `all 600` is every target
 # Works with the stable toolchain. It installs cargo-fuzz when there is none, which takes a minute or two. It prints a line
 # for each target; the exit code is 1 when something was found. Inputs that reach something new are kept in
@@ -25,9 +25,9 @@ read_arguments() {
         sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
         exit 0
         ;;
-    all) targets=(frames segments entries requests) ;;
-    frames | segments | entries | requests) targets=("$1") ;;
-    *) fail_usage "there is no target '$1'" "there are: frames, segments, entries, requests" ;;
+    all) targets=(frames segments entries members requests) ;;
+    frames | segments | entries | members | requests) targets=("$1") ;;
+    *) fail_usage "there is no target '$1'" "there are: frames, segments, entries, members, requests" ;;
     esac
     seconds=${2:-60}
     is_number "$seconds" 1 999999999 || fail_usage "'$seconds' is not a number of seconds" "such as 600"
@@ -77,6 +77,13 @@ make_entries() {
     seed delete "$time\\x02$id\\x42\\x01a"
     seed create "$time\\x01\\x01a$id\\x00\\x00\\x00\\x01$id$id$id\\x04"
     seed publish "$time\\x03$id\\x02\\x01\\x06\\x00\\x00\\x00\\x02\\x00a\\xc3\\x01a$id\\x00\\x00\\x00\\x01$id\\x02\\x01\\x01b"
+}
+
+# Members: steps of tests/replica/mob.rs. Ticks until one of them leads, then whatever comes.
+make_members() {
+    local tick='\x00\x0f' deliver='\x00\x02' written='\x00\x09\x63'
+    seed ticks "\\x00\\x00$tick$tick$tick$tick$tick$tick$tick$tick$deliver$deliver$deliver$written$written$deliver"
+    seed lag "\\x32\\x01$tick$tick$tick$tick$tick$tick$tick$tick$deliver$deliver$written\\x01\\x00\\x05\\x07\\x03"
 }
 
 # Requests: bodies, headers, queries and ids; the first byte chooses, as in gateway/src/fuzz.rs.

@@ -204,7 +204,7 @@ pub const POLLS_ENDED_PER_TICK: usize = 4096;
 
 /// Maximum number of bytes of a body of the log, which holds at least one entry. Any single entry fits, and a body fits
 /// a frame between two nodes.
-pub const BODY_BYTES_MAX: usize = 1 << 20;
+pub const BODY_BYTES_MAX: usize = (FRAME_MAX - RAFT_OVERHEAD) as usize;
 
 /// Places for the args of PUBLISH requests that are remembered, at about 120 bytes each: for a few hundred topics that
 /// this node's clients, or those of other nodes to topics here, publish to at the same time.

@@ -20,7 +20,7 @@ const IMPORTS: &[(&str, &[(&str, &str)])] = &[
             ("limits", ""),
             ("types", ""),
             ("entry", "limits types wire cube"),
-            ("replica", "limits types entry"),
+            ("replica", "limits types wire entry"),
             ("topic", "limits types wire cube entry"),
             ("node", "limits types wire cube entry replica topic"),
             ("journal", "limits types wire cube entry"),

@@ -80,6 +80,12 @@ pub const FEED_ITEMS_MAX: usize = 200;
 /// Maximum number of items of one HEADS, at 20 bytes each.
 pub const HEADS_ITEMS_MAX: usize = 2048;
 
+/// Maximum number of items of one RAFT: a node leads at most 256 groups, and few others bring more to one neighbour.
+pub const RAFT_ITEMS_MAX: usize = 1024;
+
+/// Bytes of a frame that are reserved for the header and args of a RAFT and for an item without the body of its entry.
+pub const RAFT_OVERHEAD: u32 = 1 << 10;
+
 /// Relations between the limits, checked by the compiler.
 const _: () = {
     assert!(FRAME_BEFORE_HELLO_MAX < FRAME_MAX_LEAST);

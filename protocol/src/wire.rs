@@ -14,6 +14,7 @@
 //! | `request`, `response` | the args of every operation: encoding and decoding side by side |
 //! | `push` | DELIVER and EVENT, which a subscriber gets without a request |
 //! | `feed` | the messages between nodes about subscriptions |
+//! | `raft` | the messages between the members of a replica group |
 //! | `inspect` | frames of any kind, field by field |
 //! | `records` | the payload of PUBLISH, FETCH and DELIVER |
 //!
@@ -29,6 +30,7 @@ pub mod hello;
 pub mod inspect;
 pub mod opcode;
 pub mod push;
+pub mod raft;
 pub mod records;
 pub mod request;
 pub mod response;

@@ -35,7 +35,6 @@ const _: () = {
     assert!(CLIENT_CHARGE_MAX / 2 >= FRAME_MAX as u64, "while one large answer is taken, the next one is on its way");
     assert!(INFLIGHT_MAX as u64 * RESPONSE_CHARGE_SHORT as u64 <= CLIENT_CHARGE_MAX);
     assert!(PAYLOAD_MAX as usize + TOPIC_NAME_MAX + 256 <= BODY_BYTES_MAX, "any entry fits a body");
-    assert!(BODY_BYTES_MAX + 2048 <= (FRAME_MAX + LINK_FRAME_EXTRA) as usize, "a body fits a link's frame");
     assert!(
         BODY_BYTES_MAX + SEGMENT_RESERVE as usize + 4096 <= SEGMENT_BYTES_FIRST as usize / 2,
         "a body that finds no room finds the next segment asked for"

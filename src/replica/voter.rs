@@ -8,7 +8,7 @@ use raft::{RawNode, StateRole};
 
 use super::guard::{self, Verdict};
 use super::log::{self, Log, Want};
-use super::message::{LogEntry, MemberId, Message};
+use super::message::{self, LogEntry, MemberId, Message};
 use super::unwritten::Unwritten;
 use super::{Config, Fault, Hard, Input, Output, Refusal, Restored, Role, Ticket, convert};
 use crate::limits::{
@@ -170,7 +170,8 @@ impl Voter {
             // A leader's messages do not rely on its own disk.
             out.extend(ready.take_messages().into_iter().map(|raw| Output::Send(convert::from_raft(raw))));
             for message in ready.take_persisted_messages().into_iter().map(convert::from_raft) {
-                let now = if message.payload.needs_durability() { self.unwritten.hold(message) } else { Some(message) };
+                let waits = message::needs_durability(&message.payload);
+                let now = if waits { self.unwritten.hold(message) } else { Some(message) };
                 out.extend(now.map(Output::Send));
             }
             let committed = ready.take_committed_entries();

@@ -9,6 +9,7 @@ use dht_node::types::Dimension;
 use dht_node::wire::feed::{self, FeedItem};
 use dht_node::wire::field::{Reader, Writer};
 use dht_node::wire::push::Span;
+use dht_node::wire::raft::RaftItem;
 use dht_node::wire::records::{self, Record};
 use dht_node::wire::response::Payload;
 use dht_node::wire::{Frame, Goaway, Header, Hello, Opcode, Push, Raw, Request, Response};
@@ -22,6 +23,7 @@ pub(crate) fn check(frame: &Frame<'_>) {
     check_hello(args);
     check_goaway(frame.header.status, args);
     check_records(&payload, None);
+    check_raft(args, &payload);
     let Some(opcode) = Opcode::from_number(frame.header.opcode) else { return };
     check_request(opcode, args, &payload);
     check_response(opcode, &frame.header, args, &payload);
@@ -48,6 +50,18 @@ fn check_goaway(status: u8, args: &[u8]) {
         assert_only_tlvs_behind(args, &again);
         assert_eq!(read, goaway);
     }
+}
+
+/// Nodes do not send RAFT yet, so it has no opcode; its args would begin with the number of items.
+fn check_raft(args: &[u8], payload: &Bytes) {
+    let Ok(count) = Reader::new(args).u16("count") else { return };
+    let Ok(items) = RaftItem::decode_all(payload, count) else { return };
+    let again = written(|out| items.iter().for_each(|item| item.encode(out)));
+    assert_eq!(again.len(), items.iter().map(RaftItem::encoded_len).sum::<usize>());
+    // Items of an unknown kind are left out.
+    assert!(items.len() < usize::from(count) || again == *payload);
+    let known = u16::try_from(items.len()).expect("at most count");
+    assert_eq!(RaftItem::decode_all(&again.into(), known), Ok(items));
 }
 
 fn check_request(opcode: Opcode, args: &[u8], payload: &Bytes) {

@@ -10,6 +10,8 @@ mod decoders;
 mod disk;
 mod entries;
 mod frames;
+#[expect(dead_code, reason = "the test of the replica uses the rest")]
+mod members;
 #[path = "../journal/model.rs"]
 #[expect(
     dead_code,
@@ -80,6 +82,16 @@ fn any_record_body_is_refused_or_its_entries_are_unchanged_by_a_round_trip() {
         }
         change(&mut body, &mut rng);
         entries::run(&body);
+    }
+}
+
+#[test]
+fn any_messages_leave_the_members_of_a_group_without_a_panic() {
+    let mut rng = Rng::with_seed(1);
+    for _ in 0..2_000 {
+        let bytes = rng.usize(..2_000);
+        let script: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(bytes).collect();
+        members::run(&script);
     }
 }
 

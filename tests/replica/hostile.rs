@@ -1,204 +1,220 @@
 //! Peers that send anything: a member may find its copy bad, but must not panic.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use dht_node::limits::{INDEX_MAX, TERM_MAX};
+use dht_node::limits::{ELECTION_TICKS, INDEX_MAX, TERM_MAX};
 use dht_node::replica::{
-    Hard, Input, LogEntry, MemberId, Message, Output, Payload, Progress, Replica, Restored, Role, Ticket,
+    Config, Hard, Input, LogEntry, MemberId, Message, Output, Payload, Progress, Replica, Restored,
 };
 use fastrand::Rng;
 
-use crate::world::{config, id};
+use crate::mob::{Choose, Fates, KINDS, Mob};
 
-/// Three members, between which messages are exchanged and also made up.
-struct Mob {
-    rng: Rng,
-    replicas: [Replica; 3],
-    tickets: [VecDeque<Ticket>; 3],
-    sent: VecDeque<Message>,
-    /// The last index of each log, so that messages can be almost right.
-    lasts: [u64; 3],
-    /// Entries up to here are on the disks only.
-    base: u64,
-    /// How often of a hundred times the disk does nothing.
-    disk_lag: u32,
-    bad: u32,
-    led: u32,
-    fetched: u32,
+impl Choose for Rng {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.u64(..bound)
+    }
+
+    fn number(&mut self) -> u64 {
+        self.u64(..)
+    }
 }
 
 #[test]
 fn no_message_makes_a_member_panic() {
     let (mut bad, mut led, mut fetched) = (0, 0, 0);
+    let mut fates: BTreeMap<&str, Fates> = BTreeMap::new();
     for seed in 1..=1_000 {
-        let mut mob = Mob::new(seed);
+        let mut mob = Mob::new(Rng::with_seed(seed));
         (0..1_000).for_each(|_| mob.step());
         (bad, led, fetched) = (bad + mob.bad, led + mob.led, fetched + mob.fetched);
+        for (kind, more) in mob.fates {
+            let sum = fates.entry(kind).or_default();
+            (sum.dropped, sum.stepped) = (sum.dropped + more.dropped, sum.stepped + more.stepped);
+        }
     }
     assert!(bad > 1_000 && led > 1_000 && fetched > 10, "{bad} were bad, {led} led, {fetched} fetched");
-}
-
-impl Mob {
-    fn new(seed: u64) -> Self {
-        let tickets = [VecDeque::new(), VecDeque::new(), VecDeque::new()];
-        let mut rng = Rng::with_seed(seed);
-        let (disk_lag, base) = (rng.u32(..100), rng.u64(..2) * 3);
-        let replicas = [start(0, base), start(1, base), start(2, base)];
-        let (sent, lasts) = (VecDeque::new(), [base; 3]);
-        Self { rng, replicas, tickets, sent, lasts, base, disk_lag, bad: 0, led: 0, fetched: 0 }
-    }
-
-    fn step(&mut self) {
-        let member = self.rng.usize(..3);
-        let input = match self.rng.u32(..20) {
-            0 => Some(Input::Message(self.message(member))),
-            1 => self.almost_right().map(Input::Message),
-            2..9 => self.sent.pop_front().map(Input::Message),
-            9..14 if self.rng.u32(..100) >= self.disk_lag => {
-                self.tickets[member].pop_front().map(|ticket| Input::Written { ticket })
-            }
-            9..18 => Some(Input::Tick),
-            _ => Some(Input::Propose { body: Bytes::from_static(b"body") }),
-        };
-        let Some(input) = input else { return };
-        let receiver = match &input {
-            Input::Message(message) => (0..3).find(|member| id(*member) == message.to).unwrap_or(member),
-            Input::Tick | Input::Propose { .. } | Input::Written { .. } | Input::Fetched { .. } => member,
-        };
-        let mut out = Vec::new();
-        self.replicas[receiver].handle(input, &mut out);
-        self.replicas[receiver].check();
-        out.into_iter().for_each(|output| self.on_output(receiver, output));
-    }
-
-    fn on_output(&mut self, member: usize, output: Output) {
-        match output {
-            Output::Send(message) => self.sent.push_back(message),
-            Output::Write { ticket, entries, .. } => {
-                self.lasts[member] = entries.last().map_or(self.lasts[member], |entry| entry.index);
-                self.tickets[member].push_back(ticket);
-            }
-            Output::Bad(_) => {
-                self.bad += 1;
-                self.replicas[member] = start(member, self.base);
-                self.lasts[member] = self.base;
-                self.tickets[member].clear();
-            }
-            Output::Role(Role::Leader { .. }) => self.led += 1,
-            Output::Fetch { index, .. } => {
-                self.fetched += 1;
-                let count = self.rng.u64(..=self.base - index);
-                let entries = (index + 1..=index + count).map(old_entry).collect();
-                let mut out = Vec::new();
-                self.replicas[member].handle(Input::Fetched { base: (index, index.min(1)), entries }, &mut out);
-                out.into_iter().for_each(|output| self.on_output(member, output));
-            }
-            Output::Proposed { .. } | Output::Refused { .. } | Output::Commit { .. } | Output::Role(_) => {}
-        }
-    }
-
-    /// A message that was really sent, but for one thing.
-    fn almost_right(&mut self) -> Option<Message> {
-        let mut message = self.sent.get(self.rng.usize(..=self.sent.len()))?.clone();
-        let other = self.message((0..3).find(|member| id(*member) == message.to)?);
-        match self.rng.u32(..6) {
-            0 => message.from = other.from,
-            1 => message.to = other.to,
-            2 => message.term = other.term,
-            3 => message.payload = other.payload,
-            _ => self.change(&mut message.payload),
-        }
-        Some(message)
-    }
-
-    fn change(&mut self, payload: &mut Payload) {
-        let number = self.index(8);
-        let which = self.rng.usize(..4);
-        match payload {
-            Payload::Append { index, log_term, commit, entries } => match which {
-                3 => *entries = self.entries(*index, *log_term),
-                _ => *[index, log_term, commit][which] = number,
-            },
-            Payload::Appended { index, commit } => *[index, commit][which % 2] = number,
-            Payload::Rejected { index, hint, hint_term, commit } => *[index, hint, hint_term, commit][which] = number,
-            Payload::Heartbeat { commit } | Payload::HeartbeatAnswer { commit } => *commit = number,
-            Payload::RequestVote { progress: Progress { last_index, last_term, commit, commit_term }, .. } => {
-                *[last_index, last_term, commit, commit_term][which] = number;
-            }
-            Payload::Vote { is_granted, commit, commit_term, .. } => match which {
-                0 | 1 => *is_granted ^= true,
-                _ => *[commit, commit_term][which - 2] = number,
-            },
-        }
-    }
-
-    fn message(&mut self, to: usize) -> Message {
-        let from = (to + self.rng.usize(1..3)) % 3;
-        let strange = MemberId::new(self.rng.u64(1..)).expect("not zero");
-        let mut or_strange = |member| if self.rng.u32(..30) == 0 { strange } else { id(member) };
-        let (from, receiver) = (or_strange(from), or_strange(to));
-        let (Role::Leader { term } | Role::Follower { term, .. }) = self.replicas[to].role();
-        let term = self.term(term);
-        Message { from, to: receiver, term, payload: self.payload(term, self.lasts[to]) }
-    }
-
-    fn payload(&mut self, term: u64, last: u64) -> Payload {
-        let (index, commit, other_index) = (self.index(last), self.index(last), self.index(last));
-        let (log_term, other_term) = (self.old_term(term), self.old_term(term));
-        let (is_pre, is_granted) = (self.rng.bool(), self.rng.bool());
-        match self.rng.u32(..8) {
-            0..3 => Payload::Append { index, log_term, commit, entries: self.entries(index, log_term) },
-            3 => Payload::Appended { index, commit },
-            4 => Payload::Rejected { index, hint: other_index, hint_term: other_term, commit },
-            5 if self.rng.bool() => Payload::Heartbeat { commit },
-            5 => Payload::HeartbeatAnswer { commit },
-            6 => {
-                let progress = Progress { last_index: index, last_term: log_term, commit, commit_term: other_term };
-                Payload::RequestVote { is_pre, progress }
-            }
-            _ => Payload::Vote { is_pre, is_granted, commit, commit_term: other_term },
-        }
-    }
-
-    fn entries(&mut self, index: u64, log_term: u64) -> Vec<LogEntry> {
-        let mut term = log_term;
-        let count = self.rng.u64(..4);
-        let mut entry = |nth| {
-            let gap = u64::from(self.rng.u32(..40) == 0);
-            term = if self.rng.u32(..40) == 0 { self.rng.u64(..4) } else { term.saturating_add(self.rng.u64(..2)) };
-            LogEntry { index: index.wrapping_add(nth + gap), term, body: Bytes::from_static(b"body") }
-        };
-        (1..=count).map(&mut entry).collect()
-    }
-
-    /// Mostly an index that a member may have, sometimes one that is far from it.
-    fn index(&mut self, last: u64) -> u64 {
-        let far = [last + 1, INDEX_MAX, INDEX_MAX + 1, u64::MAX];
-        if self.rng.u32(..30) == 0 { far[self.rng.usize(..4)] } else { self.rng.u64(..=last) }
-    }
-
-    /// Mostly the receiver's term.
-    fn term(&mut self, term: u64) -> u64 {
-        let far = [0, TERM_MAX, TERM_MAX + 1, u64::MAX];
-        match self.rng.u32(..1_000) {
-            0 => far[self.rng.usize(..4)],
-            1..200 => term.saturating_sub(1).saturating_add(self.rng.u64(..3)),
-            _ => term,
-        }
-    }
-
-    fn old_term(&mut self, term: u64) -> u64 {
-        if self.rng.u32(..20) == 0 { self.term(term) } else { term.saturating_sub(self.rng.u64(..3)) }
+    assert_eq!(fates.len(), KINDS);
+    for (kind, Fates { dropped, stepped }) in fates {
+        assert!(dropped > 50 && stepped > 50, "{kind}: {dropped} were dropped, {stepped} stepped");
     }
 }
 
-fn start(member: usize, base: u64) -> Replica {
-    let hard = Hard { term: 1, vote: None };
-    let restored = Restored { hard, commit: base, applied: base, base: (base, base.min(1)), entries: Vec::new() };
-    Replica::new(&config(member, 0), restored, &mut Vec::new()).expect("nothing is lost")
+/// Every kind of message, with all combinations of values that are special for some state of the receiver, to a member
+/// in each state. What follows from a message must not make it panic either.
+#[test]
+fn no_combination_of_odd_fields_makes_a_member_panic() {
+    let payloads = odd_payloads();
+    assert!(payloads.len() > 9_000, "{} payloads", payloads.len());
+    let (mut dropped, mut handled) = (0, 0);
+    for (state, build) in STATES {
+        let mut member = build();
+        for term in [0, 2, 3, 4, TERM_MAX, TERM_MAX + 1] {
+            for payload in &payloads {
+                let message = Message { from: id(2), to: id(1), term, payload: payload.clone() };
+                let before = member.dropped();
+                let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    let mut out = Vec::new();
+                    member.handle(Input::Message(message.clone()), &mut out);
+                    member.check();
+                    if member.dropped() > before {
+                        return None;
+                    }
+                    // Together with another member, one may make up what a majority has.
+                    member.handle(Input::Message(Message { from: id(3), ..message.clone() }), &mut out);
+                    go_on(&mut member, out);
+                    Some(())
+                }));
+                match done {
+                    Ok(None) => dropped += 1,
+                    Ok(Some(())) => {
+                        handled += 1;
+                        member = build();
+                    }
+                    Err(_) => panic!("{state}: {message:?}"),
+                }
+            }
+        }
+    }
+    assert!(dropped > 10_000 && handled > 10_000, "{dropped} were dropped, {handled} handled");
 }
 
-fn old_entry(index: u64) -> LogEntry {
-    LogEntry { index, term: 1, body: Bytes::from_static(b"body") }
+type Build = fn() -> Replica;
+
+/// The states of member 1, whose election timeout is the shortest one.
+const STATES: [(&str, Build); 8] = [
+    ("a new member", || start(Restored::default())),
+    ("a follower", || start(restored())),
+    ("a follower with its log on the disk", || {
+        start(Restored { base: (3, 2), entries: restored().entries.split_off(3), ..restored() })
+    }),
+    ("a follower whose disk lags", lagging),
+    ("a pre-candidate", || pre_candidate(start(restored()))),
+    ("a candidate", || candidate(start(restored()))),
+    ("a candidate whose disk lags", || candidate(lagging())),
+    ("a leader", leader),
+];
+
+fn lagging() -> Replica {
+    let mut member = start(restored());
+    let entries = vec![entry(6, 3)];
+    receive(&mut member, 3, Payload::Append { index: 5, log_term: 3, commit: 4, entries });
+    member
+}
+
+fn pre_candidate(mut member: Replica) -> Replica {
+    (0..ELECTION_TICKS[0]).for_each(|_| member.handle(Input::Tick, &mut Vec::new()));
+    member
+}
+
+fn candidate(member: Replica) -> Replica {
+    let mut member = pre_candidate(member);
+    receive(&mut member, 4, Payload::Vote { is_pre: true, is_granted: true, commit: 0, commit_term: 0 });
+    member
+}
+
+fn leader() -> Replica {
+    let mut member = pre_candidate(start(restored()));
+    for is_pre in [true, false] {
+        let out = receive(&mut member, 4, Payload::Vote { is_pre, is_granted: true, commit: 0, commit_term: 0 });
+        write(&mut member, out);
+    }
+    member
+}
+
+fn id(member: u64) -> MemberId {
+    MemberId::new(member).expect("not zero")
+}
+
+fn entry(index: u64, term: u64) -> LogEntry {
+    LogEntry { index, term, body: Bytes::from_static(b"body") }
+}
+
+/// A log of terms 1 1 2 2 3, of which three entries are committed and applied.
+fn restored() -> Restored {
+    let entries = [1, 1, 2, 2, 3].into_iter().zip(1..).map(|(term, index)| entry(index, term)).collect();
+    Restored { hard: Hard { term: 3, vote: None }, commit: 3, applied: 3, base: (0, 0), entries }
+}
+
+fn start(restored: Restored) -> Replica {
+    let config = Config { id: id(1), members: [1, 2, 3].map(id).to_vec() };
+    Replica::new(&config, restored, &mut Vec::new()).expect("nothing is lost")
+}
+
+fn receive(member: &mut Replica, term: u64, payload: Payload) -> Vec<Output> {
+    let mut out = Vec::new();
+    member.handle(Input::Message(Message { from: id(2), to: id(1), term, payload }), &mut out);
+    out
+}
+
+/// Makes durable what was written, whatever that leads to.
+fn write(member: &mut Replica, mut out: Vec<Output>) {
+    while let Some(output) = out.pop() {
+        if let Output::Write { ticket, .. } = output {
+            member.handle(Input::Written { ticket }, &mut out);
+        }
+    }
+}
+
+/// Lets a member do what it does after a message.
+fn go_on(member: &mut Replica, out: Vec<Output>) {
+    write(member, out);
+    let mut out = Vec::new();
+    member.handle(Input::Propose { body: Bytes::from_static(b"body") }, &mut out);
+    (0..ELECTION_TICKS[0]).for_each(|_| member.handle(Input::Tick, &mut out));
+    write(member, out);
+    for payload in [Payload::HeartbeatAnswer { commit: 0 }, Payload::Heartbeat { commit: 0 }] {
+        receive(member, 4, payload);
+    }
+    member.check();
+}
+
+/// All payloads with indexes and terms that are special for one of the states.
+fn odd_payloads() -> Vec<Payload> {
+    let indexes = [0, 1, 3, 4, 5, 6, 7, INDEX_MAX, u64::MAX];
+    let terms = [0, 1, 2, 3, 4, u64::MAX];
+    let commits = [0, 3, 5, 6, 7, u64::MAX];
+    let mut all = Vec::new();
+    for commit in commits {
+        all.extend([Payload::Heartbeat { commit }, Payload::HeartbeatAnswer { commit }]);
+        for index in indexes {
+            all.push(Payload::Appended { index, commit });
+            for term in terms {
+                for entries in odd_entries(index, term) {
+                    all.push(Payload::Append { index, log_term: term, commit, entries });
+                }
+                for hint in indexes {
+                    all.push(Payload::Rejected { index, hint, hint_term: term, commit });
+                }
+                for commit_term in terms {
+                    let progress = Progress { last_index: index, last_term: term, commit, commit_term };
+                    all.extend([true, false].map(|is_pre| Payload::RequestVote { is_pre, progress }));
+                }
+            }
+        }
+        for commit_term in terms {
+            for (is_pre, is_granted) in [(true, true), (true, false), (false, true), (false, false)] {
+                all.push(Payload::Vote { is_pre, is_granted, commit, commit_term });
+            }
+        }
+    }
+    all
+}
+
+/// Entries after an index: right ones, and such with gaps, wrong orders and wrong terms.
+fn odd_entries(index: u64, term: u64) -> Vec<Vec<LogEntry>> {
+    let after = |more: u64| index.wrapping_add(more);
+    let lists: [&[(u64, u64)]; 9] = [
+        &[],
+        &[(after(1), term)],
+        &[(after(1), term.saturating_add(1)), (after(2), 3)],
+        &[(after(1), 0)],
+        &[(after(1), 3), (after(2), 2)],
+        &[(after(2), 3)],
+        &[(after(2), 3), (after(1), 3)],
+        &[(index, term)],
+        &[(0, 3), (u64::MAX, u64::MAX)],
+    ];
+    lists.map(|list| list.iter().map(|(index, term)| entry(*index, *term)).collect()).to_vec()
 }

@@ -9,7 +9,7 @@
 //! | `truth` | what must hold after every event |
 //! | `chaos` | runs with faults by chance |
 //! | `directed` | faults at the moments in which chance would find them too rarely |
-//! | `hostile` | peers that send anything |
+//! | `hostile`, `mob` | peers that send anything |
 //!
 //! REPLICA_START and REPLICA_SEEDS choose the seeds; a failure prints its seed.
 
@@ -20,6 +20,7 @@ mod directed;
 mod disk;
 mod hostile;
 mod journal;
+mod mob;
 #[path = "../support/opened.rs"]
 mod opened;
 mod store;

@@ -1,0 +1,322 @@
+//! Three members between which messages are exchanged, changed and made up. The test of hostile peers lets a generator
+//! of random numbers choose what happens, a fuzz target its input.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use dht_node::limits::{INDEX_MAX, TERM_MAX};
+use dht_node::replica::{
+    Config, Hard, Input, LogEntry, MemberId, Message, Output, Payload, Progress, Replica, Restored, Role, Ticket,
+};
+use dht_node::types::SlotId;
+use dht_node::wire::field::Writer;
+use dht_node::wire::raft::RaftItem;
+
+/// What decides.
+pub(crate) trait Choose {
+    /// Returns a number below `bound`.
+    fn below(&mut self, bound: u64) -> u64;
+
+    /// Returns any number.
+    fn number(&mut self) -> u64;
+
+    /// Returns true in one of `of` cases.
+    fn rarely(&mut self, of: u64) -> bool {
+        self.below(of) == of - 1
+    }
+
+    /// Returns an index below `len`.
+    fn place(&mut self, len: usize) -> usize {
+        usize::try_from(self.below(len as u64)).expect("below a usize")
+    }
+}
+
+/// What happened to messages that were made up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Fates {
+    pub(crate) dropped: u32,
+    pub(crate) stepped: u32,
+}
+
+/// The three members.
+pub(crate) struct Mob<C> {
+    pub(crate) choose: C,
+    replicas: [Replica; 3],
+    tickets: [VecDeque<Ticket>; 3],
+    sent: VecDeque<Message>,
+    /// The last index of each log, so that messages can be almost right.
+    lasts: [u64; 3],
+    /// Entries up to here are on the disks only.
+    base: u64,
+    /// How often of a hundred times the disk does nothing.
+    disk_lag: u64,
+    pub(crate) bad: u32,
+    pub(crate) led: u32,
+    pub(crate) fetched: u32,
+    /// By kind.
+    pub(crate) fates: BTreeMap<&'static str, Fates>,
+}
+
+fn id(member: usize) -> MemberId {
+    MemberId::new(0x1000 + member as u64).expect("not zero")
+}
+
+fn place(id: MemberId) -> Option<usize> {
+    (0..3).find(|member| self::id(*member) == id)
+}
+
+impl<C: Choose> Mob<C> {
+    pub(crate) fn new(mut choose: C) -> Self {
+        let (disk_lag, base) = (choose.below(100), choose.below(2) * 3);
+        Self {
+            choose,
+            replicas: [0, 1, 2].map(|member| start(member, base)),
+            tickets: [VecDeque::new(), VecDeque::new(), VecDeque::new()],
+            sent: VecDeque::new(),
+            lasts: [base; 3],
+            base,
+            disk_lag,
+            bad: 0,
+            led: 0,
+            fetched: 0,
+            fates: BTreeMap::new(),
+        }
+    }
+
+    /// Lets one thing happen.
+    pub(crate) fn step(&mut self) {
+        let member = self.choose.place(3);
+        let input = match self.choose.below(20) {
+            0 => {
+                let message = self.message(member);
+                return self.make_up(message);
+            }
+            1 => match self.almost_right() {
+                Some(message) => return self.make_up(message),
+                None => None,
+            },
+            2..9 => self.sent.pop_front().map(Input::Message),
+            9..14 if self.choose.below(100) >= self.disk_lag => {
+                self.tickets[member].pop_front().map(|ticket| Input::Written { ticket })
+            }
+            9..18 => Some(Input::Tick),
+            _ => Some(Input::Propose { body: self.body(1) }),
+        };
+        let Some(input) = input else { return };
+        let receiver = match &input {
+            Input::Message(message) => place(message.to).unwrap_or(member),
+            Input::Tick | Input::Propose { .. } | Input::Written { .. } | Input::Fetched { .. } => member,
+        };
+        self.handle(receiver, input);
+    }
+
+    fn handle(&mut self, member: usize, input: Input) {
+        let mut out = Vec::new();
+        self.replicas[member].handle(input, &mut out);
+        self.replicas[member].check();
+        out.into_iter().for_each(|output| self.on_output(member, output));
+    }
+
+    /// Delivers a message that nobody has sent, as it arrives from the wire.
+    fn make_up(&mut self, message: Message) {
+        let Some(message) = self.over_the_wire(message) else { return };
+        let receiver = place(message.to).unwrap_or(0);
+        let (kind, dropped) = (kind(&message.payload), self.replicas[receiver].dropped());
+        self.handle(receiver, Input::Message(message));
+        let fates = self.fates.entry(kind).or_default();
+        // A bad copy was replaced by one that has dropped nothing.
+        if self.replicas[receiver].dropped() > dropped {
+            fates.dropped += 1;
+        } else {
+            fates.stepped += 1;
+        }
+    }
+
+    /// Returns a message as it was encoded, or now and then with a changed byte, if it can still be decoded.
+    fn over_the_wire(&mut self, message: Message) -> Option<Message> {
+        if let Payload::Append { index, entries, .. } = &message.payload
+            && !entries
+                .iter()
+                .map(|entry| Some(entry.index))
+                .eq((1..=entries.len() as u64).map(|nth| index.checked_add(nth)))
+        {
+            // The encoding has no place for indexes that are not consecutive.
+            return Some(message);
+        }
+        let item = RaftItem { slot: SlotId::default(), message };
+        let mut bytes = Vec::new();
+        item.encode(&mut Writer::new(&mut bytes));
+        assert_eq!(bytes.len(), item.encoded_len());
+        if !self.choose.rarely(8) {
+            assert_eq!(RaftItem::decode_all(&bytes.into(), 1), Ok(vec![item.clone()]));
+            return Some(item.message);
+        }
+        let at = self.choose.place(bytes.len());
+        bytes[at] = self.choose.number().to_be_bytes()[7];
+        RaftItem::decode_all(&bytes.into(), 1).ok()?.pop().map(|item| item.message)
+    }
+
+    fn on_output(&mut self, member: usize, output: Output) {
+        match output {
+            Output::Send(message) => self.sent.push_back(message),
+            Output::Write { ticket, entries, .. } => {
+                self.lasts[member] = entries.last().map_or(self.lasts[member], |entry| entry.index);
+                self.tickets[member].push_back(ticket);
+            }
+            Output::Bad(_) => {
+                self.bad += 1;
+                self.replicas[member] = start(member, self.base);
+                self.lasts[member] = self.base;
+                self.tickets[member].clear();
+            }
+            Output::Role(Role::Leader { .. }) => self.led += 1,
+            Output::Fetch { index, .. } => {
+                self.fetched += 1;
+                let count = self.choose.below(self.base - index + 1);
+                let entries = (index + 1..=index + count).map(old_entry).collect();
+                self.handle(member, Input::Fetched { base: (index, index.min(1)), entries });
+            }
+            Output::Proposed { .. } | Output::Refused { .. } | Output::Commit { .. } | Output::Role(_) => {}
+        }
+    }
+
+    /// A message that was really sent, but for one thing.
+    fn almost_right(&mut self) -> Option<Message> {
+        let at = self.choose.place(self.sent.len() + 1);
+        let mut message = self.sent.get(at)?.clone();
+        let other = self.message(place(message.to)?);
+        match self.choose.below(6) {
+            0 => message.from = other.from,
+            1 => message.to = other.to,
+            2 => message.term = other.term,
+            3 => message.payload = other.payload,
+            _ => self.change(&mut message.payload),
+        }
+        Some(message)
+    }
+
+    fn change(&mut self, payload: &mut Payload) {
+        let number = self.index(8);
+        let which = self.choose.place(4);
+        match payload {
+            Payload::Append { index, log_term, commit, entries } => match which {
+                3 => *entries = self.entries(*index, *log_term),
+                _ => *[index, log_term, commit][which] = number,
+            },
+            Payload::Appended { index, commit } => *[index, commit][which % 2] = number,
+            Payload::Rejected { index, hint, hint_term, commit } => *[index, hint, hint_term, commit][which] = number,
+            Payload::Heartbeat { commit } | Payload::HeartbeatAnswer { commit } => *commit = number,
+            Payload::RequestVote { progress: Progress { last_index, last_term, commit, commit_term }, .. } => {
+                *[last_index, last_term, commit, commit_term][which] = number;
+            }
+            Payload::Vote { is_granted, commit, commit_term, .. } => match which {
+                0 | 1 => *is_granted ^= true,
+                _ => *[commit, commit_term][which - 2] = number,
+            },
+        }
+    }
+
+    fn message(&mut self, to: usize) -> Message {
+        let from = (to + 1 + self.choose.place(2)) % 3;
+        let mut or_strange = |member| {
+            if !self.choose.rarely(30) {
+                return id(member);
+            }
+            MemberId::new(self.choose.number()).unwrap_or_else(|| id(member))
+        };
+        let (from, receiver) = (or_strange(from), or_strange(to));
+        let (Role::Leader { term } | Role::Follower { term, .. }) = self.replicas[to].role();
+        let term = self.term(term);
+        Message { from, to: receiver, term, payload: self.payload(term, self.lasts[to]) }
+    }
+
+    fn payload(&mut self, term: u64, last: u64) -> Payload {
+        let (index, commit, other_index) = (self.index(last), self.index(last), self.index(last));
+        let (log_term, other_term) = (self.old_term(term), self.old_term(term));
+        let (is_pre, is_granted) = (self.choose.rarely(2), self.choose.rarely(2));
+        match self.choose.below(9) {
+            0..3 => Payload::Append { index, log_term, commit, entries: self.entries(index, log_term) },
+            3 => Payload::Appended { index, commit },
+            4 => Payload::Rejected { index, hint: other_index, hint_term: other_term, commit },
+            5 => Payload::Heartbeat { commit },
+            6 => Payload::HeartbeatAnswer { commit },
+            7 => {
+                let progress = Progress { last_index: index, last_term: log_term, commit, commit_term: other_term };
+                Payload::RequestVote { is_pre, progress }
+            }
+            _ => Payload::Vote { is_pre, is_granted, commit, commit_term: other_term },
+        }
+    }
+
+    fn entries(&mut self, index: u64, log_term: u64) -> Vec<LogEntry> {
+        let mut term = log_term;
+        let count = self.choose.below(4);
+        let mut entry = |nth| {
+            let gap = if self.choose.rarely(40) { self.choose.number() } else { 0 };
+            term =
+                if self.choose.rarely(40) { self.choose.below(4) } else { term.saturating_add(self.choose.below(2)) };
+            let index = index.wrapping_add(nth).wrapping_add(gap);
+            LogEntry { index, term, body: self.body(0) }
+        };
+        (1..=count).map(&mut entry).collect()
+    }
+
+    /// A body of at least so many bytes: mostly few, sometimes many.
+    fn body(&mut self, least: usize) -> Bytes {
+        static BYTES: [u8; 300_000] = [7; 300_000];
+        let bytes = if self.choose.rarely(200) { BYTES.len() } else { least.max(self.choose.place(3)) };
+        Bytes::from_static(&BYTES[..bytes])
+    }
+
+    /// Mostly an index that a member may have, sometimes one that is far from it.
+    fn index(&mut self, last: u64) -> u64 {
+        let far = [last + 1, INDEX_MAX, INDEX_MAX + 1, u64::MAX - 1, u64::MAX];
+        if self.choose.rarely(30) { far[self.choose.place(5)] } else { self.choose.below(last + 1) }
+    }
+
+    /// Mostly the receiver's term.
+    fn term(&mut self, term: u64) -> u64 {
+        let far = [0, TERM_MAX, TERM_MAX + 1, u64::MAX];
+        match self.choose.below(1_000) {
+            0 => far[self.choose.place(4)],
+            1..200 => term.saturating_sub(1).saturating_add(self.choose.below(3)),
+            _ => term,
+        }
+    }
+
+    fn old_term(&mut self, term: u64) -> u64 {
+        if self.choose.rarely(20) { self.term(term) } else { term.saturating_sub(self.choose.below(3)) }
+    }
+}
+
+/// Returns the name of a kind of messages.
+fn kind(payload: &Payload) -> &'static str {
+    match payload {
+        Payload::Append { entries, .. } if entries.is_empty() => "probe",
+        Payload::Append { .. } => "append",
+        Payload::Appended { .. } => "appended",
+        Payload::Rejected { .. } => "rejected",
+        Payload::Heartbeat { .. } => "heartbeat",
+        Payload::HeartbeatAnswer { .. } => "heartbeat answer",
+        Payload::RequestVote { is_pre: true, .. } => "request for a pre-vote",
+        Payload::RequestVote { is_pre: false, .. } => "request for a vote",
+        Payload::Vote { is_pre: true, is_granted: true, .. } => "pre-vote",
+        Payload::Vote { is_pre: true, is_granted: false, .. } => "refused pre-vote",
+        Payload::Vote { is_pre: false, is_granted: true, .. } => "vote",
+        Payload::Vote { is_pre: false, is_granted: false, .. } => "refused vote",
+    }
+}
+
+/// The number of names that [`kind`] has.
+pub(crate) const KINDS: usize = 12;
+
+fn start(member: usize, base: u64) -> Replica {
+    let hard = Hard { term: 1, vote: None };
+    let restored = Restored { hard, commit: base, applied: base, base: (base, base.min(1)), entries: Vec::new() };
+    let config = Config { id: id(member), members: (0..3).map(id).collect() };
+    Replica::new(&config, restored, &mut Vec::new()).expect("nothing is lost")
+}
+
+fn old_entry(index: u64) -> LogEntry {
+    LogEntry { index, term: 1, body: Bytes::from_static(b"body") }
+}
