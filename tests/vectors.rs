@@ -19,6 +19,7 @@ use dht_node::types::{Epoch, LinkSet, NodeId, Offset, ProducerId, RequestId, Top
 use dht_node::wire::field::Observer;
 use dht_node::wire::frame::{Corrupt, MAGIC, VERSION};
 use dht_node::wire::inspect::inspect;
+use dht_node::wire::raft::RaftItem;
 use dht_node::wire::response::{Detail, Durability, ErrorResponse, Tag};
 use dht_node::wire::{
     Class, Flags, Frame, FrameError, HEADER_BYTES, Header, Kind, Opcode, Raw, Response, Status, TrafficClass, field,
@@ -29,7 +30,7 @@ use vectors_support::describe::{args_layout, describe, heading};
 use vectors_support::document::Document;
 use vectors_support::layout::number;
 use vectors_support::text::{Entry, bytes, hex, is_update, load};
-use vectors_support::{bad, frames, good, multicast, payloads, routing, text};
+use vectors_support::{bad, frames, good, multicast, payloads, raft, routing, text};
 
 /// Everything that the tests look at, read once; with UPDATE_VECTORS written first.
 struct World {
@@ -66,7 +67,7 @@ fn world() -> &'static World {
 }
 
 /// The files as the code makes them: name, heading, vectors.
-fn made(document: &Document, good: &[good::Good]) -> [(&'static str, &'static str, Vec<Entry>); 4] {
+fn made(document: &Document, good: &[good::Good]) -> [(&'static str, &'static str, Vec<Entry>); 5] {
     let entry = |good: &good::Good| {
         let frame = good.frame();
         let mut entry = Entry::new(good.name).with("what", good.what).with("hex", hex(&frame));
@@ -78,6 +79,7 @@ fn made(document: &Document, good: &[good::Good]) -> [(&'static str, &'static st
         ("bad.txt", BAD, bad::all(good).iter().map(bad::Bad::entry).collect()),
         ("records.txt", RECORDS, payloads::all()),
         ("routing.txt", ROUTING, routing::all(good)),
+        ("raft.txt", RAFT, raft::all()),
     ]
 }
 
@@ -87,6 +89,8 @@ const BAD: &str = "Bytes that a client might send, and what a node does: chapter
 const RECORDS: &str = "Payloads: good ones with their records, and bad ones. README.md describes the form.";
 const ROUTING: &str = "Homes, places of links, steps, journeys, splits, and frames before and after a hop.\n\
     Chapter 10 of protocol.md and protocol-nodes.md. README.md describes the form.";
+
+const RAFT: &str = "Payloads of RAFT: good ones with their messages, and bad ones. README.md describes the form.";
 
 #[test]
 fn the_files_of_vectors_are_what_the_code_makes() {
@@ -707,6 +711,7 @@ fn the_limits_are_the_codes() {
         ("HEADS_MISSING_MAX", limits::HEADS_MISSING_MAX),
         ("HEADS_ITEMS_MAX", limits::HEADS_ITEMS_MAX as u64),
         ("FEED_ITEMS_MAX", limits::FEED_ITEMS_MAX as u64),
+        ("RAFT_ITEMS_MAX", limits::RAFT_ITEMS_MAX as u64),
         ("PUSH_QUEUE_MAX", limits::PUSH_QUEUE_MAX as u64),
         ("TAIL_BYTES_MAX", limits::TAIL_BYTES_MAX as u64),
         ("TAILS_BYTES_MAX", limits::TAILS_BYTES_MAX as u64),
@@ -831,10 +836,37 @@ fn the_numbers_in_running_text_are_the_codes() {
 }
 
 #[test]
+fn messages_of_members_are_read_as_their_fields_say_or_refused() {
+    let table = world().document.table("11.11", &["kind", "message", "fields"]);
+    let mut kinds = BTreeSet::new();
+    for entry in load("raft.txt") {
+        let payload = Bytes::from(entry.bytes("hex"));
+        let items = RaftItem::decode_all(&payload, entry.value("count").parse().unwrap());
+        if let Some(status) = entry.find("error") {
+            assert_eq!(items.unwrap_err().status().name(), status, "{}", entry.name());
+            continue;
+        }
+        let items = items.unwrap();
+        let lines: Vec<_> = items.iter().enumerate().flat_map(|(index, item)| raft::lines(index, item)).collect();
+        assert_eq!(lines, entry.0[4..], "{}", entry.name());
+        for index in 0..items.len() {
+            let fields = entry.below(&format!("message.{index}."));
+            let kind = fields.iter().find(|(name, _)| *name == "kind").expect("a message has a kind").1;
+            let row = table.rows.iter().find(|row| row[0] == kind).expect("a kind of the table");
+            let names = fields[5..].iter().map(|(name, _)| *name).filter(|name| !name.starts_with("entry."));
+            assert_eq!(names.collect::<Vec<_>>().join(", "), row[2], "the fields of {}", row[1]);
+            kinds.insert(kind.to_owned());
+        }
+    }
+    assert_eq!(kinds.len(), table.rows.len(), "a vector for each kind");
+}
+
+#[test]
 fn limits_between_nodes_are_as_the_text_says() {
     let text = world().document.lines().join("\n");
     let (most, beside_route) = (limits::FRAME_MAX + limits::LINK_FRAME_EXTRA, limits::FRAME_MAX);
     assert!(text.contains(&format!("at most {most} bytes, of which at most {beside_route} (`max_frame`)")));
+    assert!(text.contains(&format!("`count` messages, at most {}", limits::RAFT_ITEMS_MAX)));
     for most in [limits::FEED_ITEMS_MAX, limits::HEADS_ITEMS_MAX] {
         assert!(text.contains(&format!("MALFORMED_ARGS for more than {most} items")), "{most}");
     }

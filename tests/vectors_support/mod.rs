@@ -5,7 +5,7 @@
 //! | `text` | the files of vectors |
 //! | `document`, `layout`, `describe` | protocol.md, its tables of fields executed, what they say of a frame |
 //! | `good` | a good frame as a value, encoded and decoded |
-//! | `frames`, `bad`, `payloads`, `routing` | the vectors: one module for each file |
+//! | `frames`, `bad`, `payloads`, `routing`, `raft` | the vectors: one module for each file |
 //! | `subscriptions`, `feeds` | more of `frames`: what a subscriber sees, and what nodes tell each other about it |
 //! | `multicast` | more of `routing`: frames for many nodes |
 
@@ -18,6 +18,7 @@ pub(crate) mod good;
 pub(crate) mod layout;
 pub(crate) mod multicast;
 pub(crate) mod payloads;
+pub(crate) mod raft;
 pub(crate) mod routing;
 pub(crate) mod subscriptions;
 pub(crate) mod text;
