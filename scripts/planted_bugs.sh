@@ -52,6 +52,7 @@ journal             journal not told of void batches
 replica             vote given before it is durable
 replica             append acknowledged before it is durable
 replica             persisted before it is durable
+replica             commit index ahead of its entries
 replica             heartbeat answers wait for the disk
 replica             equal election ranks
 sim                 journal not told of records

@@ -133,8 +133,8 @@ pub enum Output {
         ticket: Ticket,
         /// The hard state if it has changed. It must not become durable after the entries.
         hard: Option<Hard>,
-        /// The commit index. It must not become durable before the entries: where these replace others, a start would
-        /// take the replaced ones for committed.
+        /// The commit index, as far as it lies before the entries. With a higher one, a crash that leaves the commit
+        /// index without the entries would make a start take the entries that these replace for committed.
         commit: u64,
         /// Consecutive entries. They replace everything that was written before at their first index or after it.
         entries: Vec<LogEntry>,

@@ -214,6 +214,17 @@ fn an_append_is_acknowledged_when_it_is_durable_and_a_heartbeat_at_once() {
 }
 
 #[test]
+fn the_commit_index_of_a_write_counts_none_of_its_entries() {
+    let mut replica = follower();
+    // The entry 5 of the leader replaces the own one, and is committed.
+    let payload = Payload::Append { index: 4, log_term: 2, commit: 5, entries: vec![entry(5, 4)] };
+    let out = handle(&mut replica, Input::Message(message(1, 2, 4, payload)));
+    let ticket = replica.unwritten.newest().expect("a write");
+    let hard = Some(Hard { term: 4, vote: None });
+    assert!(out.contains(&Output::Write { ticket, hard, commit: 4, entries: vec![entry(5, 4)] }), "{out:?}");
+}
+
+#[test]
 fn a_leader_commits_what_two_have_and_it_has_itself() {
     let mut replica = leader();
     let out = handle(&mut replica, Input::Propose { body: Bytes::from_static(b"body") });

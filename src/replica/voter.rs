@@ -164,7 +164,9 @@ impl Voter {
             if ready.must_sync() {
                 self.unwritten.add(Ticket(number), entries.iter().map(log::size).sum());
                 let hard = self.hard_if_changed();
-                let commit = self.raw.raft.raft_log.committed;
+                let committed = self.raw.raft.raft_log.committed;
+                let before = entries.first().map_or(committed, |first| first.index - 1);
+                let commit = planted!("commit index ahead of its entries", committed.min(before), committed);
                 out.push(Output::Write { ticket: Ticket(number), hard, commit, entries });
             }
             // A leader's messages do not rely on its own disk.

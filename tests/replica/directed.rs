@@ -42,6 +42,31 @@ fn the_second_rank_takes_over_when_the_leader_stops() {
     }
 }
 
+/// The leader has restarted, and the other's log differs from its own far before the entries that it has in memory.
+#[test]
+fn a_follower_whose_log_differs_is_caught_up_without_a_read_for_each_entry() {
+    let mut behind = 0;
+    for seed in 1..=20 {
+        let (mut world, leader) = settled(seed);
+        for other in [1, 2] {
+            (world.cut[leader][other], world.cut[other][leader]) = (true, true);
+        }
+        // It goes on as a leader for a while, and so does the one that the others elect.
+        world.run_for(3_000_000);
+        [1, 2].into_iter().for_each(|member| world.crash(member, true, 1_000));
+        let has_new = |world: &World| world.leader(0).is_some_and(|leader| leader > 0);
+        assert!(world.run_until(world.now_us + 3_000_000, has_new), "seed {seed}: {}", world.story.join("\n"));
+        let (before, committed) = (world.totals.fetches, world.truths[0].committed());
+        behind += committed - world.members[leader].copies[0].applied;
+        world.cut = [[false; 3]; 3];
+        let is_done = |world: &World| world.members[leader].copies[0].applied > committed;
+        assert!(world.run_until(world.now_us + 1_000_000, is_done), "seed {seed}: {}", world.story.join("\n"));
+        let fetches = world.totals.fetches - before;
+        assert!(fetches < 30, "seed {seed}: {fetches} reads");
+    }
+    assert!(behind > 20 * 50, "{behind} entries were missing");
+}
+
 #[test]
 fn a_member_that_lost_acknowledged_entries_is_found_bad_and_takes_no_part() {
     for seed in 1..=20 {

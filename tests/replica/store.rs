@@ -11,7 +11,7 @@ use dht_node::entry::Place;
 use dht_node::replica::{Hard, LogEntry, Restored, Ticket};
 use fastrand::Rng;
 
-use crate::journal::{Bug, Found, Journal};
+use crate::journal::{Found, Journal};
 
 /// What a member has promised and written in one group.
 #[derive(Clone, Debug, Default)]
@@ -119,24 +119,19 @@ impl Store {
         }
     }
 
-    /// Writes what will be durable after a sync. The commit index comes last: before entries that replace others, it
-    /// would make these count as committed. It need not be written.
+    /// Writes what will be durable after a sync. The commit index is written with the hard state, and sometimes alone.
     pub(crate) fn write(
         &mut self,
         group: usize,
         (ticket, hard, commit): (Ticket, Option<Hard>, Option<u64>),
         entries: Vec<LogEntry>,
     ) {
-        let bug = self.journal.as_ref().and_then(|journal| journal.bug);
         let written = &self.written[group];
-        let mut records: Vec<Record> = hard.map(|hard| Record::Promise(hard, written.commit)).into_iter().collect();
-        let commit = commit.filter(|commit| *commit > written.commit);
-        let commit = commit.map(|commit| Record::Promise(hard.unwrap_or(written.hard), commit));
-        let place = if bug == Some(Bug::CommitBeforeEntries) { records.len() } else { records.len() + entries.len() };
-        records.extend(
-            entries.into_iter().map(|entry| Record::Entry(Stored { entry, place: Place::default(), before: 0 })),
-        );
-        records.splice(place..place, commit);
+        let promise = (hard.unwrap_or(written.hard), commit.unwrap_or(written.commit));
+        let is_new = promise != (written.hard, written.commit);
+        let mut records: Vec<Record> = is_new.then_some(Record::Promise(promise.0, promise.1)).into_iter().collect();
+        let stored = |entry| Record::Entry(Stored { entry, place: Place::default(), before: 0 });
+        records.extend(entries.into_iter().map(stored));
         for record in records {
             self.written[group].add(record.clone());
             self.pending.push_back(Pending { group, ticket, record });

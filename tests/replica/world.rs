@@ -366,7 +366,7 @@ impl World {
                     if let Some(first) = entries.first() {
                         self.truths[group].on_write(written.term(first.index - 1), &entries);
                     }
-                    let commit = self.rng.bool().then_some(commit);
+                    let commit = (hard.is_some() || self.rng.bool()).then_some(commit);
                     member.store.write(group, (ticket, hard, commit), entries);
                     self.begin_sync(place);
                 }
