@@ -17,16 +17,20 @@
 //! | `routed` | frames with a route: executed here, or forwarded |
 //! | `serve` | requests for this node, and what follows when an entry is applied: it passes on what `group` returns |
 //! | `groups`, `group` | the topics of this node, by slot: changes, reads, and pushes to readers |
+//! | `budget`, `cost` | what all groups share: memory, room in the log, the queue of what waits for the disk |
 //! | `asked`, `pending`, `subject`, `call`, `frames`, `news`, `cut`, `errors` | what several of these use |
 //! | `probe` | requests about the nodes themselves |
+//! | `list` | pages of the topics of this node |
 //! | `restore` | what a start does before the first event |
 //! | `tick`, `wall`, `drain`, `stats` | ticks, the wall clock, the orderly shutdown, counters |
 //! | `work` | what events cost, by which the event loop bounds its turns |
 
 mod action;
 mod asked;
+mod budget;
 mod call;
 mod conns;
+mod cost;
 mod cut;
 mod drain;
 mod end;
@@ -38,6 +42,7 @@ mod groups;
 mod hello;
 mod ingress;
 mod links;
+mod list;
 mod lookup;
 mod news;
 mod pending;
@@ -64,6 +69,7 @@ pub use event::Event;
 pub use lookup::Lookup;
 pub use sources::SourceLimits;
 
+use budget::Budget;
 use conns::{Conns, Peer};
 use end::End;
 use groups::Groups;
@@ -128,6 +134,7 @@ pub struct Node {
     /// Work done since the last call of [`Node::take_work`].
     work: Work,
     turns: Turns,
+    budget: Budget,
     parts: Parts,
 }
 
@@ -157,6 +164,7 @@ struct Step<'a> {
     stats: &'a mut Stats,
     wall: &'a mut Wall,
     work: &'a mut Work,
+    budget: &'a mut Budget,
     turns: &'a Turns,
     out: &'a mut Vec<Action>,
 }
@@ -177,6 +185,7 @@ impl Node {
             wall: Wall::new(now),
             work: Work::default(),
             turns: Turns::default(),
+            budget: Budget::default(),
             parts: Parts::new(&settings, now),
             settings,
         }
@@ -201,6 +210,7 @@ impl Node {
             stats: &mut self.stats,
             wall: &mut self.wall,
             work: &mut self.work,
+            budget: &mut self.budget,
             turns: &self.turns,
             out,
         };
@@ -249,12 +259,12 @@ impl Node {
 
     /// Returns true when [`Event::TurnOver`] is due: the turn has proposed something.
     pub fn has_open(&self) -> bool {
-        self.parts.groups.own().has_open()
+        self.parts.groups.has_open()
     }
 
     /// Returns how much room the log has, as the node knows it.
     pub fn room(&self) -> Room {
-        self.parts.groups.own().room()
+        self.budget.room
     }
 
     /// Returns the number of topics stored on this node.
@@ -268,7 +278,7 @@ impl Node {
         self.parts.conns.check();
         self.parts.ingress.check();
         self.parts.readers.check();
-        self.parts.groups.check();
+        self.parts.groups.check(&self.budget);
     }
 
     /// Returns the number of table entries looked at since the start.

@@ -13,7 +13,7 @@
 //! | `topics` | creating, deleting, changing, listing and describing topics |
 //! | `publish` | batches and producers |
 //! | `fetch`, `read` | where reads and subscriptions start; reading records, from memory and from the journal |
-//! | `proposals`, `cost` | the entries that are not committed yet, whom to answer, and what they cost |
+//! | `proposals` | the entries that are not committed yet, and whom to answer for each |
 //! | `room` | whether there is room for an entry |
 //! | `runs` | small batches that become one entry |
 //! | `seal` | the end of a turn: entries become bodies of the log |
@@ -29,7 +29,6 @@
 
 mod age;
 mod apply;
-mod cost;
 mod feed;
 mod feeds;
 mod fetch;
@@ -52,9 +51,10 @@ pub(super) use push::{EndOfTopic, NewRecords};
 pub(super) use read::Finished;
 pub(super) use runs::Part;
 
+use super::budget::{Budget, Usage};
 use super::call::{Answer, Call};
 use super::{Settings, Step};
-use crate::entry::{LogPosition, Note, Room, TopicKey};
+use crate::entry::{LogPosition, Note, TopicKey};
 use crate::topic::{Catalogue, NotHeld};
 use crate::types::{Offset, SlotId, TopicId};
 use crate::wire::Request;
@@ -72,8 +72,8 @@ pub(super) struct Group {
     proposals: Proposals,
     /// Outcomes of the entries that are being applied, for the journal.
     notes: Vec<Note>,
-    /// How much room the log has.
-    room: Room,
+    /// What the budget of the node has recorded for the group.
+    usage: Usage,
     /// How much of the log has been applied.
     applied: LogPosition,
     member: Member,
@@ -95,7 +95,7 @@ impl Group {
             catalogue,
             proposals: Proposals::default(),
             notes: Vec::new(),
-            room: Room::UNLIMITED,
+            usage: Usage::default(),
             applied: LogPosition::default(),
             member: Member::new(settings),
             lead: None,
@@ -120,13 +120,13 @@ impl Group {
             Request::Trim { topic, first } => self.propose_trim(step, topic, *first, call),
             Request::Producer { topic, opening } => self.propose_open_producer(step, topic, *opening, call),
             Request::Publish(publish) => self.propose_publish(step, publish, call),
-            Request::List(list) => Ok(self.list(step, list)),
             Request::Info(topic) => self.info(step.settings, topic, call),
             Request::Query { topic } => Ok(self.query(step.settings, *topic, call)),
             Request::Fetch(fetch) => self.fetch(step, fetch, call),
             Request::Subscribe(subscribe) => self.subscribe(step, subscribe, call),
             Request::Feed { instance, reset, count } => self.on_feed(step, (*instance, *reset, *count), call),
             Request::Ping { .. }
+            | Request::List(_)
             | Request::Heads(_)
             | Request::Unsubscribe { .. }
             | Request::Credit { .. }
@@ -188,6 +188,22 @@ impl Group {
     #[cfg(test)]
     pub(super) fn logged(&self) -> impl Iterator<Item = (u64, &[crate::entry::Entry])> {
         self.proposals.logged()
+    }
+
+    /// Records in the budget of the node what the group uses now.
+    pub(super) fn note_usage(&mut self, budget: &mut Budget) {
+        let now = Usage {
+            memory: self.catalogue.cost().total(),
+            evictable: self.catalogue.evictable(),
+            proposed: self.proposals.cost(),
+            topics: self.catalogue.len() + self.proposals.creates(),
+        };
+        budget.note(&mut self.usage, now);
+    }
+
+    /// Returns what the budget of the node has recorded for the group.
+    pub(super) const fn usage(&self) -> Usage {
+        self.usage
     }
 
     /// Returns true if nothing waits for the disk.

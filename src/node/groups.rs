@@ -1,12 +1,16 @@
 //! The groups of this node: one for each slot whose topics it keeps.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use super::Settings;
+use super::budget::Budget;
+use super::call::ReplyTo;
 use super::group::Group;
+use super::{Settings, Step};
 use crate::cube;
 use crate::topic::Cost;
 use crate::types::{NodeId, SlotId};
+use crate::wire::response::ErrorResponse;
 
 impl Settings {
     /// Returns the slot that a message of a node concerns that names none: the one with the node's number.
@@ -23,7 +27,7 @@ impl Settings {
 /// The groups, by slot.
 #[derive(Debug)]
 pub(super) struct Groups {
-    /// The slot with this node's number. LIST, FEED and HEADS name no slot: they concern this one.
+    /// The slot with this node's number. FEED and HEADS name no slot: they concern this one.
     own: SlotId,
     groups: BTreeMap<SlotId, Group>,
 }
@@ -35,7 +39,7 @@ impl Groups {
         let own = settings.slot_of(settings.id);
         let slots = settings.slots.all().filter(|slot| settings.leader_of(*slot) == settings.id);
         let groups: BTreeMap<SlotId, Group> = slots.map(|slot| (slot, Group::new(settings, slot))).collect();
-        assert_eq!(groups.len(), 1, "the memory and the log of a node are not divided among several groups");
+        assert!(groups.len() == 1 || settings.dimension.bits() == 0, "FEED and HEADS, between nodes, name no slot");
         Self { own, groups }
     }
 
@@ -99,8 +103,35 @@ impl Groups {
         self.iter().map(|group| group.topics().cost()).fold(Cost::default(), Cost::plus)
     }
 
+    /// Returns true when [`Self::seal`] has something to do.
+    pub(super) fn has_open(&self) -> bool {
+        self.iter().any(Group::has_open)
+    }
+
+    /// Adds to the logs what was proposed and fits. Returns who is to be told that a full disk has no room.
+    pub(super) fn seal(&mut self, step: &mut Step<'_>) -> Vec<(ReplyTo, ErrorResponse)> {
+        self.iter_mut().flat_map(|group| group.seal(step)).collect()
+    }
+
+    /// Evicts records until the node is within its memory limit, as far as that is possible: those of the group that
+    /// has the most first.
+    pub(super) fn evict(&mut self, step: &mut Step<'_>) {
+        if step.budget.excess(step.settings.memory_bytes) == 0 {
+            return;
+        }
+        let mut groups: Vec<&mut Group> = self.iter_mut().collect();
+        groups.sort_by_key(|group| Reverse(group.usage().evictable));
+        groups.into_iter().for_each(|group| group.evict(step));
+    }
+
+    /// Records what all groups use.
+    pub(super) fn note_usage(&mut self, budget: &mut Budget) {
+        self.iter_mut().for_each(|group| group.note_usage(budget));
+    }
+
     /// Asserts the invariants.
-    pub(super) fn check(&self) {
+    pub(super) fn check(&self, budget: &Budget) {
+        budget.check(self.iter().map(Group::usage));
         for (slot, group) in &self.groups {
             assert_eq!(group.slot(), *slot);
             group.check();

@@ -64,7 +64,10 @@ impl Node {
     /// Returns a [`DecodeError`] if the snapshot is not valid.
     pub fn restore(&mut self, slot: SlotId, image: &[u8], version: u32) -> Result<(), DecodeError> {
         assert!(self.events == 0, "a node is restored before anything else");
-        self.parts.groups.existing_mut(slot).restore(image, version)
+        let group = self.parts.groups.existing_mut(slot);
+        group.restore(image, version)?;
+        group.note_usage(&mut self.budget);
+        Ok(())
     }
 
     /// Applies committed entries of a group, and returns their outcomes.
@@ -90,6 +93,7 @@ impl Node {
     /// Accounts for lost entries by raising all epochs: offsets from here on may denote other records than before.
     pub fn lose_entries(&mut self) {
         self.parts.groups.iter_mut().for_each(Group::lose_entries);
+        self.parts.groups.note_usage(&mut self.budget);
     }
 
     /// Begins a new epoch of every topic after a restore from a backup: what was acknowledged since the backup is lost.
@@ -97,11 +101,13 @@ impl Node {
     pub fn lose_entries_since_backup(&mut self) {
         let epoch = u32::try_from(self.wall.started_us() / 1_000_000).unwrap_or(0);
         self.parts.groups.iter_mut().for_each(|group| group.begin_epoch(epoch));
+        self.parts.groups.note_usage(&mut self.budget);
     }
 
     /// Removes all producer state: after a loss it is not known which of the producers' batches were stored.
     pub fn forget_producers(&mut self) {
         self.parts.groups.iter_mut().for_each(Group::forget_producers);
+        self.parts.groups.note_usage(&mut self.budget);
     }
 
     /// Notes that the node was started with an empty data folder. If a neighbour knew topics of this node, its operator

@@ -71,6 +71,7 @@ impl Parts {
         call: &Call<'_>,
     ) -> Result<Answer, ErrorResponse> {
         match request {
+            Request::List(list) => Ok(Answer::Now(Response::Listed(self.groups.list(step, list)))),
             Request::Ping { token, .. } => Ok(self.pong(step, *token)),
             Request::Heads(heads) => self.readers.on_heads(step, heads, call),
             Request::Trace { .. } => Ok(self.traced(step, call.route)),
@@ -86,7 +87,6 @@ impl Parts {
             | Request::Alter { .. }
             | Request::Trim { .. }
             | Request::Producer { .. }
-            | Request::List(_)
             | Request::Info(_)
             | Request::Publish(_)
             | Request::Fetch(_)
@@ -117,16 +117,15 @@ impl Parts {
 
     /// Adds to the log what the turn has proposed, as far as it has room.
     pub(super) fn seal(&mut self, step: &mut Step<'_>) {
-        for (reply, error) in self.groups.own_mut().seal(step) {
+        for (reply, error) in self.groups.seal(step) {
             self.reply(step, reply, error.into());
         }
     }
 
     /// Handles a change of the log's room.
     pub(super) fn on_space(&mut self, step: &mut Step<'_>, room: Room) {
-        let group = self.groups.own_mut();
-        group.set_room(room);
-        if group.has_open() {
+        step.budget.room = room;
+        if self.groups.has_open() {
             self.seal(step);
         }
     }
@@ -161,13 +160,13 @@ impl Parts {
             }
             news.extend(stored.filter(|_| is_read));
         }
-        self.groups.existing_mut(slot).report_outcomes(step);
+        self.groups.existing_mut(slot).end_body(step);
         news.sort_unstable();
         news.dedup_by_key(|(topic, _)| *topic);
         for (topic, from) in news {
             self.push_records(step, slot, topic, from);
         }
-        self.groups.existing_mut(slot).evict(step.settings);
+        self.groups.evict(step);
     }
 
     /// Answers the requests of a run. `result` is the answer to a batch of all their records.

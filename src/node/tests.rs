@@ -11,6 +11,7 @@
 //! | `drain` | the orderly shutdown: notifications, and the requests that are still served |
 //! | `empty` | nodes that start without the topics that their neighbours knew |
 //! | `links` | silence, replacement links, full send queues, and unreachable targets |
+//! | `groups` | several groups of one node share its memory and its log |
 //! | `topics` | LIST, producers, ages, the limit on topics |
 //! | `changes` | settings, trimming, opened producers |
 //! | `reads` | records that only the journal has: queries, answers, and records that are removed or damaged meanwhile |
@@ -36,6 +37,7 @@ mod clocks;
 mod counters;
 mod drain;
 mod empty;
+mod groups;
 mod growth;
 mod harness;
 mod home;

@@ -1,9 +1,10 @@
 //! Retention by age, and the entries about the wall clock on which it depends.
 
 use super::super::Step;
+use super::super::cost::Cost;
 use super::Group;
-use super::cost::Cost;
 use super::proposals::Proposal;
+use super::room::check_queue;
 use crate::entry::{Entry, Reclock};
 use crate::limits::AGE_SCAN_PER_TICK;
 
@@ -37,7 +38,7 @@ impl Group {
             .collect();
         for entry in trims {
             // While the disk hangs, the records stay; a later tick proposes it again.
-            if self.check_queue(step.settings, Cost::of(&entry)).is_ok() {
+            if check_queue(step, Cost::of(&entry)).is_ok() {
                 self.propose(step, entry, Proposal::default());
             }
         }

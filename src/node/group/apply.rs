@@ -5,10 +5,11 @@
 
 use super::super::action::Action;
 use super::super::call::ReplyTo;
+use super::super::cost::Cost;
 use super::super::{Settings, Step};
 use super::Group;
-use super::cost::Cost;
 use super::proposals::{Logged, Proposal};
+use super::room::check_batch;
 use super::runs::{Part, SmallBatch};
 use crate::entry::{Batch, Entry, Filed, LogPosition, Note, Place, TopicRef};
 use crate::limits::TOPICS_MAX;
@@ -36,6 +37,7 @@ impl Group {
         // Whoever proposes an entry pays for applying it as well, so that one turn can apply the entries of another.
         step.work.add_applied(payload_len(&entry));
         self.proposals.push(entry, proposal);
+        self.note_usage(step.budget);
     }
 
     /// Proposes a small batch without a producer for a topic.
@@ -46,7 +48,7 @@ impl Group {
         batch: &SmallBatch<'_>,
     ) -> Result<(), ErrorResponse> {
         let cost = Cost::of_batch(batch.payload.len());
-        self.check_batch(step.settings, cost)?;
+        check_batch(step, cost, self.catalogue.is_evicting())?;
         if self.proposals.join(id, batch, cost) {
             step.work.add_parts(1);
             step.work.add_bytes(batch.payload.len());
@@ -55,6 +57,7 @@ impl Group {
             self.proposals.begin_run((id, retention), batch, cost);
             step.work.add_applied(batch.payload.len());
         }
+        step.budget.note_proposed(&mut self.usage, cost);
         Ok(())
     }
 
@@ -113,18 +116,23 @@ impl Group {
         applied
     }
 
-    /// Reports the outcomes of the applied entries to the journal.
-    pub(in crate::node) fn report_outcomes(&mut self, step: &mut Step<'_>) {
+    /// Ends the application of a body: reports the outcomes of its entries to the journal, and what the group uses now.
+    pub(in crate::node) fn end_body(&mut self, step: &mut Step<'_>) {
         if !self.notes.is_empty() {
             let notes = std::mem::take(&mut self.notes);
             planted!("journal not told of records", step.out.push(Action::File { notes }), ());
         }
+        self.catalogue.drop_stale();
+        self.note_usage(step.budget);
     }
 
-    /// Evicts records until the node is within its memory limit, as far as that is possible.
-    pub(in crate::node) fn evict(&mut self, settings: &Settings) {
-        let proposed = self.proposals.cost().lasting();
-        self.catalogue.evict(settings.memory_bytes.saturating_sub(proposed));
+    /// Evicts records until all groups are within the memory limit of the node, as far as this group has enough.
+    pub(in crate::node) fn evict(&mut self, step: &mut Step<'_>) {
+        let excess = step.budget.excess(step.settings.memory_bytes);
+        if excess > 0 {
+            self.catalogue.evict(self.catalogue.cost().total().saturating_sub(excess));
+            self.note_usage(step.budget);
+        }
     }
 
     fn apply_create(&mut self, settings: &Settings, new: NewTopic, path: Vec<u16>) -> Result<Response, ErrorResponse> {

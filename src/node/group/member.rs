@@ -135,10 +135,10 @@ impl Group {
     pub(super) fn write(&mut self, step: &mut Step<'_>) -> bool {
         while let Some(write) = self.member.writes.front() {
             let bytes = write.in_journal() as u64;
-            if self.room.bytes < bytes {
+            if step.budget.room.bytes < bytes {
                 return false;
             }
-            self.room.take(bytes);
+            step.budget.room.take(bytes);
             step.out.extend(self.member.writes.pop_front().map(|write| Action::Write { write }));
         }
         true
@@ -287,7 +287,7 @@ mod tests {
         with(&mut node, propose);
         let state = begin(1, 2)[0].in_journal() as u64;
         for (bytes, expected) in [(state - 1, 0), (state, 1), (1 << 20, 2)] {
-            with(&mut node, |group, _| group.set_room(Room { bytes, is_full: true }));
+            with(&mut node, |_, step| step.budget.room = Room { bytes, is_full: true });
             let writes = seal(&mut node);
             assert_eq!(writes.len(), expected, "{bytes}: {writes:?}");
             assert_eq!(node.room().bytes, bytes - writes.iter().map(|write| write.in_journal() as u64).sum::<u64>());

@@ -6,7 +6,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::super::call::ReplyTo;
-use super::cost::{Cost, ENTRY_COST};
+use super::super::cost::{Cost, ENTRY_COST};
 use super::runs::{Part, Runs, SmallBatch};
 use crate::entry::{self, BodyLen, Entry, Place};
 use crate::types::{Retention, TopicId};

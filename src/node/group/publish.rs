@@ -2,9 +2,10 @@
 
 use super::super::Step;
 use super::super::call::{Answer, Call, ReplyTo};
+use super::super::cost::Cost;
 use super::Group;
-use super::cost::Cost;
 use super::proposals::Proposal;
+use super::room::check_batch;
 use super::runs::{Part, SmallBatch};
 use crate::entry::{Batch, Entry, Place, TopicRef};
 use crate::limits::{MERGE_BYTES_MAX, PAYLOAD_MAX};
@@ -23,7 +24,7 @@ impl Group {
     ) -> Result<Answer, ErrorResponse> {
         let topic = self.topic_ref(step.settings, topic)?;
         let entry = Entry::OpenProducer { topic, opening };
-        self.check_batch(step.settings, Cost::of(&entry))?;
+        check_batch(step, Cost::of(&entry), self.catalogue.is_evicting())?;
         self.propose(step, entry, Proposal::of(call.reply));
         Ok(Answer::Later)
     }
@@ -105,7 +106,7 @@ impl Group {
             place: Place::default(),
         };
         let entry = Entry::Publish(batch);
-        self.check_batch(step.settings, Cost::of(&entry))?;
+        check_batch(step, Cost::of(&entry), self.catalogue.is_evicting())?;
         self.propose(step, entry, Proposal::of(reply));
         Ok(())
     }

@@ -42,7 +42,9 @@ impl Group {
             // What failed when the entry was first applied fails again, and the client got its answer then.
             self.apply(step, entry, None);
         }
-        self.evict(step.settings);
+        self.catalogue.drop_stale();
+        self.note_usage(step.budget);
+        self.evict(step);
         std::mem::take(&mut self.notes)
     }
 

@@ -12,7 +12,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::super::call::ReplyTo;
-use super::cost::Cost;
+use super::super::cost::Cost;
 use crate::entry::{Batch, Entry, Place, TopicRef};
 use crate::limits::{RUN_BYTES_MAX, RUNS_MAX};
 use crate::topic::mark_bounds;

@@ -22,16 +22,6 @@ use crate::limits::{
 use crate::wire::response::{Durability, ErrorResponse};
 
 impl Group {
-    /// Records how much room the log has.
-    pub(in crate::node) const fn set_room(&mut self, room: Room) {
-        self.room = room;
-    }
-
-    /// Returns how much room the log has after all bodies that were sealed.
-    pub(in crate::node) const fn room(&self) -> Room {
-        self.room
-    }
-
     /// Returns true when entries were proposed that are not in the log yet, or something is to be written.
     pub(in crate::node) fn has_open(&self) -> bool {
         self.proposals.has_open() || self.member.has_writes()
@@ -42,11 +32,11 @@ impl Group {
         let mut refused = Vec::new();
         self.proposals.close_runs();
         while self.write(step) && self.member.accepts() {
-            let (count, len) = self.next_body();
+            let (count, len) = self.next_body(step.budget.room);
             if count > 0 {
                 step.work.add_bytes(len.bytes());
                 self.propose_body(step.settings, count, step.settings.durability != Durability::Memory);
-            } else if !(self.room.is_full && self.refuse(step, &mut refused)) {
+            } else if !(step.budget.room.is_full && self.refuse(step, &mut refused)) {
                 break;
             }
         }
@@ -54,12 +44,12 @@ impl Group {
     }
 
     /// Returns how many entries the next body has, and its length.
-    fn next_body(&self) -> (usize, BodyLen) {
+    fn next_body(&self, room: Room) -> (usize, BodyLen) {
         let (mut count, mut len) = (0, BodyLen::default());
         for entry in self.proposals.open() {
             let longer = len.with(entry);
             let is_too_long = count > 0 && longer.bytes() > BODY_BYTES_MAX;
-            if is_too_long || self.room.bytes < longer.in_journal() as u64 + u64::from(reserve(entry)) {
+            if is_too_long || room.bytes < longer.in_journal() as u64 + u64::from(reserve(entry)) {
                 break;
             }
             (count, len) = (count + 1, longer);
@@ -68,9 +58,10 @@ impl Group {
     }
 
     /// Refuses the oldest entry that has to be refused, and returns true if there was one.
-    fn refuse(&mut self, step: &Step<'_>, refused: &mut Vec<(ReplyTo, ErrorResponse)>) -> bool {
+    fn refuse(&mut self, step: &mut Step<'_>, refused: &mut Vec<(ReplyTo, ErrorResponse)>) -> bool {
         let Some(place) = self.proposals.open().position(is_refusable) else { return false };
         refused.extend(self.proposals.refuse(place).map(|reply| (reply, step.settings.no_space())));
+        self.note_usage(step.budget);
         true
     }
 }

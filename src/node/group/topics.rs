@@ -1,21 +1,19 @@
 //! Creating, deleting, changing, listing and describing topics.
 
 use super::super::call::{Answer, Call};
+use super::super::cost::Cost;
 use super::super::{Settings, Step};
 use super::Group;
-use super::cost::Cost;
 use super::proposals::Proposal;
+use super::room::{check_memory, check_queue, check_room};
 use crate::cube;
 use crate::entry::{Entry, TopicRef};
-use crate::limits::{LIST_NAMES_MAX, LIST_SCAN_MAX, TOPICS_MAX};
+use crate::limits::TOPICS_MAX;
 use crate::topic::{Topic, topic_cost};
 use crate::types::{Epoch, NodeId, Offset, Retention, SettingsChange, TopicName};
-use crate::wire::request::{self, List};
+use crate::wire::request;
 use crate::wire::response::{Description, Detail, ErrorResponse, Listed, Page, TopicState};
 use crate::wire::{Response, Route, Status};
-
-/// Size of a page of the topic list without its names, in bytes.
-const LISTED_BYTES: usize = 33;
 
 impl Group {
     pub(super) fn propose_create(
@@ -34,8 +32,8 @@ impl Group {
                     .map(Answer::Now);
             }
         } else {
-            self.check_memory(step.settings, topic_cost(name.as_str().len()))?;
-            if self.catalogue.len() + self.proposals.creates() >= TOPICS_MAX {
+            check_memory(step, topic_cost(name.as_str().len()))?;
+            if step.budget.used().topics >= TOPICS_MAX {
                 let message = format!("this node keeps at most {TOPICS_MAX} topics");
                 return Err(ErrorResponse::new(Status::Quota, message).with(Detail::Limit(TOPICS_MAX as u64)));
             }
@@ -47,7 +45,7 @@ impl Group {
             retention,
             created_us: step.wall.stamp_us(step.now),
         };
-        self.check_room(step.settings, Cost::of(&entry))?;
+        check_room(step, Cost::of(&entry))?;
         let path = path_of(step.settings, call.route);
         self.propose(step, entry, Proposal { path, ..Proposal::of(call.reply) });
         Ok(Answer::Later)
@@ -78,7 +76,7 @@ impl Group {
         let topic = self.topic_ref(step.settings, topic)?;
         let entry = Entry::Delete { topic };
         let cost = Cost::of(&entry);
-        planted!("deletes not counted while the disk hangs", self.check_queue(step.settings, cost)?, ());
+        planted!("deletes not counted while the disk hangs", check_queue(step, cost)?, ());
         self.propose(step, entry, Proposal::of(call.reply));
         Ok(Answer::Later)
     }
@@ -107,7 +105,7 @@ impl Group {
             return Ok(Answer::Now(Response::Described(Box::new(self.describe(step.settings, Some(found), path)))));
         }
         let entry = Entry::Alter { topic, change };
-        self.check_queue(step.settings, Cost::of(&entry))?;
+        check_queue(step, Cost::of(&entry))?;
         self.propose(step, entry, Proposal { path, ..Proposal::of(call.reply) });
         Ok(Answer::Later)
     }
@@ -130,21 +128,24 @@ impl Group {
             return Ok(Answer::Now(Response::Trimmed { topic_id: topic, first: earliest, next }));
         }
         let entry = Entry::Trim { topic, first };
-        self.check_queue(step.settings, Cost::of(&entry))?;
+        check_queue(step, Cost::of(&entry))?;
         self.propose(step, entry, Proposal::of(call.reply));
         Ok(Answer::Later)
     }
 
-    pub(super) fn list(&self, step: &mut Step<'_>, list: &List<'_>) -> Answer {
-        let max = match usize::from(list.max) {
-            0 => LIST_NAMES_MAX,
-            max => max.min(LIST_NAMES_MAX),
-        };
-        let from = usize::try_from(list.cursor).unwrap_or(usize::MAX);
-        let mut page = Page { node: step.settings.id.index(), cursor: 0, topics: Vec::new() };
-        let mut behind = from.saturating_add(LIST_SCAN_MAX);
-        for (next, topic) in self.catalogue.scan(from, LIST_SCAN_MAX) {
-            if topic.name().starts_with(list.prefix) {
+    /// Adds to a page, until it has `max` topics, those from a place of the catalogue on whose names begin with
+    /// `prefix`. Subtracts from `scan` the places that were looked at. Returns the place where the next page begins;
+    /// `None` after the last one.
+    pub(in crate::node) fn list(
+        &self,
+        (prefix, max): (&str, usize),
+        from: usize,
+        scan: &mut usize,
+        page: &mut Page,
+    ) -> Option<usize> {
+        let mut behind = from.saturating_add(*scan).min(self.catalogue.places());
+        for (next, topic) in self.catalogue.scan(from, *scan) {
+            if topic.name().starts_with(prefix) {
                 page.topics.push(listed(topic));
             }
             if page.topics.len() == max {
@@ -152,11 +153,8 @@ impl Group {
                 break;
             }
         }
-        step.work.add_entries(behind.min(self.catalogue.places()).saturating_sub(from));
-        if behind < self.catalogue.places() {
-            page.cursor = behind as u64;
-        }
-        Answer::Now(Response::Listed(page))
+        *scan -= behind.saturating_sub(from);
+        (behind < self.catalogue.places()).then_some(behind)
     }
 
     pub(super) fn info(
@@ -246,5 +244,3 @@ fn listed(topic: &Topic) -> Listed {
         name: topic.name().to_owned(),
     }
 }
-
-const _: () = assert!(LIST_NAMES_MAX * (LISTED_BYTES + crate::limits::TOPIC_NAME_MAX) <= 60 << 10);

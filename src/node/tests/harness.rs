@@ -211,6 +211,12 @@ impl Harness {
         Self::with(settings)
     }
 
+    /// A node alone in its cube whose topics are divided among four groups.
+    pub(super) fn with_four_groups(durability: Durability, memory_bytes: u64) -> Self {
+        let slots = Slots::new(2).unwrap();
+        Self::with(Settings { slots, durability, memory_bytes, ..settings(0, 0) })
+    }
+
     /// A node with its link up, and a journal of which it keeps nothing in memory.
     pub(super) fn linked_with_journal(dimension: u8) -> Self {
         let settings = Self::in_cube(dimension).node.settings;

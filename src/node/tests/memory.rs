@@ -295,8 +295,7 @@ fn what_waits_for_the_disk_counts_towards_the_memory_limit() {
         node.create(client, "t", Retention::default());
         // Records can leave memory, so they do not count.
         (0..5).for_each(|_| drop(node.publish(client, "t", 3, 1000)));
-        let left = MEMORY
-            - (node.node.parts.groups.own_mut().memory_used() - node.node.parts.groups.own_mut().topics().evictable());
+        let left = MEMORY - (node.node.budget.used().memory - node.node.budget.used().evictable);
         node.hold();
         let each = if is_publish { PRODUCER_COST_MAX } else { topic_cost("topic-0000".len()) };
         let mut taken = 0;

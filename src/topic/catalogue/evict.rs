@@ -53,12 +53,11 @@ impl Catalogue {
                 self.update(id, |topic| topic.log.evict());
             }
         }
-        self.drop_stale();
     }
 
     /// Removes the entries of chunks that no longer exist when they are the majority; trimming leaves such entries
     /// behind.
-    fn drop_stale(&mut self) {
+    pub fn drop_stale(&mut self) {
         let Some(mut eviction) = self.eviction.take() else { return };
         if eviction.order.len() > 2 * eviction.chunks + 64 {
             let is_there = |id: TopicId, base| self.get(id).is_some_and(|topic| topic.log.held() <= base);

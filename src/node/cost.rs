@@ -5,24 +5,24 @@ use crate::topic::{PRODUCER_COST_MAX, chunk_cost, topic_cost};
 
 /// The most memory in bytes that an entry takes until it has been committed, or will take once it has been applied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Cost {
+pub(in crate::node) struct Cost {
     /// Memory of records, which eviction can free once the journal has them.
-    pub(super) records: u64,
+    pub(in crate::node) records: u64,
     /// Memory of what is remembered about producers.
-    pub(super) producers: u64,
+    pub(in crate::node) producers: u64,
     /// Memory of a new topic.
-    pub(super) topics: u64,
+    pub(in crate::node) topics: u64,
     /// Memory of the entry, its proposal, and its part of the encoded body. It does not count towards the node's memory
     /// limit, only towards `PROPOSALS_BYTES_MAX`, because it is free again after the commit.
-    pub(super) entry: u64,
+    pub(in crate::node) entry: u64,
 }
 
 /// Memory of an entry and its encoding beside its name and its records, and of its proposal with the longest path.
-pub(super) const ENTRY_COST: usize = 512;
+pub(in crate::node) const ENTRY_COST: usize = 512;
 
 impl Cost {
     /// Returns the cost of an entry.
-    pub(super) fn of(entry: &Entry) -> Self {
+    pub(in crate::node) fn of(entry: &Entry) -> Self {
         let name_len = |topic: &TopicRef| if let TopicRef::Name(name) = topic { name.len() } else { 0 };
         let (encoded, records, producers, topics) = match entry {
             Entry::Publish(Batch { topic, payload, producer, .. }) => {
@@ -38,21 +38,21 @@ impl Cost {
     }
 
     /// Returns the most that a batch without a producer costs.
-    pub(super) const fn of_batch(payload_len: usize) -> Self {
+    pub(in crate::node) const fn of_batch(payload_len: usize) -> Self {
         Self { records: chunk_cost(payload_len), producers: 0, topics: 0, entry: (ENTRY_COST + payload_len) as u64 }
     }
 
     /// Returns the part that counts towards the node's memory limit.
-    pub(super) const fn lasting(self) -> u64 {
+    pub(in crate::node) const fn lasting(self) -> u64 {
         self.records + self.fixed()
     }
 
     /// Returns the part of it that eviction can never free.
-    pub(super) const fn fixed(self) -> u64 {
+    pub(in crate::node) const fn fixed(self) -> u64 {
         self.producers + self.topics
     }
 
-    pub(super) const fn plus(self, other: Self) -> Self {
+    pub(in crate::node) const fn plus(self, other: Self) -> Self {
         Self {
             records: self.records + other.records,
             producers: self.producers + other.producers,
@@ -61,7 +61,7 @@ impl Cost {
         }
     }
 
-    pub(super) const fn minus(self, other: Self) -> Self {
+    pub(in crate::node) const fn minus(self, other: Self) -> Self {
         Self {
             records: self.records - other.records,
             producers: self.producers - other.producers,
