@@ -92,11 +92,11 @@ impl Body {
 pub enum Write {
     /// The next body of the log.
     Body(Body),
-    /// What the member promises to remember.
+    /// The state of the member.
     State {
         /// The slot of the group.
         slot: SlotId,
-        /// The promise, which replaces the one before.
+        /// What the member must not forget from then on. It replaces the state that was written before.
         state: MemberState,
     },
 }
@@ -111,7 +111,7 @@ impl Write {
         record_len(content)
     }
 
-    /// Reports that it was written. Only a body has a place.
+    /// Returns the report that it was written. Only a body has a place.
     pub const fn written(&self, place: Place) -> Written {
         match self {
             Self::Body(body) => body.written(place),
@@ -134,7 +134,7 @@ pub enum Written {
         /// Where the encoded entries are in the journal.
         place: Place,
     },
-    /// A promise.
+    /// The state of the member.
     State {
         /// The slot of the group.
         slot: SlotId,
@@ -156,7 +156,7 @@ pub const RECORD_HEADER: usize = 32;
 /// The length of a record in the journal is a multiple of this many bytes.
 pub const RECORD_ALIGN: usize = 8;
 
-/// Bytes of what a member promises, as a record of the journal has it, without the header.
+/// Bytes of a record of the journal with a [`MemberState`], without the header.
 pub const STATE_LEN: usize = 16;
 
 /// Returns the length of a record with so many bytes of content.

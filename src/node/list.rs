@@ -6,7 +6,7 @@ use crate::limits::{LIST_NAMES_MAX, LIST_SCAN_MAX, TOPIC_NAME_MAX};
 use crate::wire::request::List;
 use crate::wire::response::Page;
 
-/// Size of a page of the topic list without its names, in bytes.
+/// The most bytes that a topic takes in a page besides its name.
 const LISTED_BYTES: usize = 33;
 const _: () = assert!(LIST_NAMES_MAX * (LISTED_BYTES + TOPIC_NAME_MAX) <= 60 << 10, "a page fits a frame");
 

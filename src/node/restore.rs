@@ -116,7 +116,7 @@ impl Node {
         self.parts.empty_folder = Some(folder);
     }
 
-    /// Sets how much of the log of a group has been applied, and what its member has promised. Called when a start has
+    /// Sets how much of the log of a group has been applied, and the state of its member. Called when a start has
     /// added to the log what it has to.
     pub fn continue_log(&mut self, slot: SlotId, applied: LogPosition, state: MemberState) {
         self.parts.groups.existing_mut(slot).continue_log(&self.settings, applied, state);

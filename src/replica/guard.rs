@@ -125,7 +125,7 @@ fn judge_answer(raft: &Raft<Log>, mut message: Message) -> Verdict {
         }
         Payload::Rejected { hint, hint_term, .. } if *hint < matched => (*hint, *hint_term) = (matched, 0),
         // The library would not find the terms of entries that are on the disk only, and try one index after the other.
-        // What is committed at the follower matches.
+        // It begins with the last entry that the follower knows to be committed instead, which is in both logs.
         Payload::Rejected { hint, hint_term, commit, .. } if !raft.store().has_term_until(*hint, *hint_term) => {
             (*hint, *hint_term) = ((*commit).clamp(matched, *hint), 0);
         }

@@ -55,10 +55,6 @@ impl Voter {
     }
 
     /// Handles an input, and adds all of its output to `out`.
-    ///
-    /// # Panics
-    ///
-    /// A proposed body is empty or too large.
     pub(super) fn handle(&mut self, input: Input, out: &mut Vec<Output>) {
         match input {
             Input::Propose { body } => self.on_propose(body, out),

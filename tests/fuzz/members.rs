@@ -9,7 +9,7 @@ use mob::{Choose, Mob};
 /// The number of steps after which a run ends.
 const STEPS_MAX: usize = 20_000;
 
-/// The bytes that decide, and zeros after them.
+/// The input, whose bytes decide what happens. It is followed by any number of zeros.
 struct Script<'a>(&'a [u8]);
 
 impl Script<'_> {

@@ -202,7 +202,7 @@ fn odd_payloads() -> Vec<Payload> {
     all
 }
 
-/// Entries after an index: right ones, and such with gaps, wrong orders and wrong terms.
+/// Returns lists of entries that follow an index: correct ones, and some with gaps, in a wrong order or of wrong terms.
 fn odd_entries(index: u64, term: u64) -> Vec<Vec<LogEntry>> {
     let after = |more: u64| index.wrapping_add(more);
     let lists: [&[(u64, u64)]; 9] = [

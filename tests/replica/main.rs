@@ -86,7 +86,7 @@ fn odd_seeds_with_journals_keep_every_promise() {
     println!("{:?}", run_half(1, true));
 }
 
-/// What the members rely on is also that the journal is used in the right way.
+/// The promises of the journal hold only for who uses it in the right way, so the simulation must notice who does not.
 #[test]
 fn every_misuse_of_the_journal_is_found() {
     for bug in Bug::ALL {

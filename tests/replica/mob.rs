@@ -12,7 +12,7 @@ use dht_node::types::SlotId;
 use dht_node::wire::field::Writer;
 use dht_node::wire::raft::RaftItem;
 
-/// What decides.
+/// Decides what happens next.
 pub(crate) trait Choose {
     /// Returns a number below `bound`.
     fn below(&mut self, bound: u64) -> u64;
@@ -48,12 +48,12 @@ pub(crate) struct Mob<C> {
     lasts: [u64; 3],
     /// Entries up to here are on the disks only.
     base: u64,
-    /// How often of a hundred times the disk does nothing.
+    /// In how many of a hundred steps with the disk no write becomes durable.
     disk_lag: u64,
     pub(crate) bad: u32,
     pub(crate) led: u32,
     pub(crate) fetched: u32,
-    /// By kind.
+    /// What happened to the messages that were made up, by their kind.
     pub(crate) fates: BTreeMap<&'static str, Fates>,
 }
 

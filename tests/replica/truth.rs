@@ -96,8 +96,8 @@ impl Truth {
         assert!(count >= 2, "entry {} of term {term} is committed, but not durable at a majority", last + 1);
     }
 
-    /// A start finds nothing else committed than was committed. It may be the first to apply an entry: a leader that
-    /// knows it to be committed waits for its own disk.
+    /// Checks what a start has found to be committed. An entry in it may not have been applied by anybody yet: a leader
+    /// that knows it to be committed applies it only when it is durable on its own disk.
     pub(crate) fn on_restored(&mut self, log: &[Stored], durable: [&Contents; 3]) {
         log.iter().for_each(|stored| self.on_commit(&stored.entry, durable));
     }

@@ -78,7 +78,7 @@ pub(crate) struct Totals {
     /// Faults after which it took longer than usual until something was committed.
     pub(crate) slow: u64,
     pub(crate) checkpoints: u64,
-    /// Starts that found that something written was lost.
+    /// Number of starts that did not find everything that was written.
     pub(crate) torn: u64,
     pub(crate) virtual_ms: u64,
 }
@@ -90,10 +90,10 @@ pub(crate) struct World {
     /// Whether nothing passes from one member to another.
     pub(crate) cut: [[bool; 3]; 3],
     pub(crate) weather: Weather,
-    /// By group.
+    /// What must hold for each group.
     pub(crate) truths: Vec<Truth>,
     pub(crate) totals: Totals,
-    /// When the newest proposal to each group was made whose commit its proposer has seen.
+    /// For each group, the time of the newest proposal that its proposer knows to be committed.
     pub(crate) acked_from_us: Vec<Option<u64>>,
     /// Whether members may find their copies bad.
     pub(crate) expects_bad: bool,
@@ -355,7 +355,7 @@ impl World {
     fn carry_out(&mut self, place: usize, group: usize, out: Vec<Output>) {
         for output in out {
             let member = &mut self.members[place];
-            // It has just failed to write.
+            // The member has stopped, because an earlier output of this list could not be written.
             let Some(copy) = member.copies.get_mut(group) else { return };
             match output {
                 Output::Proposed { index, term } => _ = copy.proposals.insert(index, (term, self.now_us)),

@@ -7,7 +7,7 @@ use dht_node::wire::raft::{LogEntry, MemberId, Message, Payload, Progress, RaftI
 
 use super::text::{Entry, hex};
 
-/// The good and the bad ones, in the order of the file.
+/// Returns all vectors in the order of the file: the payloads that can be decoded, then those that cannot.
 pub(crate) fn all() -> Vec<Entry> {
     let good = good().into_iter().map(|(name, what, items)| {
         let mut entry = Entry::new(name).with("what", what).with("count", items.len().to_string());

@@ -16,7 +16,8 @@
 //!
 //! An entry is a u8 0, its term (u64), the length of its body (u32) and the body.
 //!
-//! The contents are not trusted. That they make sense, and not only that they are well-formed, the receiver checks.
+//! Decoding checks only that a message is well-formed. The receiver, which trusts no peer, checks whether it makes
+//! sense.
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -67,7 +68,7 @@ pub struct LogEntry {
 pub struct RaftItem {
     /// The slot of the group.
     pub slot: SlotId,
-    /// The message.
+    /// What one member of the group tells another.
     pub message: Message,
 }
 
@@ -418,7 +419,7 @@ mod tests {
                 let result = RaftItem::decode_all(&whole.slice(..cut), 1);
                 assert_eq!(result, Err(DecodeError::Short { field: "length" }), "{payload:?} cut to {cut}");
             }
-            // The length counts more or fewer bytes than the item has.
+            // An item whose length field is too small or too large by one.
             for change in [-1, 1] {
                 let mut bytes = whole.to_vec();
                 bytes[3] = bytes[3].checked_add_signed(change).expect("a short item");

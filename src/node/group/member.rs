@@ -20,11 +20,12 @@ use crate::types::NodeId;
 #[derive(Debug)]
 pub(super) struct Member {
     replica: Replica,
-    /// What the replica wants done. Kept for its memory.
+    /// What the replica wants done. Empty between calls; kept because its memory is used again.
     outputs: Vec<Output>,
     /// What is to be written at the end of this turn.
     writes: VecDeque<Write>,
-    /// What is to be reported as written, oldest first, each with the write of the replica that it completes.
+    /// What the store has not reported as written yet, oldest first. The last part of each write of the replica has its
+    /// ticket.
     unreported: VecDeque<(Unreported, Option<Ticket>)>,
     /// The position of the last body that is committed.
     committed: u64,
@@ -94,7 +95,7 @@ impl Member {
 }
 
 impl Group {
-    /// Ends a restore: so much of the log has been applied, and this is what the member has promised.
+    /// Ends a restore: so much of the log has been applied, and this is the state of the member.
     pub(in crate::node) fn continue_log(&mut self, settings: &Settings, applied: LogPosition, state: MemberState) {
         assert_eq!(self.proposals.len(), 0, "nothing is proposed before the start");
         self.applied = applied;
@@ -103,7 +104,7 @@ impl Group {
         self.carry_out(settings);
     }
 
-    /// Makes the oldest `count` proposals the next body of the log, which accepts one.
+    /// Makes the oldest `count` proposals the next body of the log. The log must accept one ([`Member::accepts`]).
     pub(super) fn propose_body(&mut self, settings: &Settings, count: usize, is_encoded: bool) {
         let (body, sealed) = self.proposals.seal(count, is_encoded);
         self.member.replica.handle(Input::Propose { body }, &mut self.member.outputs);

@@ -109,7 +109,8 @@ pub(super) struct Logged {
     pub body: Sealed,
 }
 
-/// The body of a log in memory, where nobody reads the entries: any bytes but none, as a leader's first body has.
+/// The bytes of every body of a log in memory, where nobody reads the entries. They are not empty, because an empty
+/// body is one without entries.
 const NOT_ENCODED: &[u8] = b"-";
 
 impl Proposals {
@@ -186,8 +187,8 @@ impl Proposals {
         self.open.iter().map(|(entry, ..)| entry)
     }
 
-    /// Makes a body of the oldest `count` entries that are not in the log yet. Returns the encoded entries as well.
-    /// Until the body is added to the log, its proposals count towards nothing.
+    /// Makes a body of the oldest `count` entries that are not in the log yet. Returns the encoded entries as well. The
+    /// caller adds it to the log at once ([`Self::add`]).
     pub(super) fn seal(&mut self, count: usize, is_encoded: bool) -> (Bytes, Sealed) {
         let (entries, proposals) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut sealed = Sealed { len: 0, entries, proposals, totals: Totals::default() };
@@ -239,7 +240,7 @@ impl Proposals {
         proposal.reply.into_iter().chain(proposal.parts.into_iter().map(|part| part.reply))
     }
 
-    /// Returns the oldest body of the log, unless it lies behind the position `committed`.
+    /// Removes and returns the oldest body of the log if its position is at most `committed`.
     pub(super) fn take(&mut self, committed: u64) -> Option<Logged> {
         self.logged.front().filter(|logged| logged.index <= committed)?;
         let logged = self.logged.pop_front()?;

@@ -43,7 +43,7 @@ fn pages_have_the_topics_of_all_groups_once() {
     for name in &names[..27] {
         node.create(client, name, Retention::default());
     }
-    // Each of the groups ends with a page, is in two pages, or is in one with others.
+    // Pages that end where a group ends, in the middle of one, and behind several groups.
     for max in [1, 7, 14, 9, 27, 0] {
         let (mut listed, mut cursor) = (Vec::new(), 0);
         loop {

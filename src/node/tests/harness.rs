@@ -3,6 +3,7 @@
 //! The node is number 0. Its only link, if any, is to number 1, and the test plays all nodes beyond it. Appended
 //! entries are committed at once, and the invariants are checked after every event.
 
+mod conns;
 mod remote;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,16 +12,16 @@ use std::io::ErrorKind;
 use super::sent::Sent;
 use crate::cube;
 use crate::entry::{Entry, Place, TopicKey, Write};
-use crate::limits::{FRAME_MAX, LINK_FRAME_EXTRA, LINK_SILENCE_US, TICK_US};
+use crate::limits::{FRAME_MAX, LINK_FRAME_EXTRA, TICK_US};
 use crate::node::{Action, Event, Lookup, Node, Settings, SourceLimits};
 use crate::types::{ConnId, Dimension, Epoch, NodeId, Now, Offset, RequestId, TopicId, TopicName};
-use crate::types::{Retention, SlotId, Slots, Source, crc32};
+use crate::types::{Retention, SlotId, Slots, crc32};
 use crate::wire::Status;
 use crate::wire::field::Writer;
 use crate::wire::records::Record;
 use crate::wire::request::{Fetch, Publish, Start, Subscribe, Topic};
 use crate::wire::response::{Durability, ErrorResponse, Fetched, Payload, Published, Run, Subscribed};
-use crate::wire::{Flags, Frame, Goaway, Head, Header, Hello, Opcode, Raw, Request, Response, Role, Route};
+use crate::wire::{Flags, Frame, Head, Header, Opcode, Raw, Request, Response, Route};
 
 /// Maximum number of clients of the node.
 pub(super) const CLIENTS: usize = 1000;
@@ -244,7 +245,7 @@ impl Harness {
             is_in_turn: false,
             damage: None,
         };
-        // It begins to lead.
+        // A start writes how the node begins to lead; tests look only at what comes after it.
         harness.handle(Event::TurnOver);
         harness
     }
@@ -396,103 +397,6 @@ impl Harness {
     /// Returns the connections from which reads are suspended.
     pub(super) fn paused(&self) -> BTreeSet<ConnId> {
         self.conns.iter().filter(|(_, is_read)| !**is_read).map(|(conn, _)| *conn).collect()
-    }
-
-    /// Opens a connection that sends nothing.
-    pub(super) fn accept(&mut self) -> ConnId {
-        self.accept_from(Source::Ipv4([127, 0, 0, 1]))
-    }
-
-    /// Opens a connection from this source that sends nothing.
-    pub(super) fn accept_from(&mut self, source: Source) -> ConnId {
-        let conn = ConnId { slot: self.next_slot, generation: 1 };
-        self.next_slot += 1;
-        self.conns.insert(conn, true);
-        self.handle(Event::Accepted { conn, source });
-        conn
-    }
-
-    pub(super) fn say_hello(&mut self, conn: ConnId, hello: &Hello) -> Vec<Sent> {
-        let head =
-            Head { opcode: Opcode::Hello.number(), flags: Flags::default(), status: 0, request_id: RequestId(1) };
-        let frame = self.parse(frame(head, None, &[], |args| hello.encode(args, None)));
-        self.handle(Event::Frame { conn, frame: &frame })
-    }
-
-    /// Connects a client.
-    pub(super) fn client(&mut self) -> ConnId {
-        self.client_with(0)
-    }
-
-    /// Connects a client with these features, which are agreed on.
-    pub(super) fn client_with(&mut self, features: u64) -> ConnId {
-        let conn = self.accept();
-        let sent = self.say_hello(conn, &Hello { features, ..Hello::of_client(1, "test") });
-        assert_eq!(sent.iter().map(Sent::status).collect::<Vec<_>>(), [Status::Ok]);
-        let agreed = Hello::decode(sent[0].frame.args().unwrap()).unwrap().features;
-        assert_eq!(agreed & u64::from(u32::MAX), features, "but for GREASE");
-        conn
-    }
-
-    /// Connects a client with this keepalive time.
-    pub(super) fn client_with_keepalive(&mut self, keepalive_us: u64) -> ConnId {
-        let conn = self.accept();
-        let keepalive_ms = u32::try_from(keepalive_us / 1000).unwrap();
-        let sent = self.say_hello(conn, &Hello { keepalive_ms, ..Hello::of_client(1, "test") });
-        assert_eq!(sent.iter().map(Sent::status).collect::<Vec<_>>(), [Status::Ok]);
-        conn
-    }
-
-    /// Connects an instance of the neighbour across dimension 0: of number 1 to number 0.
-    pub(super) fn neighbour(&mut self, instance: u64) -> (ConnId, Vec<Sent>) {
-        let conn = self.accept();
-        let dimension = self.node.settings.dimension.bits();
-        let node = self.node.settings.id.across(0).index();
-        let hello = Hello { role: Role::Node, dimension, node, ..Hello::of_client(instance, "test") };
-        let sent = self.say_hello(conn, &hello);
-        (conn, sent)
-    }
-
-    /// Connects an instance of number 1 with this HELLO, which replaces the link if there is one.
-    pub(super) fn link_as(&mut self, hello: &Hello) -> Vec<Sent> {
-        if let Some(link) = self.link.take() {
-            self.lose(link);
-        }
-        let conn = self.accept();
-        self.link = Some(conn);
-        self.say_hello(conn, hello)
-    }
-
-    /// Establishes a connection that this node has dialled, and answers with this HELLO.
-    pub(super) fn answer_dialed(&mut self, hello: &Hello) -> Vec<Sent> {
-        let conn = ConnId { slot: self.next_slot, generation: 1 };
-        self.next_slot += 1;
-        self.conns.insert(conn, true);
-        let node = NodeId::new(hello.node, self.node.settings.dimension).unwrap();
-        let sent = self.handle(Event::Dialed { conn, node });
-        let asked = Hello::decode(sent[0].frame.args().unwrap()).unwrap();
-        assert_eq!(u64::from(asked.keepalive_ms) * 1000, LINK_SILENCE_US);
-        let request_id = sent[0].frame.header.request_id;
-        let head = Head { opcode: Opcode::Hello.number(), flags: Flags::RESPONSE, status: 0, request_id };
-        let frame = self.parse(frame(head, None, &[], |args| hello.encode(args, None)));
-        self.handle(Event::Frame { conn, frame: &frame })
-    }
-
-    /// Connects number 1.
-    pub(super) fn link_up(&mut self) -> ConnId {
-        let (conn, sent) = self.neighbour(1);
-        assert_eq!(sent.iter().map(Sent::status).collect::<Vec<_>>(), [Status::Ok]);
-        self.link = Some(conn);
-        conn
-    }
-
-    /// Announces the end of a connection from its other end.
-    pub(super) fn send_goaway(&mut self, conn: ConnId, status: Status) -> Vec<Sent> {
-        let goaway = Goaway { status, last_request_id: 0, message: "bye".to_owned() };
-        let (opcode, flags) = (Opcode::Goaway.number(), Flags::ONEWAY);
-        let head = Head { opcode, flags, status: status.number(), request_id: RequestId(0) };
-        let frame = self.parse(frame(head, None, &[], |args| goaway.encode(args)));
-        self.handle(Event::Frame { conn, frame: &frame })
     }
 
     /// Returns the latest connection of number 1.
