@@ -12,7 +12,7 @@ use argh::FromArgs;
 use dht_node::config::{Arguments, Config, Words};
 use dht_node::journal::{Identity, OpenError};
 use dht_node::net::{Clock, Descriptors, Server, StartError};
-use dht_node::node::{Node, Settings};
+use dht_node::node::{Copies, Node, Settings};
 use dht_node::storage::{Options, Storage, Sync};
 use dht_node::turn::MemoryStore;
 use dht_node::types::Slots;
@@ -93,6 +93,7 @@ fn run(config: Config) -> ExitCode {
         id: config.id,
         dimension: config.dimension,
         slots: Slots::one_per_node(config.dimension),
+        copies: Copies::One,
         cluster: config.cluster,
         software: SOFTWARE.to_owned(),
         addresses,

@@ -17,6 +17,7 @@
 //! | `routed` | frames with a route: executed here, or forwarded |
 //! | `serve` | requests for this node, and what follows when an entry is applied: it passes on what `group` returns |
 //! | `groups`, `group` | the topics of this node, by slot: changes, reads, and pushes to readers |
+//! | `leaders` | who leads each slot |
 //! | `budget`, `cost` | what all groups share: memory, room in the log, the queue of what waits for the disk |
 //! | `asked`, `pending`, `subject`, `call`, `frames`, `news`, `cut`, `errors` | what several of these use |
 //! | `probe` | requests about the nodes themselves |
@@ -41,6 +42,8 @@ mod group;
 mod groups;
 mod hello;
 mod ingress;
+#[cfg_attr(not(test), expect(dead_code, reason = "no leader changes while each group has one member"))]
+mod leaders;
 mod links;
 mod list;
 mod lookup;
@@ -66,6 +69,7 @@ mod tests;
 
 pub use action::{Action, Packet};
 pub use event::Event;
+pub use leaders::Copies;
 pub use lookup::Lookup;
 pub use sources::SourceLimits;
 
@@ -74,6 +78,7 @@ use conns::{Conns, Peer};
 use end::End;
 use groups::Groups;
 use ingress::Ingress;
+use leaders::Leaders;
 use readers::Readers;
 use repeats::Repeats;
 use router::{Router, Usage};
@@ -96,6 +101,8 @@ pub struct Settings {
     pub dimension: Dimension,
     /// The number of slots into which the cube divides its topics.
     pub slots: Slots,
+    /// How many nodes keep each topic.
+    pub copies: Copies,
     /// The cluster's name. Nodes and clients of other clusters are refused.
     pub cluster: String,
     /// Name and version of the software, shown to users.
@@ -135,6 +142,7 @@ pub struct Node {
     work: Work,
     turns: Turns,
     budget: Budget,
+    leaders: Leaders,
     parts: Parts,
 }
 
@@ -165,6 +173,7 @@ struct Step<'a> {
     wall: &'a mut Wall,
     work: &'a mut Work,
     budget: &'a mut Budget,
+    leaders: &'a mut Leaders,
     turns: &'a Turns,
     out: &'a mut Vec<Action>,
 }
@@ -186,6 +195,7 @@ impl Node {
             work: Work::default(),
             turns: Turns::default(),
             budget: Budget::default(),
+            leaders: Leaders::new(&settings),
             parts: Parts::new(&settings, now),
             settings,
         }
@@ -211,6 +221,7 @@ impl Node {
             wall: &mut self.wall,
             work: &mut self.work,
             budget: &mut self.budget,
+            leaders: &mut self.leaders,
             turns: &self.turns,
             out,
         };

@@ -11,7 +11,7 @@ use dht_node::journal::{
     BackupError, Copied, Folder, Identity, IndexState, LogLoss, Mark, OpenError, Repaired, Report, SegmentReport,
     TopicReport, Watermarked, backup, check_backup_folder, inspect, owner, repair,
 };
-use dht_node::node::{Node, Settings, SourceLimits};
+use dht_node::node::{Copies, Node, Settings, SourceLimits};
 use dht_node::storage::Scratch;
 use dht_node::types::{Now, Offset, Retention, Slots};
 use dht_node::wire::response::Durability;
@@ -217,6 +217,7 @@ fn scratch(identity: &Identity) -> Scratch {
         id: node,
         dimension,
         slots: Slots::one_per_node(dimension),
+        copies: Copies::One,
         cluster,
         software: String::new(),
         addresses: vec![String::new(); usize::from(dimension.nodes())],

@@ -1,6 +1,6 @@
 //! The names of nodes in messages, and the errors that several parts of the node answer with.
 
-use super::Settings;
+use super::{Settings, Step};
 use crate::types::{NodeId, SlotId};
 use crate::wire::Status;
 use crate::wire::response::{Detail, ErrorResponse};
@@ -19,13 +19,6 @@ impl Settings {
     /// Returns the error for a request whose topic was deleted while the request was in progress.
     pub(super) fn deleted_before(&self) -> ErrorResponse {
         unknown_topic(self.id, "the topic was deleted before this could be done")
-    }
-
-    /// Returns the error for a request for a topic of a slot that this node does not lead.
-    pub(super) fn not_leader(&self, slot: SlotId) -> ErrorResponse {
-        let leader = self.leader_of(slot);
-        let message = format!("node {} does not lead the topics of slot {}", self.name(self.id), slot.index());
-        ErrorResponse::new(Status::NotLeader, message).with(Detail::Node(leader.index())).retry_after(50)
     }
 
     /// Returns the error for a request that this node has no room for at the moment.
@@ -49,6 +42,15 @@ impl Settings {
             "node {node} has no space left for its journal; delete topics, make space on its disk, or raise --disk"
         );
         ErrorResponse::new(Status::Quota, message)
+    }
+}
+
+impl Step<'_> {
+    /// Returns the error for a request for a topic of a slot that this node does not lead.
+    pub(super) fn not_leader(&self, slot: SlotId) -> ErrorResponse {
+        let (here, leader) = (self.settings.name(self.settings.id), self.leaders.of(slot));
+        let message = format!("node {here} does not lead the topics of slot {}", slot.index());
+        ErrorResponse::new(Status::NotLeader, message).with(Detail::Node(leader.index())).retry_after(50)
     }
 }
 

@@ -17,11 +17,6 @@ impl Settings {
     pub(super) const fn slot_of(&self, node: NodeId) -> SlotId {
         SlotId::from_low_bits(node.index() as u32, self.slots)
     }
-
-    /// Returns the node that leads a slot.
-    pub(super) const fn leader_of(&self, slot: SlotId) -> NodeId {
-        cube::node_of(slot, self.dimension)
-    }
 }
 
 /// The groups, by slot.
@@ -37,7 +32,7 @@ impl Groups {
     pub(super) fn new(settings: &Settings) -> Self {
         assert!(settings.slots.bits() >= settings.dimension.bits(), "each node leads at least one slot");
         let own = settings.slot_of(settings.id);
-        let slots = settings.slots.all().filter(|slot| settings.leader_of(*slot) == settings.id);
+        let slots = settings.slots.all().filter(|slot| cube::node_of(*slot, settings.dimension) == settings.id);
         let groups: BTreeMap<SlotId, Group> = slots.map(|slot| (slot, Group::new(settings, slot))).collect();
         assert!(groups.len() == 1 || settings.dimension.bits() == 0, "FEED and HEADS, between nodes, name no slot");
         Self { own, groups }

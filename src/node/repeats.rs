@@ -133,7 +133,7 @@ impl Parts {
                 self.reply(step, reply, error.into());
             }
         } else {
-            let destination = Destination::of_publish(step.settings, slot, producer.is_some());
+            let destination = Destination::of_publish(step.leaders, slot, producer.is_some());
             if let Err(error) = self.send_on(step, asked, (frame, None), &destination) {
                 self.refuse_request(step, id, frame, error);
             }

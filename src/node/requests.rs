@@ -149,7 +149,7 @@ impl Parts {
             Subject::Peer => false,
         };
         if !is_here {
-            let destination = Destination::of(step.settings, request, subject)?;
+            let destination = Destination::of(step.settings, step.leaders, request, subject)?;
             if let (Request::Publish(publish), Some(slot)) = (request, subject.slot()) {
                 self.note_repeat(arrived, slot, publish);
             }

@@ -48,7 +48,7 @@ impl Parts {
     /// Executes a request. A change of a topic is proposed, and answered once it is applied.
     pub(super) fn serve(&mut self, step: &mut Step<'_>, request: &Request<'_>, call: &Call<'_>) {
         let group = match call.slot {
-            Some(slot) => self.groups.led_mut(slot).ok_or_else(|| step.settings.not_leader(slot)),
+            Some(slot) => self.groups.led_mut(slot).ok_or_else(|| step.not_leader(slot)),
             None => Ok(self.groups.own_mut()),
         };
         let answer = match group {
@@ -239,7 +239,7 @@ impl Parts {
         for slot in self.groups.led() {
             self.readers.set_leads(slot, false);
         }
-        let ended: Vec<Finished> = self.groups.iter_mut().flat_map(|group| group.end_leading(step.settings)).collect();
+        let ended: Vec<Finished> = self.groups.iter_mut().flat_map(|group| group.end_leading(step)).collect();
         ended.into_iter().for_each(|finished| self.finish_read(step, finished));
     }
 
@@ -260,7 +260,7 @@ impl Parts {
         match effect {
             Effect::Report { slot, frame } => {
                 // A FEED that is lost is sent again.
-                let (home, no_origin) = (step.settings.leader_of(slot), Origin::from_number(0));
+                let (home, no_origin) = (step.leaders.of(slot), Origin::from_number(0));
                 let sent = self.send_request(step, home, TrafficClass::Control, no_origin, frame);
                 if sent.is_err_and(|stuck| stuck.is_unreachable()) {
                     self.readers.note_unreachable(step, slot);
@@ -282,7 +282,7 @@ impl Parts {
 
     /// Sends a fetch for readers to another node.
     fn fetch_for_readers(&mut self, step: &mut Step<'_>, slot: SlotId, origin: Origin, frame: Frame<'static>) {
-        let (home, now_us) = (step.settings.leader_of(slot), step.now.monotonic_us);
+        let (home, now_us) = (step.leaders.of(slot), step.now.monotonic_us);
         if self.ingress.is_unreachable(home, now_us) {
             return self.readers.on_pull_failed(step, origin);
         }

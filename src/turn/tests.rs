@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::limits::TURN_WORK;
-use crate::node::{Settings, SourceLimits};
+use crate::node::{Copies, Settings, SourceLimits};
 use crate::types::{Dimension, Retention, Slots, Source, TopicName, crc32};
 use crate::wire::records::Record;
 use crate::wire::request::{Publish, Topic};
@@ -88,6 +88,7 @@ pub(crate) fn settings(dimension: Dimension) -> Settings {
         id: NodeId::from_low_bits(0, dimension),
         dimension,
         slots: Slots::one_per_node(dimension),
+        copies: Copies::One,
         cluster: String::new(),
         software: String::new(),
         addresses: Vec::new(),

@@ -6,7 +6,7 @@ use dht_node::entry::{
 };
 use dht_node::journal::format::{Head, put_record};
 use dht_node::journal::{Cleaning, Identity, Keeper, Look, Mark, NoRoom, OpenError, Victims, Writer};
-use dht_node::node::{Node, Settings, SourceLimits};
+use dht_node::node::{Copies, Node, Settings, SourceLimits};
 use dht_node::storage::start;
 use dht_node::topic::Topic;
 use dht_node::types::{
@@ -96,6 +96,7 @@ pub(crate) fn node(id: u16, dimension: Dimension, memory_bytes: u64) -> Node {
         id: NodeId::new(id, dimension).unwrap(),
         dimension,
         slots: Slots::one_per_node(dimension),
+        copies: Copies::One,
         cluster: "dht".to_owned(),
         software: String::new(),
         addresses: vec![String::new(); usize::from(dimension.nodes())],

@@ -2,7 +2,7 @@
 
 use dht_node::journal::{Identity, OpenError};
 use dht_node::limits::{CLIENTS_MAX, CLOCK_JUMP_LASTS_US, HANDSHAKES_EXTRA};
-use dht_node::node::{Node, Settings, SourceLimits};
+use dht_node::node::{Copies, Node, Settings, SourceLimits};
 use dht_node::turn::MemoryStore;
 use dht_node::types::{NodeId, Now, Slots};
 
@@ -67,6 +67,7 @@ impl World {
             id,
             dimension,
             slots: Slots::one_per_node(dimension),
+            copies: Copies::One,
             cluster: CLUSTER.to_owned(),
             software: "sim".to_owned(),
             addresses: Vec::new(),

@@ -23,7 +23,7 @@ impl Group {
         from: Offset,
         source: NodeId,
     ) -> Result<Response, ErrorResponse> {
-        let Some(lead) = &mut self.lead else { return Err(step.settings.not_leader(self.slot)) };
+        let Some(lead) = &mut self.lead else { return Err(step.not_leader(self.slot)) };
         let topic = self.catalogue.get(id).ok_or_else(|| step.settings.deleted_before())?;
         let (first, next) = (topic.log.first(), topic.log.next());
         let subscribed = Subscribed { topic_id: id, epoch: topic.epoch, from, first, next };
@@ -49,7 +49,7 @@ impl Group {
         if source == step.settings.id {
             return Err(ErrorResponse::new(Status::BadRequest, "FEED must not come from the home itself"));
         }
-        let Some(lead) = &mut self.lead else { return Err(step.settings.not_leader(self.slot)) };
+        let Some(lead) = &mut self.lead else { return Err(step.not_leader(self.slot)) };
         let version = frame.header.request_id.0;
         let ingress = &mut lead.feeds.ingresses[usize::from(source.index())];
         let is_new_start = ingress.instance.is_some_and(|known| known != instance);

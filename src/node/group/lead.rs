@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use super::super::Settings;
+use super::super::{Settings, Step};
 use super::Group;
 use super::feeds::Feeds;
 use super::read::{Finished, Reads};
@@ -47,9 +47,9 @@ impl Group {
 
     /// Ends leading the group. Returns the answers to those who wait for the journal: what they have asked for was not
     /// done. Proposals stay: whether they are applied is still to come.
-    pub(in crate::node) fn end_leading(&mut self, settings: &Settings) -> Vec<Finished> {
+    pub(in crate::node) fn end_leading(&mut self, step: &Step<'_>) -> Vec<Finished> {
         let Some(lead) = self.lead.take() else { return Vec::new() };
-        lead.reads.end(&settings.not_leader(self.slot))
+        lead.reads.end(&step.not_leader(self.slot))
     }
 }
 
@@ -59,7 +59,7 @@ mod tests {
     use crate::entry::{Entry, Unreadable};
     use crate::node::Action;
     use crate::node::tests::settings;
-    use crate::node::{Lookup, Node, Step};
+    use crate::node::{Lookup, Node};
     use crate::types::{Epoch, NodeId, Now, Offset, Retention, TopicId};
     use crate::wire::Origin;
     use crate::wire::response::Durability;
@@ -101,7 +101,7 @@ mod tests {
         with(&mut node, |group, step| group.subscribed(step, id, Offset(0), other)).0.unwrap();
         let (ended, _) = with(&mut node, |group, step| {
             assert!(group.leads() && group.has_feeds() && !group.is_settled());
-            group.end_leading(step.settings)
+            group.end_leading(step)
         });
         assert!(
             matches!(&ended[..], [Finished::Pull(origin, Err(_))] if *origin == Origin::from_number(7)),

@@ -1,6 +1,7 @@
 //! Which other node executes a client's request.
 
 use super::super::Settings;
+use super::super::leaders::Leaders;
 use super::super::subject::Subject;
 use super::retry::is_repeatable;
 use crate::types::{NodeId, SlotId};
@@ -23,8 +24,8 @@ pub(in crate::node) struct Destination {
 
 impl Destination {
     /// Returns the target of a PUBLISH to a topic of this slot.
-    pub(in crate::node) const fn of_publish(settings: &Settings, slot: SlotId, is_repeatable: bool) -> Self {
-        Self { target: settings.leader_of(slot), kind: Kind::Group, ttl: None, is_repeatable }
+    pub(in crate::node) fn of_publish(leaders: &Leaders, slot: SlotId, is_repeatable: bool) -> Self {
+        Self { target: leaders.of(slot), kind: Kind::Group, ttl: None, is_repeatable }
     }
 
     /// Returns the target of a request that is about `subject`.
@@ -33,13 +34,14 @@ impl Destination {
     /// Returns the answer to a request for a node that the cube does not have, or for none.
     pub(in crate::node) fn of(
         settings: &Settings,
+        leaders: &Leaders,
         request: &Request<'_>,
         subject: Subject,
     ) -> Result<Self, ErrorResponse> {
         let ttl = if let Request::Trace { ttl, .. } = request { Some(*ttl) } else { None };
         let is_repeatable = is_repeatable(request);
         match subject {
-            Subject::Slot(slot) => Ok(Self { target: settings.leader_of(slot), kind: Kind::Group, ttl, is_repeatable }),
+            Subject::Slot(slot) => Ok(Self { target: leaders.of(slot), kind: Kind::Group, ttl, is_repeatable }),
             Subject::Node(node) => {
                 let target = NodeId::new(node, settings.dimension).ok_or_else(|| {
                     let last = settings.dimension.nodes() - 1;

@@ -5,6 +5,7 @@ use crate::cube;
 use crate::limits::{FETCH_RESERVE_LEAST, HELD_BYTES, PAYLOAD_MAX, RESPONSE_CHARGE, RETRY_FIRST_US, RETRY_SILENCE_US};
 use crate::node::Node;
 use crate::node::frames::request_frame;
+use crate::node::leaders::Leaders;
 use crate::node::subject::Subject;
 use crate::node::tests::settings;
 use crate::types::{Now, Offset, RequestId, TopicName};
@@ -40,7 +41,7 @@ fn at<R>(node: &mut Node, after_us: u64, act: impl FnOnce(&mut Ingress, &mut Ste
 }
 
 fn destination(settings: &Settings, request: &Request<'_>) -> Destination {
-    Destination::of(settings, request, Subject::of(settings, request)).unwrap()
+    Destination::of(settings, &Leaders::new(settings), request, Subject::of(settings, request)).unwrap()
 }
 
 /// Passes a request of the client for the other node to the ingress.

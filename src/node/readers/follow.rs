@@ -130,7 +130,7 @@ impl Readers {
                 }
             } else if fed.status != Status::Truncated.number() || self.table.topic(place).epoch != fed.epoch {
                 // Readers that already follow the new epoch need no notice that the old one is over.
-                self.end_topic(step, place, &reason(&fed, step.settings.leader_of(slot)));
+                self.end_topic(step, place, &reason(&fed, step.leaders.of(slot)));
             }
         }
     }
@@ -156,7 +156,7 @@ impl Readers {
                 continue;
             };
             if item.epoch == Epoch(0) {
-                let error = unknown_topic(step.settings.leader_of(slot), "the topic was deleted");
+                let error = unknown_topic(step.leaders.of(slot), "the topic was deleted");
                 self.end_topic(step, place, &error);
             } else if self.table.topic(place).epoch == item.epoch {
                 self.raise_head(place, item.next);

@@ -109,7 +109,7 @@ impl Readers {
         let (conn, is_notified) = (reader.conn, reader.is_notified_waiting);
         let Consumer::Stream { id, .. } = reader.consumer else { return };
         let topic = self.table.topic(reader.topic);
-        let (node, outage) = (step.settings.leader_of(topic.slot).index(), topic.outage);
+        let (node, outage) = (step.leaders.of(topic.slot).index(), topic.outage);
         if outage.is_some() == is_notified {
             return;
         }

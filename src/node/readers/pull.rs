@@ -81,7 +81,7 @@ impl Readers {
             step.stats.responses_late += 1;
             return None;
         };
-        let home = step.settings.leader_of(pull.slot);
+        let home = step.leaders.of(pull.slot);
         let reached = frame.header.status != Status::Unreachable.number();
         if !reached {
             self.note_unreachable(step, pull.slot);

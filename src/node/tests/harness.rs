@@ -13,7 +13,7 @@ use super::sent::Sent;
 use crate::cube;
 use crate::entry::{Entry, Place, TopicKey, Write};
 use crate::limits::{FRAME_MAX, LINK_FRAME_EXTRA, TICK_US};
-use crate::node::{Action, Event, Lookup, Node, Settings, SourceLimits};
+use crate::node::{Action, Copies, Event, Lookup, Node, Settings, SourceLimits};
 use crate::types::{ConnId, Dimension, Epoch, NodeId, Now, Offset, RequestId, TopicId, TopicName};
 use crate::types::{Retention, SlotId, Slots, crc32};
 use crate::wire::Status;
@@ -68,6 +68,7 @@ pub(in crate::node) fn settings(id: u16, dimension: u8) -> Settings {
         id: NodeId::new(id, dimension).unwrap(),
         dimension,
         slots: Slots::one_per_node(dimension),
+        copies: Copies::One,
         cluster: String::new(),
         software: String::new(),
         addresses: Vec::new(),

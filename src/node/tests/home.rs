@@ -248,9 +248,12 @@ fn a_node_that_does_not_lead_its_slot_refuses_what_concerns_it_until_it_does() {
     node.create(client, &name, Retention::default());
     let settings = node.node.settings.clone();
     for leads in [true, false, true] {
-        let group = node.node.parts.groups.own_mut();
+        let now = node.now;
+        let mut out = Vec::new();
+        let (parts, step) = node.node.split(now, &mut out);
+        let group = parts.groups.own_mut();
         match (group.leads(), leads) {
-            (true, false) => assert_eq!(group.end_leading(&settings).len(), 0),
+            (true, false) => assert_eq!(group.end_leading(&step).len(), 0),
             (false, true) => group.begin_leading(&settings),
             _ => {}
         }

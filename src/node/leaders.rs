@@ -1,0 +1,134 @@
+//! Who leads each slot, as far as this node knows.
+//!
+//! Requests are sent to the node that was last known to lead. If that one does not lead any more, its answer says who
+//! does; if it cannot be reached, the next node that has a copy is tried. So what is recorded here may be wrong, and
+//! nothing but the time to an answer depends on it.
+
+use super::Settings;
+use crate::cube;
+use crate::types::{NodeId, SlotId};
+
+/// How many nodes keep each topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copies {
+    /// One node, the home of the topic's slot.
+    One,
+    /// The home `v`, and its neighbours `v ^ 1` and `v ^ 2`. The cube has at least four nodes.
+    Three,
+}
+
+impl Settings {
+    /// Returns the nodes that keep the topics of a slot, the home first.
+    pub(super) fn members_of(&self, slot: SlotId) -> impl Iterator<Item = NodeId> + use<> {
+        let home = cube::node_of(slot, self.dimension);
+        let others = match self.copies {
+            Copies::One => 0,
+            Copies::Three => 2,
+        };
+        std::iter::once(home).chain((0..others).map(move |bit| home.across(bit)))
+    }
+}
+
+/// The leaders of all slots.
+#[derive(Debug)]
+pub(super) struct Leaders(Vec<Known>);
+
+/// The newest that is known of the leader of a slot.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    /// The term in which it leads; 0 if nobody has said so.
+    term: u64,
+    node: NodeId,
+}
+
+impl Leaders {
+    /// Takes the home of each slot for its leader.
+    pub(super) fn new(settings: &Settings) -> Self {
+        let home = |slot| Known { term: 0, node: cube::node_of(slot, settings.dimension) };
+        Self(settings.slots.all().map(home).collect())
+    }
+
+    /// Returns the node that leads a slot, as far as is known.
+    pub(super) fn of(&self, slot: SlotId) -> NodeId {
+        self.known(slot).node
+    }
+
+    /// Returns the newest term of a slot of which a leader was known; 0 if there is none.
+    pub(super) fn term(&self, slot: SlotId) -> u64 {
+        self.known(slot).term
+    }
+
+    /// Records that a node leads a slot in this term, unless that is older than what is known. Returns true if another
+    /// node was taken for the leader.
+    pub(super) fn note(&mut self, slot: SlotId, term: u64, node: NodeId) -> bool {
+        let known = &mut self.0[usize::from(slot.index())];
+        let is_other = term >= known.term && known.node != node;
+        if term >= known.term {
+            *known = Known { term, node };
+        }
+        is_other
+    }
+
+    /// Records that a node does not lead a slot, or cannot be reached, if it was taken for the leader: the next one
+    /// that has a copy is taken for it until somebody says who leads.
+    pub(super) fn pass_over(&mut self, settings: &Settings, slot: SlotId, node: NodeId) {
+        let known = &mut self.0[usize::from(slot.index())];
+        if known.node == node {
+            let mut later = settings.members_of(slot).skip_while(|member| *member != node).skip(1);
+            known.node = later.next().unwrap_or_else(|| cube::node_of(slot, settings.dimension));
+        }
+    }
+
+    fn known(&self, slot: SlotId) -> Known {
+        self.0[usize::from(slot.index())]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::tests::settings;
+    use crate::types::Slots;
+
+    fn cube_of_eight(copies: Copies) -> (Settings, SlotId, impl Fn(u16) -> NodeId) {
+        let settings = Settings { copies, slots: Slots::new(5).unwrap(), ..settings(3, 0) };
+        let slot = SlotId::from_low_bits(0b10101, settings.slots);
+        let dimension = settings.dimension;
+        (settings, slot, move |node| NodeId::new(node, dimension).unwrap())
+    }
+
+    #[test]
+    fn the_home_and_two_of_its_neighbours_have_copies() {
+        let (settings, slot, node) = cube_of_eight(Copies::Three);
+        assert_eq!(settings.members_of(slot).collect::<Vec<_>>(), [node(0b101), node(0b100), node(0b111)]);
+        let (settings, slot, node) = cube_of_eight(Copies::One);
+        assert_eq!(settings.members_of(slot).collect::<Vec<_>>(), [node(0b101)]);
+    }
+
+    #[test]
+    fn the_newest_term_counts() {
+        let (settings, slot, node) = cube_of_eight(Copies::Three);
+        let mut leaders = Leaders::new(&settings);
+        for (term, leader, is_other, expected) in
+            [(0, 5, false, 5), (3, 4, true, 4), (2, 7, false, 4), (3, 4, false, 4), (4, 5, true, 5)]
+        {
+            assert_eq!(leaders.note(slot, term, node(leader)), is_other);
+            assert_eq!(leaders.of(slot), node(expected));
+        }
+        assert_eq!(leaders.term(slot), 4);
+    }
+
+    #[test]
+    fn all_copies_are_tried_in_turn() {
+        let (settings, slot, node) = cube_of_eight(Copies::Three);
+        let mut leaders = Leaders::new(&settings);
+        for (passed, expected) in [(4, 5), (5, 4), (5, 4), (4, 7), (7, 5)] {
+            leaders.pass_over(&settings, slot, node(passed));
+            assert_eq!(leaders.of(slot), node(expected));
+        }
+        let (settings, slot, node) = cube_of_eight(Copies::One);
+        let mut leaders = Leaders::new(&settings);
+        leaders.pass_over(&settings, slot, node(5));
+        assert_eq!(leaders.of(slot), node(5), "there is no other");
+    }
+}
