@@ -91,7 +91,7 @@ mod tests {
     use crate::types::Slots;
 
     fn cube_of_eight(copies: Copies) -> (Settings, SlotId, impl Fn(u16) -> NodeId) {
-        let settings = Settings { copies, slots: Slots::new(5).unwrap(), ..settings(3, 0) };
+        let settings = Settings { copies, slots: Slots::new(5).unwrap(), ..settings(0, 3) };
         let slot = SlotId::from_low_bits(0b10101, settings.slots);
         let dimension = settings.dimension;
         (settings, slot, move |node| NodeId::new(node, dimension).unwrap())
