@@ -14,7 +14,7 @@ pub(super) struct Call<'a> {
     pub route: &'a Route,
     /// Whom to answer.
     pub reply: ReplyTo,
-    /// The slot of the topic that it is about; `None` if it is about no topic.
+    /// The slot of the topics that it is about; `None` if it is about none.
     pub slot: Option<SlotId>,
 }
 

@@ -1,8 +1,9 @@
 //! Encoding and decoding frames, as several parts of the node need it.
 
+use super::Step;
 use crate::types::{RequestId, crc32};
 use crate::wire::response::ErrorResponse;
-use crate::wire::{DecodeError, Flags, Frame, Head, Opcode, Request, Status};
+use crate::wire::{DecodeError, Flags, Frame, Head, Opcode, Request, Response, Status};
 
 /// Encodes a request of this node's own.
 pub(super) fn request_frame(
@@ -30,6 +31,16 @@ pub(super) fn decode<'a>(opcode: Opcode, args: &'a [u8], frame: &Frame<'_>) -> R
         return Err(DecodeError::Payload);
     }
     Request::decode(opcode, args)
+}
+
+/// Decodes the response to a request of this node's own. Returns `None` and counts it if it is corrupt, or needs to be
+/// understood by a newer version.
+pub(super) fn decode_response(step: &mut Step<'_>, opcode: Opcode, frame: &Frame<'_>) -> Option<Response> {
+    let is_known = !frame.header.flags.any(Flags::CRITICAL);
+    let parts = frame.args().ok().zip(frame.keep_payload().ok()).filter(|_| is_known);
+    let response = parts.and_then(|(args, payload)| Response::decode(opcode, frame.header.status, args, &payload).ok());
+    step.stats.corrupt += u64::from(response.is_none());
+    response
 }
 
 /// Returns the error for args or a payload that cannot be decoded.

@@ -124,7 +124,7 @@ impl Group {
             Request::Query { topic } => Ok(self.query(step.settings, *topic, call)),
             Request::Fetch(fetch) => self.fetch(step, fetch, call),
             Request::Subscribe(subscribe) => self.subscribe(step, subscribe, call),
-            Request::Feed { instance, reset, count } => self.on_feed(step, (*instance, *reset, *count), call),
+            Request::Feed { instance, reset, count, .. } => self.on_feed(step, (*instance, *reset, *count), call),
             Request::Ping { .. }
             | Request::List(_)
             | Request::Heads(_)

@@ -9,21 +9,12 @@ use super::group::Group;
 use super::{Settings, Step};
 use crate::cube;
 use crate::topic::Cost;
-use crate::types::{NodeId, SlotId};
+use crate::types::SlotId;
 use crate::wire::response::ErrorResponse;
-
-impl Settings {
-    /// Returns the slot that a message of a node concerns that names none: the one with the node's number.
-    pub(super) const fn slot_of(&self, node: NodeId) -> SlotId {
-        SlotId::from_low_bits(node.index() as u32, self.slots)
-    }
-}
 
 /// The groups, by slot.
 #[derive(Debug)]
 pub(super) struct Groups {
-    /// The slot with this node's number. FEED and HEADS name no slot: they concern this one.
-    own: SlotId,
     groups: BTreeMap<SlotId, Group>,
 }
 
@@ -31,21 +22,10 @@ impl Groups {
     /// Returns the groups of a node, without topics.
     pub(super) fn new(settings: &Settings) -> Self {
         assert!(settings.slots.bits() >= settings.dimension.bits(), "each node leads at least one slot");
-        let own = settings.slot_of(settings.id);
         let slots = settings.slots.all().filter(|slot| cube::node_of(*slot, settings.dimension) == settings.id);
         let groups: BTreeMap<SlotId, Group> = slots.map(|slot| (slot, Group::new(settings, slot))).collect();
-        assert!(groups.len() == 1 || settings.dimension.bits() == 0, "FEED and HEADS, between nodes, name no slot");
-        Self { own, groups }
-    }
-
-    /// Returns the group that everything concerns that names no slot.
-    pub(super) fn own(&self) -> &Group {
-        self.of(self.own).expect("each node has a group of its own")
-    }
-
-    /// Returns the group that everything concerns that names no slot.
-    pub(super) fn own_mut(&mut self) -> &mut Group {
-        self.of_mut(self.own).expect("each node has a group of its own")
+        assert!(groups.len() == 1 || settings.dimension.bits() == 0, "the clock keeps one era for all groups");
+        Self { groups }
     }
 
     /// Returns the group of a slot, if this node has it.
@@ -91,6 +71,11 @@ impl Groups {
     /// Returns the number of topics.
     pub(super) fn topics(&self) -> usize {
         self.iter().map(|group| group.topics().len()).sum()
+    }
+
+    /// Returns the number of uncommitted proposals.
+    pub(super) fn proposals(&self) -> usize {
+        self.iter().map(Group::proposals).sum()
     }
 
     /// Returns the memory of all topics.

@@ -91,7 +91,7 @@ impl Parts {
             ("followed", elsewhere as u64),
             ("feeds", self.groups.iter().map(Group::feeds).sum::<usize>() as u64),
             ("tail_bytes", self.readers.tails_bytes() as u64),
-            ("proposals", self.groups.iter().map(Group::proposals).sum::<usize>() as u64),
+            ("proposals", self.groups.proposals() as u64),
             ("turn_longest_us", step.turns.longest().turn_us),
             ("turn_longest_cpu_us", step.turns.longest().cpu_us),
         ];

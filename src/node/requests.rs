@@ -142,7 +142,7 @@ impl Parts {
         (arrived, limited): (&Frame<'_>, Option<Frame<'static>>),
         request: &Request<'_>,
     ) -> Result<(), ErrorResponse> {
-        let subject = Subject::of(step.settings, request);
+        let subject = Subject::of(step.settings, request)?;
         let is_here = match subject {
             Subject::Slot(slot) => self.groups.leads(slot),
             Subject::Node(node) => node == ANY_NODE || node == step.settings.id.index(),

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::Node;
 use super::group::Group;
 use super::stats::Stats;
+use crate::cube;
 use crate::entry::{DecodeError, Entry, Image, LogPosition, MemberState, Note, TopicKey};
 use crate::topic::Topic;
 use crate::types::{Now, Offset, SlotId, TopicId, TopicName};
@@ -12,7 +13,7 @@ use crate::types::{Now, Offset, SlotId, TopicId, TopicName};
 impl Node {
     /// Returns a topic of this node.
     pub fn topic(&self, name: TopicName<'_>) -> Option<&Topic> {
-        self.parts.groups.own().topics().find(name)
+        self.parts.groups.of(cube::slot(name, self.settings.slots))?.topics().find(name)
     }
 
     /// Returns true if the node has a copy of a group.
@@ -125,7 +126,8 @@ impl Node {
     /// Ends the restore, and resets the counters, which must not include replayed entries.
     pub fn finish_restore(&mut self) {
         let Self { parts, wall, .. } = self;
-        wall.inherit(parts.groups.own().topics(), parts.clock.started_us());
+        let group = parts.groups.iter().next().expect("each node has a group");
+        wall.inherit(group.topics(), parts.clock.started_us());
         self.stats = Stats::default();
     }
 }

@@ -11,7 +11,7 @@ use super::{Parts, Settings, Step};
 use crate::cube;
 use crate::types::{Dimension, NodeId};
 use crate::wire::response::{Ack, Acks, Published};
-use crate::wire::{Flags, Frame, Kind, Opcode, Origin, Response, Route, Status, TrafficClass};
+use crate::wire::{Flags, Frame, Kind, Opcode, Origin, Response, Route, TrafficClass};
 
 impl Parts {
     /// Handles a frame with a route that was received on a link: executes or completes it here, or forwards it.
@@ -21,23 +21,20 @@ impl Parts {
         if route.kind == Kind::Multicast {
             self.router.multicast(step, route, News::Handled(frame));
             if route.targets.contains(step.settings.id) {
-                self.readers.on_push(step, self.ingress.admission(), frame, step.settings.slot_of(route.source));
+                self.readers.on_push(step, self.ingress.admission(), frame);
             }
         } else if route.target != step.settings.id {
             step.stats.forwarded += 1;
             self.forward(step, frame, route);
         } else if frame.header.flags.has(Flags::RESPONSE) {
             match opcode {
-                Some(Opcode::Feed) => self.readers.on_fed(step, frame, step.settings.slot_of(route.source)),
-                Some(Opcode::Heads) if frame.header.status == Status::Ok.number() => {
-                    self.groups.own_mut().on_heads_answered(route.source);
-                }
-                Some(Opcode::Heads) => {}
+                Some(Opcode::Feed) => self.readers.on_fed(step, frame),
+                Some(Opcode::Heads) => self.on_heads_answered(step, frame, route.source),
                 _ if self.readers.has_asked(route.origin) => self.on_pulled(step, frame, route.origin),
                 _ => self.on_response(step, frame, route.origin),
             }
         } else if opcode.is_some_and(Opcode::is_push) {
-            self.readers.on_push(step, self.ingress.admission(), frame, step.settings.slot_of(route.source));
+            self.readers.on_push(step, self.ingress.admission(), frame);
         } else {
             self.on_request(step, frame, route);
         }

@@ -1,7 +1,7 @@
 //! Dispatches the requests that this node executes as their target, each to the file of its subject.
 
 use super::call::{Answer, Call, ReplyTo};
-use super::frames::{decode, malformed};
+use super::frames::{decode, decode_response, malformed};
 use super::group::{Applied, EndOfTopic, Finished, NewRecords, Part, Proposal};
 use super::lookup::Lookup;
 use super::news::News;
@@ -36,10 +36,10 @@ impl Parts {
             }
             (Some(opcode), Ok(args)) => decode(opcode, args, frame).map_err(malformed),
         };
-        match request {
-            Ok(request) => {
-                let slot = Subject::of(step.settings, &request).slot();
-                self.serve(step, &request, &Call { frame, route, reply, slot });
+        let subject = request.and_then(|request| Ok((request, Subject::of(step.settings, &request)?)));
+        match subject {
+            Ok((request, subject)) => {
+                self.serve(step, &request, &Call { frame, route, reply, slot: subject.slot() });
             }
             Err(error) => self.reply(step, reply, error.into()),
         }
@@ -47,14 +47,10 @@ impl Parts {
 
     /// Executes a request. A change of a topic is proposed, and answered once it is applied.
     pub(super) fn serve(&mut self, step: &mut Step<'_>, request: &Request<'_>, call: &Call<'_>) {
-        let group = match call.slot {
-            Some(slot) => self.groups.led_mut(slot).ok_or_else(|| step.not_leader(slot)),
-            None => Ok(self.groups.own_mut()),
-        };
-        let answer = match group {
-            Ok(group) => group.execute(step, request, call),
-            Err(error) => Some(Err(error)),
-        };
+        let answer = call.slot.and_then(|slot| match self.groups.led_mut(slot) {
+            Some(group) => group.execute(step, request, call),
+            None => Some(Err(step.not_leader(slot))),
+        });
         let answer = answer.unwrap_or_else(|| self.serve_here(step, request, call));
         let reply = if let Request::Subscribe(_) = request { call.reply.in_order_with_pushes() } else { call.reply };
         self.answer(step, reply, answer);
@@ -303,21 +299,37 @@ impl Parts {
         }
     }
 
-    /// Tells all other nodes once that this one has started, when its links are up.
-    pub(super) fn announce_start(&mut self, step: &mut Step<'_>) {
+    /// Tells all other nodes, once its links are up, which slots this node has begun to lead.
+    pub(super) fn announce(&mut self, step: &mut Step<'_>) {
         let (up, bits) = (self.router.up(), usize::from(step.settings.dimension.bits()));
         let is_late = self.clock.uptime_ms(step.now) * 1000 >= ANNOUNCE_US;
         if up == 0 || up < bits && !is_late {
             return;
         }
-        for (node, frame) in self.groups.own_mut().announce(step) {
-            self.send_heads(step, node, frame);
-        }
+        let announced: Vec<_> = self.groups.iter_mut().flat_map(|group| group.announce(step)).collect();
+        self.send_heads(step, announced);
+    }
+
+    /// Sends the HEADS that are due to the nodes that read topics of the groups that this node leads.
+    pub(super) fn tell_heads(&mut self, step: &mut Step<'_>) {
+        let heads: Vec<_> = self.groups.iter_mut().flat_map(|group| group.heads(step)).collect();
+        self.send_heads(step, heads);
     }
 
     /// Sends HEADS. The receiver detects a lost one by its counter.
-    pub(super) fn send_heads(&mut self, step: &mut Step<'_>, node: NodeId, frame: Frame<'static>) {
-        let _ = self.send_request(step, node, TrafficClass::Control, Origin::from_number(0), frame);
+    fn send_heads(&mut self, step: &mut Step<'_>, heads: Vec<(NodeId, Frame<'static>)>) {
+        for (node, frame) in heads {
+            let _ = self.send_request(step, node, TrafficClass::Control, Origin::from_number(0), frame);
+        }
+    }
+
+    /// Handles a node's answer to HEADS, which shows that it is alive.
+    pub(super) fn on_heads_answered(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, source: NodeId) {
+        let Some(Response::Heads { slot, .. }) = decode_response(step, Opcode::Heads, frame) else { return };
+        let group = step.settings.slot(slot).ok().and_then(|slot| self.groups.led_mut(slot));
+        if let Some(group) = group {
+            group.on_heads_answered(source);
+        }
     }
 }
 

@@ -3,13 +3,14 @@
 use super::Settings;
 use crate::cube;
 use crate::types::{SlotId, TopicName};
-use crate::wire::Request;
 use crate::wire::request::TraceTarget;
+use crate::wire::response::ErrorResponse;
+use crate::wire::{Request, Status};
 
 /// What a request is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
-    /// A topic of that slot, whose leader executes the request.
+    /// Topics of that slot, whose leader executes the request.
     Slot(SlotId),
     /// The node with that number, or any node.
     Node(u16),
@@ -17,11 +18,27 @@ pub(super) enum Subject {
     Peer,
 }
 
+impl Settings {
+    /// Returns the slot with the number that another node has sent.
+    ///
+    /// # Errors
+    /// Returns the answer to a request for a slot that the cube does not have.
+    pub(super) fn slot(&self, number: u16) -> Result<SlotId, ErrorResponse> {
+        SlotId::new(number, self.slots).ok_or_else(|| {
+            let last = self.slots.count() - 1;
+            ErrorResponse::new(Status::BadRequest, format!("this cube has the slots 0 to {last}, not {number}"))
+        })
+    }
+}
+
 impl Subject {
     /// Returns what a request is about.
-    pub(super) fn of(settings: &Settings, request: &Request<'_>) -> Self {
+    ///
+    /// # Errors
+    /// Returns the answer to a request for a slot that the cube does not have.
+    pub(super) fn of(settings: &Settings, request: &Request<'_>) -> Result<Self, ErrorResponse> {
         let of_topic = |name: TopicName<'_>| Self::Slot(cube::slot(name, settings.slots));
-        match request {
+        Ok(match request {
             Request::Ping { node, .. }
             | Request::Cluster { node }
             | Request::Stats { node }
@@ -37,13 +54,12 @@ impl Subject {
             Request::Subscribe(subscribe) => of_topic(subscribe.topic.name),
             Request::Trace { target: TraceTarget::Node(node), .. } => Self::Node(*node),
             Request::Trace { target: TraceTarget::Topic(name), .. } => of_topic(*name),
-            Request::Unsubscribe { .. } | Request::Credit { .. } | Request::Feed { .. } | Request::Heads(_) => {
-                Self::Peer
-            }
-        }
+            Request::Feed { slot, .. } => Self::Slot(settings.slot(*slot)?),
+            Request::Unsubscribe { .. } | Request::Credit { .. } | Request::Heads(_) => Self::Peer,
+        })
     }
 
-    /// Returns the slot of the topic; `None` if the request is about no topic.
+    /// Returns the slot; `None` if the request is about no topic.
     pub(super) const fn slot(self) -> Option<SlotId> {
         match self {
             Self::Slot(slot) => Some(slot),

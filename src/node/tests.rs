@@ -58,4 +58,4 @@ mod sources;
 mod topics;
 mod work;
 
-pub(super) use harness::settings;
+pub(super) use harness::{SLOT, settings};

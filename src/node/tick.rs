@@ -76,13 +76,11 @@ impl Parts {
             self.router.ping_all(step);
         }
         self.tick_links(step);
-        self.announce_start(step);
+        self.announce(step);
         self.ingress.tick(step);
         self.readers.tick(step);
         if self.clock.is_every(HEADS_US / TICK_US) {
-            for (node, frame) in self.groups.own_mut().heads(step) {
-                self.send_heads(step, node, frame);
-            }
+            self.tell_heads(step);
             self.readers.tick_followed(step);
         }
         self.expire_greetings(step);

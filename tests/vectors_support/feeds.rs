@@ -13,6 +13,7 @@ use super::routing::cube;
 use super::subscriptions::{push, records};
 
 pub(crate) const INGRESS: u16 = 0b000;
+/// The home, and its slot.
 pub(crate) const HOME: u16 = 0b110;
 
 /// The number of a FEED.
@@ -81,11 +82,12 @@ fn feed() -> Vec<Good> {
     let again = Fed { status: Status::Recreated.number(), successor: Some(other()), ..gone };
     let asks = |name, what, reset, items: &[FeedItem<'static>]| {
         let count = u16::try_from(items.len()).expect("few");
-        let request = request(name, what, VERSION, Request::Feed { instance: 0x5EED_0000_0000_0001, reset, count });
+        let request =
+            request(name, what, VERSION, Request::Feed { slot: HOME, instance: 0x5EED_0000_0000_0001, reset, count });
         Good { route: control(INGRESS, HOME), ..listed(request, items, FeedItem::encode) }
     };
     let answers = |name, what, items: Vec<Fed>| {
-        let list = FedList { instance: 0x5EED_0000_0000_0006, counter: 40, items };
+        let list = FedList { slot: HOME, instance: 0x5EED_0000_0000_0006, counter: 40, items };
         let answer = response(name, what, VERSION, Opcode::Feed, Response::Fed(list));
         Good { route: control(HOME, INGRESS), ..answer }
     };
@@ -129,15 +131,16 @@ fn unreachable(links: &[(u16, u16)]) -> ErrorResponse {
 }
 
 fn heads() -> Vec<Good> {
-    let heads = Heads { instance: 0xA5A5_0000_0000_0006, counter: 41, feeds: 2, digest: ORDERS ^ 0x99, count: 2 };
+    let digest = ORDERS ^ 0x99;
+    let heads = Heads { slot: HOME, instance: 0xA5A5_0000_0000_0006, counter: 41, feeds: 2, digest, count: 2 };
     let head = Head { topic: state().id, epoch: Epoch(1), next: Offset(1236) };
     let gone = Head { topic: other(), epoch: Epoch(0), next: Offset(0) };
     let tells = |name, what, heads, items: &[Head]| {
         let request = request(name, what, 0, Request::Heads(heads));
         Good { route: control(HOME, INGRESS), ..listed(request, items, Head::encode) }
     };
-    let counter = heads.counter;
-    let answer = response("heads-response", "000 has read it.", 0, Opcode::Heads, Response::Heads { counter });
+    let answer = Response::Heads { slot: HOME, counter: heads.counter };
+    let answer = response("heads-response", "000 has read it.", 0, Opcode::Heads, answer);
     let details = [Detail::Node(INGRESS)];
     let ending = because(Status::ShuttingDown, "node 000 is shutting down", &details);
     let back = |good| Good { route: control(INGRESS, HOME), ..good };

@@ -26,6 +26,8 @@ pub struct FeedItem<'a> {
 /// The home's response to FEED.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FedList {
+    /// The slot of the request.
+    pub slot: u16,
     /// The home's instance.
     pub instance: u64,
     /// Counter of the last HEADS sent to this ingress; 0 if there was none.
@@ -52,11 +54,13 @@ pub struct Fed {
 /// The args of HEADS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heads {
+    /// The slot of the topics. Any number can be decoded: only the node knows how many slots its cube has.
+    pub slot: u16,
     /// The home's instance.
     pub instance: u64,
-    /// Number of this HEADS: it increases by 1 with each HEADS of this instance to the same ingress.
+    /// Number of this HEADS: it increases by 1 with each HEADS of this instance about the slot to the same ingress.
     pub counter: u64,
-    /// Number of the ingress's feeds that the home knows.
+    /// Number of the ingress's feeds of topics of the slot that the home knows.
     pub feeds: u32,
     /// Exclusive or of the ids of the topics that are pushed to it.
     pub digest: u64,
@@ -136,22 +140,24 @@ impl Fed {
 impl FedList {
     pub(super) fn encode(&self, args: &mut Writer<'_>) {
         let count = u16::try_from(self.items.len()).expect("as many as in the request");
-        args.u64(self.instance).u64(self.counter).u16(count);
+        args.u16(self.slot).u64(self.instance).u64(self.counter).u16(count);
     }
 
     pub(super) fn decode(args: &mut Reader<'_, impl Observer>, payload: &[u8]) -> Result<Self, DecodeError> {
+        let slot = args.u16("slot")?;
         let (instance, counter, count) = (args.u64("instance")?, args.u64("counter")?, args.u16("count")?);
-        Ok(Self { instance, counter, items: items(args.nested(payload), (count, FEED_ITEMS_MAX), Fed::decode)? })
+        Ok(Self { slot, instance, counter, items: items(args.nested(payload), (count, FEED_ITEMS_MAX), Fed::decode)? })
     }
 }
 
 impl Heads {
     pub(super) fn encode<'w, 'b>(&self, args: &'w mut Writer<'b>) -> &'w mut Writer<'b> {
-        args.u64(self.instance).u64(self.counter).u32(self.feeds).u64(self.digest).u16(self.count)
+        args.u16(self.slot).u64(self.instance).u64(self.counter).u32(self.feeds).u64(self.digest).u16(self.count)
     }
 
     pub(super) fn decode(args: &mut Reader<'_, impl Observer>) -> Result<Self, DecodeError> {
         Ok(Self {
+            slot: args.u16("slot")?,
             instance: args.u64("instance")?,
             counter: args.u64("counter")?,
             feeds: args.u32("feeds")?,

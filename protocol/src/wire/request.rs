@@ -106,13 +106,15 @@ pub enum Request<'a> {
         /// The first id wanted: 0 for the first page, afterwards `next` of the preceding page.
         from: u16,
     },
-    /// Between nodes: reports the topics that the source follows, and which of them it wants to have pushed. The
-    /// [`FeedItem`](super::feed::FeedItem)s are the payload. The request id increases with each FEED of the source's
-    /// instance.
+    /// Between nodes: reports the topics of a slot that the source follows, and which of them it wants to have pushed.
+    /// The [`FeedItem`](super::feed::FeedItem)s are the payload. The request id increases with each FEED of the
+    /// source's instance.
     Feed {
+        /// The slot of the topics. Any number can be decoded: only the node knows how many slots its cube has.
+        slot: u16,
         /// The source's instance.
         instance: u64,
-        /// True if this report is complete, so that it replaces all earlier reports of the source.
+        /// True if this report is complete, so that it replaces all earlier reports of the source about the slot.
         reset: bool,
         /// Number of items.
         count: u16,
@@ -261,7 +263,9 @@ impl<'a> Request<'a> {
             Self::Trace { ttl, target: TraceTarget::Topic(name) } => args.u16(*ttl).u16(ANY_NODE).str8(name.as_str()),
             Self::Cluster { node } | Self::Stats { node } => args.u16(*node),
             Self::Nodes { node, from } => args.u16(*node).u16(*from),
-            Self::Feed { instance, reset, count } => args.u64(*instance).u8(u8::from(*reset)).u16(*count),
+            Self::Feed { slot, instance, reset, count } => {
+                args.u16(*slot).u64(*instance).u8(u8::from(*reset)).u16(*count)
+            }
             Self::Heads(heads) => heads.encode(args),
         };
     }
@@ -316,9 +320,12 @@ impl<'a> Request<'a> {
             Opcode::Cluster => Self::Cluster { node: args.u16("node")? },
             Opcode::Stats => Self::Stats { node: args.u16("node")? },
             Opcode::Nodes => Self::Nodes { node: args.u16("node")?, from: args.u16("from")? },
-            Opcode::Feed => {
-                Self::Feed { instance: args.u64("instance")?, reset: args.bool("reset")?, count: args.u16("count")? }
-            }
+            Opcode::Feed => Self::Feed {
+                slot: args.u16("slot")?,
+                instance: args.u64("instance")?,
+                reset: args.bool("reset")?,
+                count: args.u16("count")?,
+            },
             Opcode::Heads => Self::Heads(Heads::decode(&mut args)?),
         };
         args.end()?;

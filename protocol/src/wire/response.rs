@@ -95,6 +95,8 @@ pub enum Response {
     Fed(FedList),
     /// The response to HEADS.
     Heads {
+        /// The slot of the request.
+        slot: u16,
         /// The counter of the request.
         counter: u64,
     },
@@ -213,8 +215,8 @@ impl Response {
                 args.u64(next.0);
             }
             Self::Fed(list) => list.encode(args),
-            Self::Heads { counter } => {
-                args.u64(*counter);
+            Self::Heads { slot, counter } => {
+                args.u16(*slot).u64(*counter);
             }
             Self::Traced(probe) => {
                 args.u16(probe.node).u16(probe.hops);
@@ -271,7 +273,7 @@ impl Response {
             Opcode::Subscribe => Self::Subscribed(Subscribed::decode(&mut args)?),
             Opcode::Unsubscribe => Self::Unsubscribed { next: Offset(args.u64("next_offset")?) },
             Opcode::Feed => Self::Fed(FedList::decode(&mut args, payload)?),
-            Opcode::Heads => Self::Heads { counter: args.u64("counter")? },
+            Opcode::Heads => Self::Heads { slot: args.u16("slot")?, counter: args.u64("counter")? },
             Opcode::Trace => {
                 Self::Traced(Probe { node: args.u16("node")?, hops: args.u16("hops")?, down: decode_links(&mut args)? })
             }

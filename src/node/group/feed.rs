@@ -66,7 +66,7 @@ impl Group {
         let items = items.iter().map(|item| feed_one(step, &self.catalogue, &mut lead.feeds, item, (source, version)));
         let items = items.collect();
         let counter = lead.feeds.ingresses[usize::from(source.index())].counter;
-        let fed = FedList { instance: step.settings.instance, counter, items };
+        let fed = FedList { slot: self.slot.index(), instance: step.settings.instance, counter, items };
         Ok(Answer::Now(Response::Fed(fed)))
     }
 }

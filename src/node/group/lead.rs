@@ -58,7 +58,7 @@ mod tests {
     use super::*;
     use crate::entry::{Entry, Unreadable};
     use crate::node::Action;
-    use crate::node::tests::settings;
+    use crate::node::tests::{SLOT, settings};
     use crate::node::{Lookup, Node};
     use crate::types::{Epoch, NodeId, Now, Offset, Retention, TopicId};
     use crate::wire::Origin;
@@ -68,7 +68,7 @@ mod tests {
     fn with<R>(node: &mut Node, act: impl FnOnce(&mut Group, &mut Step<'_>) -> R) -> (R, Vec<Action>) {
         let mut out = Vec::new();
         let (parts, mut step) = node.split(Now { monotonic_us: 0, wall_us: 0 }, &mut out);
-        let group = parts.groups.own_mut();
+        let group = parts.groups.existing_mut(SLOT);
         let result = act(group, &mut step);
         group.check();
         (result, out)
@@ -80,7 +80,7 @@ mod tests {
         let mut node = Node::new(settings, Now { monotonic_us: 0, wall_us: 0 });
         let retention = Retention::default();
         let entry = Entry::Create { name: "a".into(), seed: 1, epoch: Epoch(1), retention, created_us: 0 };
-        node.replay(node.slots()[0], vec![entry]);
+        node.replay(SLOT, vec![entry]);
         let id = node.topics()[0].id;
         (node, id)
     }

@@ -201,7 +201,7 @@ mod tests {
     use crate::entry::{Entry, Place, Room};
     use crate::node::Node;
     use crate::node::group::Proposal;
-    use crate::node::tests::settings;
+    use crate::node::tests::{SLOT, settings};
     use crate::types::Now;
     use crate::wire::response::Durability;
 
@@ -215,7 +215,7 @@ mod tests {
     fn with(node: &mut Node, act: impl FnOnce(&mut Group, &mut Step<'_>)) -> Vec<Write> {
         let mut out = Vec::new();
         let (parts, mut step) = node.split(Now { monotonic_us: 0, wall_us: 0 }, &mut out);
-        let group = parts.groups.own_mut();
+        let group = parts.groups.existing_mut(SLOT);
         act(group, &mut step);
         group.check();
         let write = |action| if let Action::Write { write } = action { write } else { panic!("{action:?}") };
@@ -232,7 +232,7 @@ mod tests {
 
     /// Returns what a member writes first in a term.
     fn begin(index: u64, term: u32) -> [Write; 2] {
-        let slot = node().slots()[0];
+        let slot = SLOT;
         let state = MemberState { term, vote: 1, commit: index - 1 };
         let body = Body { slot, index, term, bytes: bytes::Bytes::new() };
         [Write::State { slot, state }, Write::Body(body)]
@@ -255,7 +255,7 @@ mod tests {
         let mut node = node();
         assert!(node.has_open(), "it asks for the end of the turn");
         assert_eq!(seal(&mut node), begin(1, 2), "a new log is of term 1");
-        let slot = node.slots()[0];
+        let slot = SLOT;
         let (end, state) = (Place { segment: 3, position: 99 }, MemberState { term: 7, vote: 1, commit: 9 });
         node.continue_log(slot, LogPosition { index: 9, term: 6, end }, state);
         let writes = seal(&mut node);

@@ -41,7 +41,8 @@ fn at<R>(node: &mut Node, after_us: u64, act: impl FnOnce(&mut Ingress, &mut Ste
 }
 
 fn destination(settings: &Settings, request: &Request<'_>) -> Destination {
-    Destination::of(settings, &Leaders::new(settings), request, Subject::of(settings, request)).unwrap()
+    let subject = Subject::of(settings, request).unwrap();
+    Destination::of(settings, &Leaders::new(settings), request, subject).unwrap()
 }
 
 /// Passes a request of the client for the other node to the ingress.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::super::Step;
 use super::super::call::{Answer, Call};
 use super::super::errors::unknown_topic;
-use super::super::frames::{malformed, request_frame, sound_payload};
+use super::super::frames::{decode_response, malformed, request_frame, sound_payload};
 use super::super::ingress::Admission;
 use super::super::news::News;
 use super::table::{InFlightReport, Report, TopicKey, first_at};
@@ -24,13 +24,7 @@ use crate::wire::{Flags, Frame, Opcode, Push, Request, Response, Status};
 
 impl Readers {
     /// Handles a DELIVER or EVENT that arrived on a link and has this node among its targets.
-    pub(in crate::node) fn on_push(
-        &mut self,
-        step: &mut Step<'_>,
-        admission: &Admission,
-        frame: &Frame<'_>,
-        slot: SlotId,
-    ) {
+    pub(in crate::node) fn on_push(&mut self, step: &mut Step<'_>, admission: &Admission, frame: &Frame<'_>) {
         let is_deliver = frame.header.opcode == Opcode::Deliver.number();
         let Ok(args) = frame.args() else {
             step.stats.corrupt += 1;
@@ -40,8 +34,12 @@ impl Readers {
             step.stats.oneways_dropped += 1;
             return;
         };
-        let Some(place) = self.table.topic_of(id) else { return self.note_stray(step, id, slot) };
-        self.note_alive(step, slot);
+        // A push names no slot. If it comes again, the next HEADS of the home list the topic, and it is told.
+        let Some(place) = self.table.topic_of(id) else {
+            step.stats.oneways_dropped += 1;
+            return;
+        };
+        self.note_alive(step, self.table.topic(place).slot);
         if is_deliver {
             match Span::decode(args) {
                 Ok(span) if span.topic == id && span.epoch == self.table.topic(place).epoch => {
@@ -101,22 +99,27 @@ impl Readers {
         let id = RequestId(self.table.feed_version);
         self.table.home_mut(slot).feed_version = id.0;
         let instance = step.settings.instance;
-        let frame = request_frame(&Request::Feed { instance, reset, count }, payload, id, Flags::default());
+        let feed = Request::Feed { slot: slot.index(), instance, reset, count };
+        let frame = request_frame(&feed, payload, id, Flags::default());
         self.effects.push_back(Effect::Report { slot, frame });
     }
 
     /// Handles a home's answer to a FEED, or the UNREACHABLE of a node on the way.
-    pub(in crate::node) fn on_fed(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, slot: SlotId) {
+    pub(in crate::node) fn on_fed(&mut self, step: &mut Step<'_>, frame: &Frame<'_>) {
         if frame.header.status == Status::Unreachable.number() {
             return self.note_feed_unreachable(step, frame.header.request_id.0);
         }
-        let Some(Response::Fed(list)) = self.decode_own(step, Opcode::Feed, frame) else { return };
+        let Some(Response::Fed(list)) = decode_response(step, Opcode::Feed, frame) else { return };
+        let Ok(slot) = step.settings.slot(list.slot) else { return };
+        if self.table.home(slot).is_here {
+            return; // it is late: this node has become the home meanwhile
+        }
         self.note_alive(step, slot);
         let state = self.table.home_mut(slot);
         // HEADS are counted from here on. The items of this answer cover all earlier pushes.
         state.last.get_or_insert((list.instance, list.counter));
         for fed in list.items {
-            let Some(place) = self.table.topic_of(fed.topic) else { continue };
+            let Some(place) = self.place_of(fed.topic, slot) else { continue };
             if fed.status == Status::Ok.number() {
                 let in_flight = self.table.topic(place).in_flight_report;
                 // An answer confirms only the FEED that it belongs to.
@@ -142,16 +145,20 @@ impl Readers {
         heads: &Heads,
         call: &Call<'_>,
     ) -> Result<Answer, ErrorResponse> {
+        let slot = step.settings.slot(heads.slot)?;
         let items = Head::decode_all(&sound_payload(call.frame)?, heads.count).map_err(malformed)?;
-        self.note_heads(step, heads, &items, step.settings.slot_of(call.route.source));
-        Ok(Answer::Now(Response::Heads { counter: heads.counter }))
+        if self.table.home(slot).is_here {
+            return Err(ErrorResponse::new(Status::BadRequest, "HEADS must not come to the home of the slot"));
+        }
+        self.note_heads(step, heads, &items, slot);
+        Ok(Answer::Now(Response::Heads { slot: heads.slot, counter: heads.counter }))
     }
 
     fn note_heads(&mut self, step: &mut Step<'_>, heads: &Heads, items: &[Head], slot: SlotId) {
         self.note_alive(step, slot);
         step.work.add_entries(2 * items.len());
         for item in items {
-            let Some(place) = self.table.topic_of(item.topic) else {
+            let Some(place) = self.place_of(item.topic, slot) else {
                 self.note_stray(step, item.topic, slot);
                 continue;
             };
@@ -248,23 +255,18 @@ impl Readers {
         }
     }
 
-    /// Notes a push of a topic without readers. The home is sent a report only if this lasts: the answer to a SUBSCRIBE
-    /// may still be in transit.
+    /// Returns the key of a topic that is followed as one of the slot.
+    fn place_of(&self, topic: TopicId, slot: SlotId) -> Option<TopicKey> {
+        self.table.topic_of(topic).filter(|place| self.table.topic(*place).slot == slot)
+    }
+
+    /// Notes that a topic without readers was pushed here. The home is sent a report only if this lasts: the answer to
+    /// a SUBSCRIBE may still be in transit.
     fn note_stray(&mut self, step: &Step<'_>, topic: TopicId, slot: SlotId) {
         let strays = &mut self.table.strays;
         if strays.len() < STRAYS_MAX {
             strays.entry(topic).or_insert((slot, step.now.monotonic_us));
         }
-    }
-
-    /// Decodes the answer to a request of this node; returns `None` and counts it when it is corrupt.
-    pub(super) fn decode_own(&self, step: &mut Step<'_>, opcode: Opcode, frame: &Frame<'_>) -> Option<Response> {
-        let is_known = !frame.header.flags.any(Flags::CRITICAL);
-        let parts = frame.args().ok().zip(frame.keep_payload().ok()).filter(|_| is_known);
-        let response =
-            parts.and_then(|(args, payload)| Response::decode(opcode, frame.header.status, args, &payload).ok());
-        step.stats.corrupt += u64::from(response.is_none());
-        response
     }
 }
 

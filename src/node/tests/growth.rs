@@ -176,7 +176,7 @@ fn feeds_of_other_nodes_take_linear_work() {
                 FeedItem { topic: topic_id(*id), epoch: Epoch(1), push: true, subscribers: 1, slowest: None, name };
             let mut payload = Vec::new();
             item.encode(&mut Writer::new(&mut payload));
-            node.node_asks(source, version, &Request::Feed { instance: 7, reset, count: 1 }, &payload);
+            node.node_asks(source, version, &Request::Feed { slot: 0, instance: 7, reset, count: 1 }, &payload);
         };
         let before = node.node.entries_looked_at();
         node.fill(|node| (1..).zip(&topics).for_each(|(version, topic)| feed(node, 3, version, false, topic)));

@@ -13,6 +13,7 @@ use super::sent::Sent;
 use crate::cube;
 use crate::entry::{Entry, Place, TopicKey, Write};
 use crate::limits::{FRAME_MAX, LINK_FRAME_EXTRA, TICK_US};
+use crate::node::group::Group;
 use crate::node::{Action, Copies, Event, Lookup, Node, Settings, SourceLimits};
 use crate::types::{ConnId, Dimension, Epoch, NodeId, Now, Offset, RequestId, TopicId, TopicName};
 use crate::types::{Retention, SlotId, Slots, crc32};
@@ -27,7 +28,7 @@ use crate::wire::{Flags, Frame, Head, Header, Opcode, Raw, Request, Response, Ro
 pub(super) const CLIENTS: usize = 1000;
 
 /// The slot of all topics of the node.
-pub(super) const SLOT: SlotId = SlotId::from_low_bits(0, Slots::MOST);
+pub(in crate::node) const SLOT: SlotId = SlotId::from_low_bits(0, Slots::MOST);
 
 /// Maximum number of handshaking connections on top of that.
 pub(super) const HANDSHAKES: usize = 10;
@@ -231,7 +232,7 @@ impl Harness {
         let now = Now { monotonic_us: 1_000_000, wall_us: 1_700_000_000_000_000 };
         let mut node = Node::new(settings, now);
         // The process has been running for a long time.
-        node.parts.groups.own_mut().set_announced(true);
+        node.parts.groups.iter_mut().for_each(|group| group.set_announced(true));
         let mut harness = Self {
             node,
             now,
@@ -349,7 +350,7 @@ impl Harness {
 
     /// Returns the bodies that wait to be committed: their positions and entries.
     pub(super) fn held_bodies(&self) -> Vec<(u64, &[Entry])> {
-        self.node.parts.groups.own().logged().collect()
+        self.node.parts.groups.iter().flat_map(Group::logged).collect()
     }
 
     fn arrive(&mut self, conn: ConnId, bytes: Vec<u8>, is_droppable: bool) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::harness::{Harness, names, subscribe, topic, topic_id};
+use super::harness::{Harness, SLOT, names, subscribe, topic, topic_id};
 use super::sent::{Sent, only};
 use crate::limits::{ANNOUNCE_US, FEED_ITEMS_MAX, FRAME_MAX, HEADS_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US, TICK_US};
 use crate::types::{ConnId, Epoch, Offset, Retention, TopicId, TopicName};
@@ -117,7 +117,7 @@ fn more_topics_than_one_heads_holds_are_told_in_the_next() {
     }
     let before = home.heads();
     assert_eq!(before.iter().map(|sent| decoded(sent).0.count).collect::<Vec<_>>(), [0], "nothing was pushed");
-    home.node.answer(&before[0], &Response::Heads { counter: 1 });
+    home.node.answer(&before[0], &Response::Heads { slot: SLOT.index(), counter: 1 });
 
     let Home { node, client, topics } = &mut home;
     node.fill(|node| topics.iter().for_each(|(_, name)| assert_eq!(node.publish(*client, name, 1, 10).len(), 1)));
@@ -143,7 +143,8 @@ fn a_list_with_too_many_items_is_refused_and_has_no_effect() {
         home.item(0, 1).encode(&mut Writer::new(&mut payload));
         (1..items).for_each(|number| ends(unknown(number)).encode(&mut Writer::new(&mut payload)));
         payload.truncate(FRAME_MAX as usize - 1024);
-        let request = Request::Feed { instance: 7, reset: false, count: u16::try_from(items).unwrap() };
+        let request =
+            Request::Feed { slot: SLOT.index(), instance: 7, reset: false, count: u16::try_from(items).unwrap() };
         let sent = home.node.node_asks(INGRESS, items as u64, &request, &payload);
         assert_eq!(sent[0].status() == Status::Ok, is_accepted, "{items}: {:?}", sent[0].status());
         assert!(is_accepted || sent[0].status() == Status::MalformedArgs);
@@ -155,7 +156,7 @@ fn a_list_with_too_many_items_is_refused_and_has_no_effect() {
         let mut payload = Vec::new();
         (0..items).for_each(|number| head(unknown(number)).encode(&mut Writer::new(&mut payload)));
         let count = u16::try_from(items).unwrap();
-        let request = Request::Heads(Heads { instance: 7, counter: 1, feeds: 0, digest: 0, count });
+        let request = Request::Heads(Heads { slot: INGRESS, instance: 7, counter: 1, feeds: 0, digest: 0, count });
         let sent = home.node.node_asks(INGRESS, 0, &request, &payload);
         assert_eq!(sent[0].status() == Status::Ok, is_accepted, "{items}: {:?}", sent[0].status());
     }
@@ -172,7 +173,12 @@ fn readers_that_other_nodes_count_add_up_without_wrapping() {
         let item = FeedItem { topic: id, epoch, push: true, subscribers, slowest, name: TopicName::new(&name).ok() };
         let mut payload = Vec::new();
         item.encode(&mut Writer::new(&mut payload));
-        node.node_asks(source, u64::MAX, &Request::Feed { instance: u64::MAX, reset: true, count: 1 }, &payload);
+        node.node_asks(
+            source,
+            u64::MAX,
+            &Request::Feed { slot: SLOT.index(), instance: u64::MAX, reset: true, count: 1 },
+            &payload,
+        );
     }
     let Response::Described(description) = node.answer_to(client, 2, &Request::Info(topic(&name))) else {
         panic!("no description")
@@ -193,7 +199,7 @@ fn an_ingress_that_leaves_so_many_heads_unanswered_is_pushed_nothing_until_it_as
                 heads += 1;
                 if second % answers_every == 0 {
                     let counter = decoded(&sent).0.counter;
-                    home.node.answer(&sent, &Response::Heads { counter });
+                    home.node.answer(&sent, &Response::Heads { slot: SLOT.index(), counter });
                 }
             }
         }
@@ -207,11 +213,27 @@ fn an_ingress_that_leaves_so_many_heads_unanswered_is_pushed_nothing_until_it_as
 }
 
 #[test]
+fn an_answer_to_heads_counts_for_its_slot_only() {
+    for (slot, is_forgotten) in [(0, false), (1, true), (2, true)] {
+        let mut home = Home::new(1);
+        home.feed(1, (7, false), &[(0, 1)]);
+        for _ in 0..=HEADS_MISSING_MAX + 1 {
+            for sent in home.heads() {
+                let (Heads { slot: told, counter, .. }, _) = decoded(&sent);
+                assert_eq!(told, 0);
+                home.node.answer(&sent, &Response::Heads { slot, counter });
+            }
+        }
+        assert_eq!(home.publish_to_all().is_empty(), is_forgotten, "{slot}");
+    }
+}
+
+#[test]
 fn a_start_tells_all_others_once_that_it_is_another_one_when_the_links_are_up_or_soon_after() {
     // With only one of two links, it waits for the other one.
     for (dimension, after_us) in [(1, 0), (2, ANNOUNCE_US)] {
         let mut node = Harness::in_cube(dimension);
-        node.node.parts.groups.own_mut().set_announced(false);
+        node.node.parts.groups.existing_mut(SLOT).set_announced(false);
         assert_eq!(node.pass(TICK_US).len(), 0, "nobody can be told");
         node.link_up();
         let mut told: Vec<u16> = Vec::new();
@@ -251,7 +273,7 @@ fn a_node_that_does_not_lead_its_slot_refuses_what_concerns_it_until_it_does() {
         let now = node.now;
         let mut out = Vec::new();
         let (parts, step) = node.node.split(now, &mut out);
-        let group = parts.groups.own_mut();
+        let group = parts.groups.existing_mut(SLOT);
         match (group.leads(), leads) {
             (true, false) => assert_eq!(group.end_leading(&step).len(), 0),
             (false, true) => group.begin_leading(&settings),
@@ -260,11 +282,16 @@ fn a_node_that_does_not_lead_its_slot_refuses_what_concerns_it_until_it_does() {
         let expected = if leads { Status::Ok } else { Status::NotLeader };
         let sent = node.node_asks(INGRESS, 1, &Request::Info(topic(&name)), &[]);
         assert_eq!(sent[0].status(), expected);
-        let feed = Request::Feed { instance: 7, reset: false, count: 0 };
+        let feed = Request::Feed { slot: SLOT.index(), instance: 7, reset: false, count: 0 };
         assert_eq!(node.node_asks(INGRESS, 2, &feed, &[])[0].status(), expected);
+        // Slot 1 is of the other node, and there is no slot 2.
+        for (slot, expected) in [(1, Status::NotLeader), (2, Status::BadRequest), (u16::MAX, Status::BadRequest)] {
+            let feed = Request::Feed { slot, instance: 7, reset: false, count: 0 };
+            assert_eq!(node.node_asks(INGRESS, 3, &feed, &[])[0].status(), expected, "{slot}");
+        }
         // What concerns no slot is done.
         let ping = Request::Ping { node: 0, token: 7 };
-        assert_eq!(node.node_asks(INGRESS, 3, &ping, &[])[0].status(), Status::Ok);
+        assert_eq!(node.node_asks(INGRESS, 4, &ping, &[])[0].status(), Status::Ok);
         node.pass(HEADS_US);
     }
 }

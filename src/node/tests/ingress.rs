@@ -10,6 +10,7 @@ use crate::limits::{
 };
 use crate::types::{ConnId, Epoch, Offset};
 use crate::wire::feed::{Fed, FedList, Head, Heads};
+use crate::wire::field::Writer;
 use crate::wire::request::{ANY_NODE, Fetch, Start, Subscribe};
 use crate::wire::response::{Detail, Fetched, Payload};
 use crate::wire::{Opcode, Push, Request, Response, Status};
@@ -27,7 +28,7 @@ fn fed(counter: u64, status: Status, epoch: u32, next: u64) -> Response {
         next: Offset(next),
         successor: None,
     };
-    Response::Fed(FedList { instance: HOME_INSTANCE, counter, items: vec![item] })
+    Response::Fed(FedList { slot: HOME, instance: HOME_INSTANCE, counter, items: vec![item] })
 }
 
 fn deliver(id: u64, epoch: u32, base: u64) -> Push {
@@ -177,7 +178,7 @@ fn records_of_another_life_that_were_fetched_before_are_given_to_nobody() {
 }
 
 const fn heads(instance: u64, counter: u64, digest: u64) -> Heads {
-    Heads { instance, counter, feeds: 1, digest, count: 0 }
+    Heads { slot: HOME, instance, counter, feeds: 1, digest, count: 0 }
 }
 
 /// A message from the home.
@@ -297,14 +298,55 @@ fn so_many_topics_that_were_pushed_in_vain_are_noted_and_the_rest_when_they_come
     let mut node = Harness::linked(1);
     let most = STRAYS_MAX as u64;
     for (pushed, noted) in [(1..=most + 1, 1..=most), (most + 1..=most + 1, most + 1..=most + 1)] {
-        for id in pushed {
-            assert_eq!(node.node_pushes(HOME, id, &deliver(id, 1, 0)).len(), 0);
-        }
+        // A push names no slot, so only HEADS say which home believes that the topic is read here.
+        pushed.clone().for_each(|id| assert_eq!(node.node_pushes(HOME, id, &deliver(id, 1, 0)).len(), 0));
+        assert_eq!(feeds(node.pass(3 * HEADS_US)).len(), 0);
+        let items: Vec<Head> =
+            pushed.map(|id| Head { topic: topic_id(id), epoch: Epoch(1), next: Offset(1) }).collect();
+        let heads = Heads { count: u16::try_from(items.len()).unwrap(), ..heads(HOME_INSTANCE, 1, TOPIC) };
+        node.node_says(heads, &items);
         assert_eq!(feeds(node.pass(HEADS_US / 2)).len(), 0, "a subscription may be on its way");
         let reports = feeds(node.pass(2 * HEADS_US));
         let items: Vec<(u64, u32)> =
             reports.iter().flat_map(|sent| sent.feed().1).map(|item| (item.topic.number(), item.subscribers)).collect();
         assert_eq!(items, noted.map(|id| (id, 0)).collect::<Vec<_>>());
+        assert!(reports.iter().all(|sent| sent.feed_slot() == HOME));
+    }
+}
+
+#[test]
+fn answers_and_heads_are_about_the_slot_in_them_whoever_sends_them() {
+    // The slot, the status of the answer to HEADS about it, and whether they show that the home is alive.
+    for (slot, status, is_of_home) in [
+        (HOME, Status::Ok, true),
+        (2, Status::Ok, false),
+        (0, Status::BadRequest, false),
+        (4, Status::BadRequest, false),
+        (u16::MAX, Status::BadRequest, false),
+    ] {
+        for is_by_feed in [true, false] {
+            let mut node = Harness::linked(2);
+            let client = node.client();
+            let name = names(HOME, 2).next().unwrap();
+            node.follow(client, 1, &name, subscribed(TOPIC, 1, 0));
+            let reports = feeds(node.pass(HEADS_US));
+            assert_eq!(reports.iter().map(Sent::feed_slot).collect::<Vec<_>>(), [HOME]);
+            // The topic is gone at its home.
+            if is_by_feed {
+                let Response::Fed(list) = fed(0, Status::UnknownTopic, 0, 0) else { panic!() };
+                let answer = Response::Fed(FedList { slot, ..list });
+                let sent = node.node_responds_to(3, &reports[0], &answer);
+                assert_eq!(!who(&sent, Opcode::Event, Status::UnknownTopic).is_empty(), is_of_home, "{slot}");
+            } else {
+                let gone = Head { topic: topic_id(TOPIC), epoch: Epoch(0), next: Offset(0) };
+                let mut payload = Vec::new();
+                gone.encode(&mut Writer::new(&mut payload));
+                let request = Request::Heads(Heads { slot, count: 1, ..heads(HOME_INSTANCE, 1, TOPIC) });
+                let sent = node.node_asks(3, 0, &request, &payload);
+                assert_eq!(!who(&sent, Opcode::Event, Status::UnknownTopic).is_empty(), is_of_home, "{slot}");
+                assert_eq!(only(&sent, Opcode::Heads)[0].status(), status, "{slot}");
+            }
+        }
     }
 }
 
@@ -362,11 +404,13 @@ fn a_subscribe_whose_client_went_or_whose_answer_did_not_come_leaves_nothing_beh
             assert_eq!(who(&sent, Opcode::Subscribe, Status::OutcomeUnknown), [(client, 5)]);
         }
         let sent = node.answer(&asked[0], &Response::Subscribed(subscribed(TOPIC, 1, 0)));
-        // The home has pushed since its response: FEED corrects it at once, or once the home answers.
+        // The home has pushed since its response: FEED corrects it at once, or once HEADS list the topic.
         let reports = if is_gone {
             sent
         } else {
             node.node_pushes(HOME, TOPIC, &deliver(TOPIC, 1, 0));
+            let pushed = Head { topic: topic_id(TOPIC), epoch: Epoch(1), next: Offset(1) };
+            node.node_says(Heads { count: 1, ..heads(HOME_INSTANCE, 1, TOPIC) }, &[pushed]);
             node.pass(2 * HEADS_US)
         };
         let items: Vec<u32> = feeds(reports).iter().map(|sent| sent.feed().1[0].subscribers).collect();

@@ -97,9 +97,9 @@ fn before_the_next_segment_is_ready_each_kind_of_entry_leaves_room_for_those_tha
         assert!((least..least + 256).contains(&left), "{left} bytes behind {request:?}");
         assert!(node.held() > 1000, "{} of {request:?}", node.held());
         // On a full disk, the one that waits is refused.
-        assert_eq!(node.node.parts.groups.own_mut().proposals(), node.held() + 1);
+        assert_eq!(node.node.parts.groups.proposals(), node.held() + 1);
         node.handle(Event::Space { room: Room { bytes: left, is_full: true } });
-        assert_eq!(node.node.parts.groups.own_mut().proposals(), node.held());
+        assert_eq!(node.node.parts.groups.proposals(), node.held());
     }
 }
 
@@ -123,7 +123,7 @@ fn a_jump_of_the_clock_is_never_refused_and_waits_for_space() {
     let (mut node, client) = node_with(Room { bytes: 0, is_full: true });
     node.now.wall_us += 1 << 40;
     node.pass(2 * crate::limits::CLOCK_JUMP_LASTS_US + crate::limits::TICK_US);
-    assert_eq!((node.held(), node.node.parts.groups.own_mut().proposals()), (0, 1));
+    assert_eq!((node.held(), node.node.parts.groups.proposals()), (0, 1));
     assert_eq!(node.ask(client, 2, &delete())[0].status(), Status::Quota, "what comes behind it finds no room either");
     node.handle(Event::Space { room: Room { bytes: 300, is_full: true } });
     assert!(matches!(node.held_bodies()[..], [(_, [Entry::Reclock(_)])]));

@@ -171,7 +171,7 @@ fn a_full_disk_refuses_each_request_of_a_run() {
     let sent = node.handle(Event::Space { room: Room { bytes: 0, is_full: true } });
     let answers: Vec<(u64, Status)> = sent.iter().map(|sent| (sent.id(), sent.status())).collect();
     assert_eq!(answers, (2..6).map(|id| (id, Status::Quota)).collect::<Vec<_>>());
-    assert_eq!(node.node.parts.groups.own_mut().proposals(), 0);
+    assert_eq!(node.node.parts.groups.proposals(), 0);
     assert_eq!(node.node.parts.ingress.admission().inflight(), 0);
 }
 

@@ -71,6 +71,12 @@ impl Sent {
         error.unwrap_or_else(|| panic!("{self:?} is no error")).details
     }
 
+    /// The slot of a FEED.
+    pub(super) fn feed_slot(&self) -> u16 {
+        let Request::Feed { slot, .. } = self.request() else { panic!("{self:?} is no FEED") };
+        slot
+    }
+
     /// The items of a FEED, and whether it is everything.
     pub(super) fn feed(&self) -> (bool, Vec<FeedItem<'_>>) {
         let Request::Feed { reset, count, .. } = self.request() else { panic!("{self:?} is no FEED") };

@@ -321,7 +321,7 @@ fn what_the_journal_has_no_space_for_is_refused_and_leaves_the_counts_right() {
     assert_eq!(answers, (2..7).map(|id| (id, Status::Quota)).collect::<Vec<_>>());
     assert_eq!(node.answer_to(client, 9, &Request::Info(topic("topic-00000"))).status(), Status::Ok.number());
     assert_eq!(node.answer_to(client, 9, &Request::Info(topic("new"))).status(), Status::UnknownTopic.number());
-    assert_eq!(node.node.parts.groups.own_mut().proposals(), 0);
+    assert_eq!(node.node.parts.groups.proposals(), 0);
     node.handle(Event::Space { room: Room::UNLIMITED });
     node.hold();
     assert_eq!(node.ask(client, 10, &new).len(), 0, "there is room in the queue");

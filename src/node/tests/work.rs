@@ -105,7 +105,7 @@ fn a_feed_costs_its_items() {
     let mut payload = Vec::new();
     (1..=FEED_ITEMS_MAX as u64).for_each(|number| item(number).encode(&mut Writer::new(&mut payload)));
     let count = u16::try_from(FEED_ITEMS_MAX).unwrap();
-    let request = Request::Feed { instance: 7, reset: false, count };
+    let request = Request::Feed { slot: 0, instance: 7, reset: false, count };
     let feed = work_of(&mut node, |node| drop(node.node_asks(3, 1, &request, &payload)));
     assert!(feed >= 20 * ping, "{feed} for {count} items, {ping} for PING");
 }

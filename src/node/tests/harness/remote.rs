@@ -1,6 +1,6 @@
 //! What the other nodes of the cube send over the link: requests, responses and pushes.
 
-use super::{Harness, frame, subscribe};
+use super::{Harness, SLOT, frame, subscribe};
 use crate::cube;
 use crate::node::Event;
 use crate::node::tests::sent::Sent;
@@ -79,7 +79,7 @@ impl Harness {
         let mut payload = Vec::new();
         items.iter().for_each(|item| item.encode(&mut Writer::new(&mut payload)));
         let count = u16::try_from(items.len()).unwrap();
-        let sent = self.node_asks(1, id, &Request::Feed { instance, reset, count }, &payload);
+        let sent = self.node_asks(1, id, &Request::Feed { slot: SLOT.index(), instance, reset, count }, &payload);
         let [answer] = &sent[..] else { panic!("{sent:?} is not one answer") };
         let Response::Fed(list) = answer.response() else { panic!("{answer:?} is no answer to FEED") };
         list
@@ -87,8 +87,18 @@ impl Harness {
 
     /// Answers a request that the node has sent over the link.
     pub(in crate::node::tests) fn answer(&mut self, asked: &Sent, response: &Response) -> Vec<Sent> {
+        self.node_responds_to(asked.route().target.index(), asked, response)
+    }
+
+    /// Answers a request that the node has sent over the link, as that node.
+    pub(in crate::node::tests) fn node_responds_to(
+        &mut self,
+        source: u16,
+        asked: &Sent,
+        response: &Response,
+    ) -> Vec<Sent> {
         let route = asked.route();
-        let route = self.route_from(route.target.index(), route.class, route.origin);
+        let route = self.route_from(source, route.class, route.origin);
         let mut bytes = Vec::new();
         let opcode = asked.frame.header.opcode;
         if let Some(payload) = response.encode(opcode, asked.frame.header.request_id, Some(&route), &mut bytes) {
