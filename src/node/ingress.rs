@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!  a request for another node ──► admit ──► its origin: it is sent now, then on_sent or on_refused
-//!                                   └─────► none: it waits for memory, or behind others for its target
+//!                                   └─────► none: it waits for memory, or behind others for its destination
 //!  a response ──► on_response ──► whose request it answers
 //!  time, links ──► Effect::{Send, Answer, Resumed}, carried out at the end of the event
 //! ```
 //!
 //! | file | subject |
 //! |---|---|
-//! | `destination` | which node executes a request |
+//! | `destination` | who executes a request |
 //! | `request` | a request that another node is to answer |
 //! | `retry`, `lanes` | requests that are sent again, and those that wait for it |
 //! | `reach` | unreachable targets: for how long, and which requests for them are refused at once |
@@ -32,7 +32,7 @@ mod retry;
 mod tests;
 
 pub(super) use admission::Admission;
-pub(super) use destination::Destination;
+pub(super) use destination::Forwarding;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -45,11 +45,12 @@ use crate::types::{ConnId, NodeId, Source};
 use crate::wire::frame::Kept;
 use crate::wire::response::ErrorResponse;
 use crate::wire::{Class, Frame, Kind, Origin, Response, Status};
+use destination::Destination;
 use held::Held;
 use lanes::Lanes;
 use reach::Reach;
 use request::{Pending, State};
-use retry::{is_not_applied, is_of_one_attempt};
+use retry::{is_not_applied, is_of_one_attempt, is_refusal};
 
 /// The requests of this node's clients.
 #[derive(Debug)]
@@ -94,17 +95,15 @@ pub(super) enum Effect {
     },
 }
 
-/// A request that is to be sent to another node.
-#[derive(Debug)]
+/// An attempt to have a request executed.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Attempt {
     /// Names the attempt.
     pub origin: Origin,
-    /// The node that executes the request.
+    /// The node to which the request is sent. It is this node if this node has begun to lead meanwhile.
     pub target: NodeId,
     /// The kind of the route.
     pub kind: Kind,
-    /// The request.
-    pub frame: Kept,
 }
 
 impl Ingress {
@@ -115,7 +114,7 @@ impl Ingress {
             admission: Admission::new(clients_bytes(settings.memory_bytes)),
             #[expect(clippy::cast_possible_truncation, reason = "any 16 bits of the instance do")]
             pending: PendingTable::new(settings.instance as u16),
-            lanes: Lanes::new(nodes),
+            lanes: Lanes::new(settings),
             reach: Reach::new(nodes),
             held: BTreeMap::new(),
             releasable: Vec::new(),
@@ -160,7 +159,7 @@ impl Ingress {
         held
     }
 
-    /// Takes a client's request for another node. Returns the origin with which to send it now, or `None` if it waits.
+    /// Takes a client's request that this node does not execute. Returns the attempt to make now; `None` if it waits.
     ///
     /// # Errors
     /// Returns the answer to a request for which there is no room.
@@ -168,16 +167,16 @@ impl Ingress {
         &mut self,
         step: &mut Step<'_>,
         asked: Asked,
-        destination: &Destination,
+        forwarding: &Forwarding,
         frame: &Frame<'_>,
-    ) -> Result<Option<Origin>, ErrorResponse> {
-        let &Destination { target, kind, ttl, is_repeatable } = destination;
-        if self.hold_if_short(step, asked, (target, kind), frame) {
+    ) -> Result<Option<Attempt>, ErrorResponse> {
+        let &Forwarding { to, ttl, is_repeatable } = forwarding;
+        if self.hold_if_short(step, asked, to, frame) {
             return Ok(None);
         }
         let is_repeated = ttl.is_none();
         let kept = is_repeated.then(|| frame.keep());
-        let pending = self.new_pending(step, asked, (target, kind), kept, is_repeatable);
+        let pending = self.new_pending(step, asked, to, kept, is_repeatable);
         let charge = asked.charge + pending.frame_charge();
         if !self.admission.admits(asked.conn, charge.into()) {
             return Err(out_of_memory(step.settings));
@@ -188,28 +187,29 @@ impl Ingress {
         if is_repeated && self.queue_behind_waiting(step, origin) {
             return Ok(None);
         }
+        let target = to.node(step.leaders);
         if is_repeated && self.reach.is_held(target, step.now.monotonic_us) {
             let unreachable = Stuck::unreachable(step.settings, target).response(step.settings);
-            self.on_refused(step, origin, unreachable);
+            self.on_answered_here(step, origin, unreachable);
             return Ok(None);
         }
-        Ok(Some(origin))
+        Ok(Some(Attempt { origin, target, kind: to.kind() }))
     }
 
     /// Returns the entry of a request that is sent now. Without `frame` it cannot be sent again.
-    const fn new_pending(
+    fn new_pending(
         &mut self,
         step: &Step<'_>,
         asked: Asked,
-        (target, kind): (NodeId, Kind),
+        to: Destination,
         frame: Option<Kept>,
         is_repeatable: bool,
     ) -> Pending {
         let now_us = step.now.monotonic_us;
         Pending {
             asked,
-            target,
-            kind,
+            to,
+            node: to.node(step.leaders),
             is_repeatable: is_repeatable && frame.is_some(),
             frame,
             is_unsure: false,
@@ -229,37 +229,36 @@ impl Ingress {
         }
     }
 
-    /// Handles the refusal, by this node itself, of a client's request for another node: no path leads to it, or it was
-    /// recently found to be unreachable. A detour round a dead link may bring the frame of an earlier attempt back to
-    /// this node, to be refused here; that says nothing about the latest attempt.
-    pub(super) fn on_refused(&mut self, step: &mut Step<'_>, origin: Origin, response: Response) {
-        if self.pending.is_latest(origin) != Some(true) {
-            step.stats.responses_late += 1;
-            return;
+    /// Handles the answer of this node itself to a pending request: no path leads to the other node, it was recently
+    /// found to be unreachable, or this node leads by now and has executed the request. A detour round a dead link may
+    /// bring the frame of an earlier attempt back to this node, to be refused here; that says nothing about the latest
+    /// attempt.
+    pub(super) fn on_answered_here(&mut self, step: &mut Step<'_>, origin: Origin, response: Response) {
+        let status = response.status();
+        let Some((node, is_latest)) = self.answered_attempt(step, origin, status) else { return };
+        if status == Status::Unreachable.number() {
+            self.reach.note_reached(node, false, step.now.monotonic_us);
         }
-        let Some(target) = self.pending.get_mut(origin).map(|pending| pending.target) else { return };
-        if response.status() == Status::Unreachable.number() {
-            self.reach.note_reached(target, false, step.now.monotonic_us);
+        let mut response = response;
+        if is_refusal(status) {
+            match self.keep_refused(step, origin, response) {
+                Ok(()) => return,
+                Err(refusal) => response = refusal,
+            }
         }
-        let Err(response) = self.keep_refused(step, origin, response) else { return };
-        let Some(pending) = self.take_pending(step, origin) else { return };
-        if pending.is_unsure { self.answer_unknown(step, &pending) } else { self.answer(pending.asked, response) }
+        if let Some(asked) = self.end_answered(step, origin, (status, is_latest)) {
+            self.answer(asked, response);
+        }
     }
 
     /// Handles a response of another node. Returns the request that it answers; `None` if nobody waits for it, or if
     /// the request goes on.
     pub(super) fn on_response(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, origin: Origin) -> Option<Asked> {
         let status = frame.header.status;
-        let is_latest = self.pending.is_latest(origin);
-        // An earlier attempt has failed, but the latest one may still succeed.
-        if is_latest.is_none_or(|is_latest| !is_latest && Class::of(status) != Class::Success) {
-            step.stats.responses_late += 1;
-            return None;
-        }
-        let Pending { target, asked, .. } = *self.pending.get_mut(origin)?;
-        self.reach.note_reached(target, status != Status::Unreachable.number(), step.now.monotonic_us);
-        let is_refused = is_not_applied(status);
-        if (is_refused || status == Status::SequenceGap.number())
+        let (node, is_latest) = self.answered_attempt(step, origin, status)?;
+        self.reach.note_reached(node, status != Status::Unreachable.number(), step.now.monotonic_us);
+        let asked = self.pending.get_mut(origin)?.asked;
+        if is_refusal(status)
             && let Some(refusal) = asked.decode(frame)
             && self.keep_refused(step, origin, refusal).is_ok()
         {
@@ -268,15 +267,34 @@ impl Ingress {
         if status == Status::TooLarge.number() && self.hold_if_too_large(step, origin, frame) {
             return None;
         }
+        self.end_answered(step, origin, (status, is_latest))
+    }
+
+    /// Returns the node to which the latest attempt of a request was sent that this status answers, and whether it
+    /// answers that attempt. Returns `None` if the answer is of no use: an earlier attempt has failed, but the latest
+    /// one may still succeed.
+    fn answered_attempt(&mut self, step: &mut Step<'_>, origin: Origin, status: u8) -> Option<(NodeId, bool)> {
+        let is_latest = self.pending.is_latest(origin);
+        if is_latest.is_none_or(|is_latest| !is_latest && Class::of(status) != Class::Success) {
+            step.stats.responses_late += 1;
+            return None;
+        }
+        Some((self.pending.get_mut(origin)?.node, is_latest == Some(true)))
+    }
+
+    /// Removes a request that is answered with this status. Returns it if the client gets that answer, and not
+    /// OUTCOME_UNKNOWN.
+    fn end_answered(&mut self, step: &mut Step<'_>, origin: Origin, (status, is_latest): (u8, bool)) -> Option<Asked> {
         let pending = self.take_pending(step, origin)?;
-        let is_unknown = pending.is_unsure && (is_refused || is_of_one_attempt(asked.opcode, status));
+        let is_refused = is_not_applied(status);
+        let is_unknown = pending.is_unsure && (is_refused || is_of_one_attempt(pending.asked.opcode, status));
         if is_unknown {
             self.answer_unknown(step, &pending);
         }
         if !is_refused {
-            self.follow_on(step, &pending, is_latest == Some(true));
+            self.follow_on(step, &pending, is_latest);
         }
-        (!is_unknown).then_some(asked)
+        (!is_unknown).then_some(pending.asked)
     }
 
     /// Queues the answer to a client's request as an effect.
@@ -287,19 +305,19 @@ impl Ingress {
     /// Tells a client that nobody knows whether its request was done.
     fn answer_unknown(&mut self, step: &mut Step<'_>, pending: &Pending) {
         step.stats.timeouts += 1;
-        let node = step.settings.name(pending.target);
+        let node = step.settings.name(pending.node);
         let message = format!("node {node} did not answer in time; the request may have been executed or not");
         self.answer(pending.asked, ErrorResponse::new(Status::OutcomeUnknown, message).into());
     }
 
     /// Returns true if a request for a node counts as UNREACHABLE at once; see [`Reach::is_held`].
-    pub(super) fn is_unreachable(&mut self, target: NodeId, now_us: u64) -> bool {
-        self.reach.is_held(target, now_us)
+    pub(super) fn is_unreachable(&mut self, node: NodeId, now_us: u64) -> bool {
+        self.reach.is_held(node, now_us)
     }
 
-    /// Records whether a request of this node's own has reached its target.
-    pub(super) fn note_reached(&mut self, target: NodeId, is_reached: bool, now_us: u64) {
-        self.reach.note_reached(target, is_reached, now_us);
+    /// Records whether a request of this node's own has reached its node.
+    pub(super) fn note_reached(&mut self, node: NodeId, is_reached: bool, now_us: u64) {
+        self.reach.note_reached(node, is_reached, now_us);
     }
 
     /// Returns the monotonic time in microseconds at which [`Self::on_timeout`] has something to do.

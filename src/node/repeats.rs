@@ -12,7 +12,7 @@ use byteorder::{BigEndian, ByteOrder};
 
 use super::asked::Asked;
 use super::call::ReplyTo;
-use super::ingress::Destination;
+use super::ingress::Forwarding;
 use super::{Parts, Step};
 use crate::limits::{REPEAT_ARGS_MAX, REPEATS};
 use crate::types::{ConnId, Sequenced, SlotId, TopicId};
@@ -133,8 +133,8 @@ impl Parts {
                 self.reply(step, reply, error.into());
             }
         } else {
-            let destination = Destination::of_publish(step.leaders, slot, producer.is_some());
-            if let Err(error) = self.send_on(step, asked, (frame, None), &destination) {
+            let forwarding = Forwarding::of_publish(slot, producer.is_some());
+            if let Err(error) = self.send_on(step, asked, (frame, None), &forwarding) {
                 self.refuse_request(step, id, frame, error);
             }
         }

@@ -8,12 +8,13 @@ use super::conns::Client;
 use super::cut::{fit, fit_frame};
 use super::end::End;
 use super::frames::{changed_frame, decode, malformed};
-use super::ingress::{Attempt, Destination, Effect, out_of_memory};
+use super::ingress::{Attempt, Effect, Forwarding, out_of_memory};
 use super::sources::SourceLimits;
 use super::subject::Subject;
 use super::{Parts, Step};
 use crate::limits::CREATE_AGAIN_MS;
 use crate::types::{ConnId, RequestId};
+use crate::wire::frame::Kept;
 use crate::wire::request::ANY_NODE;
 use crate::wire::response::ErrorResponse;
 use crate::wire::{Class, Flags, Frame, Kind, Opcode, Origin, Request, Response, Status, TrafficClass};
@@ -149,11 +150,11 @@ impl Parts {
             Subject::Peer => false,
         };
         if !is_here {
-            let destination = Destination::of(step.settings, step.leaders, request, subject)?;
+            let forwarding = Forwarding::of(step.settings, request, subject)?;
             if let (Request::Publish(publish), Some(slot)) = (request, subject.slot()) {
                 self.note_repeat(arrived, slot, publish);
             }
-            return self.send_on(step, asked, (arrived, limited), &destination);
+            return self.send_on(step, asked, (arrived, limited), &forwarding);
         }
         let frame = limited.as_ref().unwrap_or(arrived);
         let route = step.settings.new_route(step.settings.id, Kind::Node, TrafficClass::Bulk, NO_ORIGIN);
@@ -173,22 +174,29 @@ impl Parts {
         step: &mut Step<'_>,
         asked: Asked,
         (arrived, limited): (&Frame<'_>, Option<Frame<'static>>),
-        destination: &Destination,
+        forwarding: &Forwarding,
     ) -> Result<(), ErrorResponse> {
         let frame = limited.as_ref().unwrap_or(arrived);
-        let &Destination { target, kind, ttl, .. } = destination;
+        let &Forwarding { to, ttl, .. } = forwarding;
         let is_oneway = frame.header.flags.has(Flags::ONEWAY);
-        let origin = if !is_oneway {
-            let Some(origin) = self.ingress.admit(step, asked, destination, frame)? else { return Ok(()) };
-            origin
-        } else if ttl.is_none() && self.ingress.is_unreachable(target, step.now.monotonic_us) {
-            step.stats.oneways_dropped += 1;
-            return Ok(());
+        let attempt = if is_oneway {
+            let target = to.node(step.leaders);
+            if ttl.is_none() && self.ingress.is_unreachable(target, step.now.monotonic_us) {
+                step.stats.oneways_dropped += 1;
+                return Ok(());
+            }
+            Attempt { origin: NO_ORIGIN, target, kind: to.kind() }
         } else {
-            NO_ORIGIN
+            let Some(attempt) = self.ingress.admit(step, asked, forwarding, frame)? else { return Ok(()) };
+            attempt
         };
+        let Attempt { origin, target, kind } = attempt;
         let mut route = step.settings.new_route(target, kind, TrafficClass::Bulk, origin);
         route.ttl = ttl.unwrap_or(u16::MAX).min(route.ttl);
+        if target == step.settings.id {
+            self.on_request(step, frame, &route);
+            return Ok(());
+        }
         let sent = match limited {
             Some(limited) => self.router.send(step, limited, route),
             None => self.router.forward(step, arrived, route),
@@ -196,18 +204,21 @@ impl Parts {
         match sent {
             Ok(conn) => self.ingress.on_sent(step, origin, conn),
             Err(_) if is_oneway => step.stats.oneways_dropped += 1,
-            Err(stuck) => self.ingress.on_refused(step, origin, stuck.response(step.settings)),
+            Err(stuck) => self.ingress.on_answered_here(step, origin, stuck.response(step.settings)),
         }
         Ok(())
     }
 
-    /// Sends a request that has waited.
-    fn send_attempt(&mut self, step: &mut Step<'_>, attempt: Attempt) {
-        let Attempt { origin, target, kind, frame } = attempt;
+    /// Sends a request that has waited, or executes it if this node leads by now.
+    fn send_attempt(&mut self, step: &mut Step<'_>, attempt: Attempt, frame: Kept) {
+        let Attempt { origin, target, kind } = attempt;
         let route = step.settings.new_route(target, kind, TrafficClass::Bulk, origin);
+        if target == step.settings.id {
+            return self.on_request(step, &frame.into_frame(), &route);
+        }
         match self.router.send(step, frame.into_frame(), route) {
             Ok(conn) => self.ingress.on_sent(step, origin, conn),
-            Err(stuck) => self.ingress.on_refused(step, origin, stuck.response(step.settings)),
+            Err(stuck) => self.ingress.on_answered_here(step, origin, stuck.response(step.settings)),
         }
     }
 
@@ -313,8 +324,8 @@ impl Parts {
     pub(super) fn carry_out_for_ingress(&mut self, step: &mut Step<'_>, effect: Effect) {
         match effect {
             Effect::Send { origin } => {
-                if let Some(attempt) = self.ingress.begin_attempt(step, origin) {
-                    self.send_attempt(step, attempt);
+                if let Some((attempt, frame)) = self.ingress.begin_attempt(step, origin) {
+                    self.send_attempt(step, attempt, frame);
                 }
             }
             Effect::Answer { asked, response } => self.complete(step, asked, Reply::Made(response)),

@@ -58,7 +58,7 @@ impl Parts {
         match to {
             ReplyTo::Client(asked) => self.complete(step, asked, Reply::Made(response)),
             ReplyTo::Ingress { source, origin, .. } if source == step.settings.id => {
-                self.ingress.on_refused(step, origin, response);
+                self.ingress.on_answered_here(step, origin, response);
             }
             ReplyTo::Ingress { source, origin, request_id, opcode, class, dimension } => {
                 let route = route_back(step.settings, source, (class, dimension, origin));

@@ -18,6 +18,7 @@
 //! | `readers` | the limits on readers, how long they wait, and how they catch up |
 //! | `pulls` | fetches for readers: the limits on them, and that no reader is forgotten |
 //! | `retries` | requests that another node does not answer or does not execute |
+//! | `failover` | requests for a slot whose leader changes |
 //! | `growth` | the cost of tables: twice the entries take twice the work |
 //! | `memory` | what clients make a node hold: reserved before it is read, and never more than the budget |
 //! | `bounded` | no event and no turn takes as long as very many readers or requests need |
@@ -37,6 +38,7 @@ mod clocks;
 mod counters;
 mod drain;
 mod empty;
+mod failover;
 mod groups;
 mod growth;
 mod harness;

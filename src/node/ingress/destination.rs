@@ -1,58 +1,112 @@
-//! Which other node executes a client's request.
+//! Who executes a client's request, if not this node.
 
 use super::super::Settings;
 use super::super::leaders::Leaders;
 use super::super::subject::Subject;
-use super::retry::is_repeatable;
 use crate::types::{NodeId, SlotId};
 use crate::wire::response::ErrorResponse;
 use crate::wire::{Kind, Request, Status};
 
-/// The target of a request.
+/// Who executes a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::node) enum Destination {
+    /// The leader of a slot: the node that leads when an attempt is made.
+    Slot(SlotId),
+    /// This node and no other.
+    Node(NodeId),
+}
+
+impl Destination {
+    /// Returns the node that executes requests for it now, as far as is known.
+    pub(in crate::node) fn node(self, leaders: &Leaders) -> NodeId {
+        match self {
+            Self::Slot(slot) => leaders.of(slot),
+            Self::Node(node) => node,
+        }
+    }
+
+    /// Returns the nodes of which one executes requests for it.
+    pub(super) fn nodes(self, settings: &Settings) -> impl Iterator<Item = NodeId> {
+        let (slot, node) = match self {
+            Self::Slot(slot) => (Some(slot), None),
+            Self::Node(node) => (None, Some(node)),
+        };
+        slot.into_iter().flat_map(|slot| settings.members_of(slot)).chain(node)
+    }
+
+    /// Returns the kind of the route of a request for it.
+    pub(in crate::node) const fn kind(self) -> Kind {
+        match self {
+            Self::Slot(_) => Kind::Group,
+            Self::Node(_) => Kind::Node,
+        }
+    }
+}
+
+/// How a client's request is sent to another node.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::node) struct Destination {
-    /// The node that executes it.
-    pub target: NodeId,
-    /// The kind of its route.
-    pub kind: Kind,
-    /// The TTL of a TRACE, which is sent once, even if the target is known to be unreachable; `None` for other
-    /// requests.
+pub(in crate::node) struct Forwarding {
+    /// Who executes it.
+    pub to: Destination,
+    /// The TTL of a TRACE, which is sent once, even if the node is known to be unreachable; `None` for other requests.
     pub ttl: Option<u16>,
     /// True if the request may be sent again although an earlier attempt may have been applied.
     pub is_repeatable: bool,
 }
 
-impl Destination {
-    /// Returns the target of a PUBLISH to a topic of this slot.
-    pub(in crate::node) fn of_publish(leaders: &Leaders, slot: SlotId, is_repeatable: bool) -> Self {
-        Self { target: leaders.of(slot), kind: Kind::Group, ttl: None, is_repeatable }
+impl Forwarding {
+    /// Returns how a PUBLISH to a topic of this slot is sent.
+    pub(in crate::node) const fn of_publish(slot: SlotId, is_repeatable: bool) -> Self {
+        Self { to: Destination::Slot(slot), ttl: None, is_repeatable }
     }
 
-    /// Returns the target of a request that is about `subject`.
+    /// Returns how a request that is about `subject` is sent.
     ///
     /// # Errors
     /// Returns the answer to a request for a node that the cube does not have, or for none.
     pub(in crate::node) fn of(
         settings: &Settings,
-        leaders: &Leaders,
         request: &Request<'_>,
         subject: Subject,
     ) -> Result<Self, ErrorResponse> {
         let ttl = if let Request::Trace { ttl, .. } = request { Some(*ttl) } else { None };
-        let is_repeatable = is_repeatable(request);
-        match subject {
-            Subject::Slot(slot) => Ok(Self { target: leaders.of(slot), kind: Kind::Group, ttl, is_repeatable }),
-            Subject::Node(node) => {
-                let target = NodeId::new(node, settings.dimension).ok_or_else(|| {
-                    let last = settings.dimension.nodes() - 1;
-                    ErrorResponse::new(Status::UnknownNode, format!("this cube has the nodes 0 to {last}, not {node}"))
-                })?;
-                Ok(Self { target, kind: Kind::Node, ttl, is_repeatable })
+        let to = match subject {
+            Subject::Slot(slot) => Destination::Slot(slot),
+            Subject::Node(node) => Destination::Node(NodeId::new(node, settings.dimension).ok_or_else(|| {
+                let last = settings.dimension.nodes() - 1;
+                ErrorResponse::new(Status::UnknownNode, format!("this cube has the nodes 0 to {last}, not {node}"))
+            })?),
+            Subject::Peer => {
+                let message = "this request concerns only the node that you are connected to";
+                return Err(ErrorResponse::new(Status::BadRequest, message));
             }
-            Subject::Peer => Err(ErrorResponse::new(
-                Status::BadRequest,
-                "this request concerns only the node that you are connected to",
-            )),
-        }
+        };
+        Ok(Self { to, ttl, is_repeatable: is_repeatable(request) })
+    }
+}
+
+/// Returns true for a request that may be sent again although an earlier attempt may have been applied.
+const fn is_repeatable(request: &Request<'_>) -> bool {
+    match request {
+        Request::Publish(publish) => publish.producer.is_some(),
+        Request::Ping { .. }
+        | Request::Create { .. }
+        | Request::List(_)
+        | Request::Info(_)
+        | Request::Fetch(_)
+        | Request::Subscribe(_)
+        | Request::Query { .. }
+        | Request::Trace { .. }
+        | Request::Cluster { .. }
+        | Request::Stats { .. }
+        | Request::Nodes { .. } => true,
+        Request::Delete(_)
+        | Request::Alter { .. }
+        | Request::Trim { .. }
+        | Request::Producer { .. }
+        | Request::Unsubscribe { .. }
+        | Request::Credit { .. }
+        | Request::Feed { .. }
+        | Request::Heads(_) => false,
     }
 }

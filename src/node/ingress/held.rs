@@ -13,20 +13,19 @@
 use super::super::Step;
 use super::super::asked::Asked;
 use super::super::frames::changed_frame;
+use super::destination::Destination;
 use super::{Effect, Ingress, too_many_pending};
 use crate::limits::{HELD_BYTES, PAYLOAD_MAX, REQUEST_TIMEOUT_US, RESPONSE_CHARGE};
-use crate::types::NodeId;
 use crate::wire::frame::Kept;
 use crate::wire::request::Fetch;
 use crate::wire::response::ErrorResponse;
-use crate::wire::{Frame, Kind, Opcode, Origin, Request, Response, Status};
+use crate::wire::{Frame, Opcode, Origin, Request, Response, Status};
 
 /// A FETCH that waits for memory.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) asked: Asked,
-    target: NodeId,
-    kind: Kind,
+    to: Destination,
     frame: Kept,
     /// Bytes to reserve before it is sent: those of its records, and the rest of the answer.
     needed: u32,
@@ -52,7 +51,7 @@ impl Ingress {
         self.admission.release(asked.conn, asked.charge - HELD_BYTES);
         let frame = for_one_record(&kept.into_frame(), needed - RESPONSE_CHARGE).keep();
         let asked = Asked { charge: HELD_BYTES, ..asked };
-        self.hold(Held { asked, target: pending.target, kind: pending.kind, frame, needed });
+        self.hold(Held { asked, to: pending.to, frame, needed });
         true
     }
 
@@ -62,7 +61,7 @@ impl Ingress {
         &mut self,
         step: &mut Step<'_>,
         asked: Asked,
-        (target, kind): (NodeId, Kind),
+        to: Destination,
         frame: &Frame<'_>,
     ) -> bool {
         let (conn, needed) = (asked.conn, asked.charge);
@@ -71,7 +70,7 @@ impl Ingress {
         }
         self.charge(step, conn, HELD_BYTES);
         let asked = Asked { charge: HELD_BYTES, ..asked };
-        self.hold(Held { asked, target, kind, frame: frame.keep(), needed });
+        self.hold(Held { asked, to, frame: frame.keep(), needed });
         true
     }
 
@@ -110,10 +109,10 @@ impl Ingress {
     }
 
     fn send_held(&mut self, step: &Step<'_>, held: Held) {
-        let Held { mut asked, target, kind, frame, needed } = held;
+        let Held { mut asked, to, frame, needed } = held;
         self.admission.extend(asked.conn, needed - asked.charge);
         asked.charge = needed;
-        let pending = self.new_pending(step, asked, (target, kind), Some(frame), true);
+        let pending = self.new_pending(step, asked, to, Some(frame), true);
         let Some(origin) = self.pending.insert(pending, step.now.after_us(REQUEST_TIMEOUT_US)) else {
             return self.answer(asked, too_many_pending(step.settings).into());
         };

@@ -1,7 +1,9 @@
-//! Lanes: the requests that wait for another attempt, by target.
+//! Lanes: the requests that wait for another attempt, by destination.
 
 use std::collections::BTreeMap;
 
+use super::super::Settings;
+use super::destination::Destination;
 use super::request::Pending;
 use crate::limits::{RETRY_FIRST_US, RETRY_MOST_US};
 use crate::types::NodeId;
@@ -11,13 +13,13 @@ use crate::wire::{Opcode, Origin};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LaneId(usize);
 
-/// The requests that wait for another attempt. Publishes and other requests for a target have a lane each, because a
-/// full disk refuses only the former.
+/// The requests that wait for another attempt. Publishes and other requests for a destination have a lane each, because
+/// a full disk refuses only the former. Those for a slot stay in their lane, in their order, when its leader changes.
 #[derive(Debug)]
 pub(super) struct Lanes {
     lanes: Vec<Lane>,
-    /// By target, the monotonic time in microseconds of a later attempt that has been answered: requests sent before it
-    /// that have no response are probably lost.
+    /// By node, the monotonic time in microseconds of a later attempt that has been answered: requests sent to the node
+    /// before it that have no response are probably lost.
     passed_us: Vec<u64>,
     /// Monotonic time in microseconds at which the first lane is due; `u64::MAX` when no request waits.
     due_us: u64,
@@ -25,30 +27,44 @@ pub(super) struct Lanes {
     count: u64,
 }
 
-/// The waiting requests of one kind for one target.
+/// The waiting requests of one kind for one destination.
 #[derive(Debug, Default)]
 struct Lane {
     /// Their latest origins by serial number, so that the oldest request is first.
     waiting: BTreeMap<u64, Origin>,
-    /// Monotonic time in microseconds at which the oldest one is sent even if the target has answered nothing.
+    /// Monotonic time in microseconds at which the oldest one is sent even if none has been answered.
     next_us: u64,
-    /// Number of requests sent for that reason since the target's last answer.
+    /// Number of requests sent for that reason since the last answer.
     probes: u32,
+}
+
+/// Lanes with the same index of a slot or node: those of the slot and of the node, each with two.
+const LANES_PER_INDEX: usize = 4;
+
+impl LaneId {
+    /// Returns the lane of publishes, or of other requests, for a destination.
+    fn new(to: Destination, is_publish: bool) -> Self {
+        let (index, is_slot) = match to {
+            Destination::Slot(slot) => (slot.index(), true),
+            Destination::Node(node) => (node.index(), false),
+        };
+        Self(usize::from(index) * LANES_PER_INDEX + usize::from(is_slot) * 2 + usize::from(is_publish))
+    }
 }
 
 impl Pending {
     /// The lane in which it waits.
     pub(super) fn lane(&self) -> LaneId {
-        let is_publish = self.asked.opcode == Opcode::Publish.number();
-        LaneId(usize::from(self.target.index()) * 2 + usize::from(is_publish))
+        LaneId::new(self.to, self.asked.opcode == Opcode::Publish.number())
     }
 }
 
 impl Lanes {
-    /// Returns empty lanes for a cube with that number of nodes.
-    pub(super) fn new(nodes: u16) -> Self {
-        let lanes = (0..2 * nodes).map(|_| Lane::default()).collect();
-        Self { lanes, passed_us: vec![0; usize::from(nodes)], due_us: u64::MAX, count: 0 }
+    /// Returns empty lanes for all destinations in a cube.
+    pub(super) fn new(settings: &Settings) -> Self {
+        let (nodes, slots) = (usize::from(settings.dimension.nodes()), usize::from(settings.slots.count()));
+        let lanes = (0..LANES_PER_INDEX * nodes.max(slots)).map(|_| Lane::default()).collect();
+        Self { lanes, passed_us: vec![0; nodes], due_us: u64::MAX, count: 0 }
     }
 
     /// Returns the monotonic time in microseconds at which something is due.
@@ -62,10 +78,11 @@ impl Lanes {
         self.count
     }
 
-    /// Returns the requests that wait for a target.
-    pub(super) fn waiting_for(&self, target: NodeId) -> impl Iterator<Item = Origin> {
-        let first = usize::from(target.index()) * 2;
-        self.lanes[first..first + 2].iter().flat_map(|lane| lane.waiting.values().copied())
+    /// Returns the requests that wait for a destination.
+    pub(super) fn waiting_for(&self, to: Destination) -> impl Iterator<Item = Origin> {
+        [false, true]
+            .into_iter()
+            .flat_map(move |is_publish| self.lanes[LaneId::new(to, is_publish).0].waiting.values().copied())
     }
 
     /// Returns true when requests wait in a lane, behind which others have to wait too.
@@ -78,7 +95,7 @@ impl Lanes {
         self.lanes[lane.0].waiting.first_key_value().is_some_and(|(first, _)| *first < number)
     }
 
-    /// Inserts a request. Its lane is due later, the more attempts its target has not answered.
+    /// Inserts a request. Its lane is due later, the more attempts were not answered since the last answer.
     pub(super) fn insert(&mut self, lane: LaneId, number: u64, origin: Origin, now_us: u64) {
         let lane = &mut self.lanes[lane.0];
         let again_us = now_us + (RETRY_FIRST_US << lane.probes.min(8)).min(RETRY_MOST_US);
@@ -104,20 +121,20 @@ impl Lanes {
         self.lanes[lane.0].waiting.pop_first().map(|(_, origin)| origin)
     }
 
-    /// Notes that the target of a lane has answered a request.
+    /// Notes that a request of a lane was answered.
     pub(super) fn note_answer(&mut self, lane: LaneId) {
         self.lanes[lane.0].probes = 0;
     }
 
     /// Notes that a request sent to a node at `sent_us` was answered, possibly before those sent earlier.
-    pub(super) fn pass(&mut self, target: NodeId, sent_us: u64) {
-        let passed_us = &mut self.passed_us[usize::from(target.index())];
+    pub(super) fn pass(&mut self, node: NodeId, sent_us: u64) {
+        let passed_us = &mut self.passed_us[usize::from(node.index())];
         *passed_us = sent_us.max(*passed_us);
     }
 
     /// Returns true when a later attempt than one sent to a node at `sent_us` was answered.
-    pub(super) fn has_passed(&self, target: NodeId, sent_us: u64) -> bool {
-        sent_us < self.passed_us[usize::from(target.index())]
+    pub(super) fn has_passed(&self, node: NodeId, sent_us: u64) -> bool {
+        sent_us < self.passed_us[usize::from(node.index())]
     }
 
     /// Makes all lanes due at once.

@@ -1,19 +1,20 @@
 //! A client's request that another node is to answer.
 
 use super::super::asked::Asked;
+use super::destination::Destination;
 use crate::types::{ConnId, NodeId};
+use crate::wire::Response;
 use crate::wire::frame::Kept;
-use crate::wire::{Kind, Response};
 
 /// A client's request that another node executes.
 #[derive(Clone, Debug)]
 pub(super) struct Pending {
     /// The client's request.
     pub asked: Asked,
-    /// The node that executes it.
-    pub target: NodeId,
-    /// The kind of its route.
-    pub kind: Kind,
+    /// Who executes it.
+    pub to: Destination,
+    /// The node to which the latest attempt was sent; before the first attempt, the one to which it would be.
+    pub node: NodeId,
     /// The request's frame, for retries; `None` for a TRACE, which is sent only once.
     pub frame: Option<Kept>,
     /// True if it may be sent again although an earlier attempt may have been applied.

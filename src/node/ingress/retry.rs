@@ -4,18 +4,21 @@
 //!            an answer that says what became of it
 //!   SENT ──────────────────────────────────────────────► answered
 //!   │  ▲ ╲ refused as not applied, or lost and repeatable   ▲
-//!   │  │  ╲                                                 │ not accepted within RETRY_FOR_US, or the target
+//!   │  │  ╲                                                 │ not accepted within RETRY_FOR_US, or its nodes
 //!   │  │   ▼                                                │ unreachable for as long: the last refusal, or
 //!   │  └─ WAITING ──────────────────────────────────────────┤ OUTCOME_UNKNOWN when an attempt may have been applied
-//!   │     each answer of the target lets two go             │
+//!   │     each answer of its lane lets two go               │
 //!   │                                                       │
 //!   └─ lost and not repeatable, or REQUEST_TIMEOUT_US ──────┘ OUTCOME_UNKNOWN
 //! ```
 //!
-//! Requests for one target wait in a lane, in the order in which they came, and new ones wait behind them: the batches
-//! of a producer stay in their order. One of them at a time asks whether the target takes requests again. Each answer
-//! then lets two more go, so a lane of any length is sent within a few round trips, and a target or a link that is only
-//! busy is not flooded. Publishes and other requests have a lane each, because a full disk refuses only the former.
+//! Requests for one destination, a slot or a node, wait in a lane, in the order in which they came, and new ones wait
+//! behind them: the batches of a producer stay in their order. One of them at a time asks whether requests are taken
+//! again. Each answer then lets two more go, so a lane of any length is sent within a few round trips, and a node or a
+//! link that is only busy is not flooded. Publishes and other requests have a lane each, because a full disk refuses
+//! only the former.
+//!
+//! To which node a request is sent is decided at each attempt: those for a slot go to the node that leads it then.
 //!
 //! Silence is tested with one request as well, the oldest that may be repeated. When a repetition is answered and the
 //! first attempt was not, what was sent before the repetition is taken for lost.
@@ -25,14 +28,16 @@
 
 use super::super::Step;
 use super::super::router::Stuck;
+use super::destination::Destination;
 use super::lanes::LaneId;
 use super::request::{Pending, State};
 use super::{Attempt, Effect, Ingress};
 use crate::limits::{RETRY_AFTER_LOSS_US, RETRY_FOR_US, RETRY_LOST_US, RETRY_SILENCE_US};
-use crate::types::{ConnId, NodeId, NodeSet};
-use crate::wire::{Opcode, Origin, Request, Response, Status};
+use crate::types::{ConnId, NodeSet};
+use crate::wire::frame::Kept;
+use crate::wire::{Opcode, Origin, Response, Status};
 
-/// Number of waiting requests that are sent each time their target answers one.
+/// Number of waiting requests that are sent each time one of their lane is answered.
 const LET_GO: usize = 2;
 
 /// What has to be done about a request.
@@ -41,13 +46,13 @@ enum Due {
     GiveUp,
     /// Its latest attempt was probably lost.
     MarkLost,
-    /// It is sent again to see whether its target answers.
+    /// It is sent again to see whether it is answered.
     Test,
 }
 
 impl Pending {
     /// Returns true when its time for another attempt is over, at `now_us` monotonic microseconds. What was lost may
-    /// take a little longer, because the loss is detected late, unless its target is known to be unreachable.
+    /// take a little longer, because the loss is detected late, unless its node is known to be unreachable.
     const fn is_over(&self, now_us: u64, is_unreachable: bool) -> bool {
         let is_new_loss = now_us.saturating_sub(self.lost_us) < RETRY_AFTER_LOSS_US;
         now_us.saturating_sub(self.asked_us) >= RETRY_FOR_US && (is_unreachable || !is_new_loss)
@@ -63,17 +68,18 @@ impl Ingress {
         let now_us = step.now.monotonic_us;
         let Some(pending) = self.pending.get_mut(origin) else { return Err(refusal) };
         let (lane, number, status) = (pending.lane(), pending.number, refusal.status());
-        let (target, sent_us) = (pending.target, pending.sent_us);
+        let (to, node, sent_us) = (pending.to, pending.node, pending.sent_us);
         // An earlier batch, which still waits in this lane, may fill the gap.
         let is_early = status == Status::SequenceGap.number() && self.lanes.has_before(lane, number);
         let is_over = pending.is_over(now_us, status == Status::Unreachable.number());
-        let is_hopeless = is_over || self.reach.unreachable_for_us(target, now_us) >= RETRY_FOR_US;
+        let is_hopeless = is_over || self.unreachable_for_us(step, to) >= RETRY_FOR_US;
+        let Some(pending) = self.pending.get_mut(origin) else { return Err(refusal) };
         if pending.frame.is_none() || is_hopeless || !is_early && !is_not_applied(status) {
             return Err(refusal);
         }
         pending.state = State::Waiting { refusal: Some(Box::new(refusal)) };
         if status == Status::Unreachable.number() && pending.via.is_some() {
-            self.lanes.pass(target, sent_us);
+            self.lanes.pass(node, sent_us);
         }
         self.lanes.insert(lane, number, origin, now_us);
         Ok(())
@@ -108,12 +114,12 @@ impl Ingress {
         self.uncharge(step, pending.asked.conn, pending.frame_charge());
     }
 
-    /// Sends more of the requests that wait for a target, because it has answered one.
+    /// Sends more of the requests that wait in the lane of one that was answered.
     pub(super) fn follow_on(&mut self, step: &mut Step<'_>, answered: &Pending, is_latest: bool) {
         let lane = answered.lane();
         self.lanes.note_answer(lane);
         if is_latest && answered.is_unsure {
-            self.lanes.pass(answered.target, answered.sent_us);
+            self.lanes.pass(answered.node, answered.sent_us);
             self.review_pending(step);
         }
         for _ in 0..LET_GO {
@@ -131,7 +137,7 @@ impl Ingress {
     }
 
     /// Lets the oldest request of each lane be sent at once, because a link has come up: it may be the path to any
-    /// target that was unreachable.
+    /// node that was unreachable.
     pub(in crate::node) fn on_link_up(&mut self, step: &Step<'_>) {
         self.reach.release_all();
         self.retry_soon(step);
@@ -153,7 +159,7 @@ impl Ingress {
     }
 
     /// Reviews the requests that have been unanswered for some time: gives up those whose time is over, keeps lost ones
-    /// for another attempt, and sends the oldest one to each silent target again.
+    /// for another attempt, and sends the oldest one to each silent node again.
     pub(super) fn review_pending(&mut self, step: &mut Step<'_>) {
         self.give_up_unreachable(step);
         let now_us = step.now.monotonic_us;
@@ -161,7 +167,7 @@ impl Ingress {
         let mut tested = NodeSet::new();
         let late = self.pending.iter().take_while(|(_, pending)| pending.asked_us <= late_us);
         let due: Vec<(Origin, Due)> =
-            late.filter_map(|(origin, pending)| Some((origin, self.due(pending, now_us, &mut tested)?))).collect();
+            late.filter_map(|(origin, pending)| Some((origin, self.due(step, pending, &mut tested)?))).collect();
         for (origin, due) in due {
             match due {
                 Due::GiveUp => self.give_up(step, origin),
@@ -175,35 +181,44 @@ impl Ingress {
         }
     }
 
-    /// Gives up the requests that wait for a target that has been unreachable for long, however new they are: reads
-    /// from their clients may have been suspended while older ones waited for the same target.
+    /// Returns for how long all nodes that may execute requests for a destination have been unreachable, in
+    /// microseconds; 0 when one of them is not.
+    fn unreachable_for_us(&self, step: &Step<'_>, to: Destination) -> u64 {
+        let unreachable_us = |node| self.reach.unreachable_for_us(node, step.now.monotonic_us);
+        to.nodes(step.settings).map(unreachable_us).min().unwrap_or(0)
+    }
+
+    /// Gives up the requests that wait for a destination that has been unreachable for long, however new they are:
+    /// reads from their clients may have been suspended while older ones waited for the same one.
     fn give_up_unreachable(&mut self, step: &mut Step<'_>) {
-        let is_lost = |target: &NodeId| self.reach.unreachable_for_us(*target, step.now.monotonic_us) >= RETRY_FOR_US;
-        let lost = step.settings.dimension.all().filter(is_lost);
-        let waiting: Vec<Origin> = lost.flat_map(|target| self.lanes.waiting_for(target)).collect();
+        let nodes = step.settings.dimension.all().map(Destination::Node);
+        let all = nodes.chain(step.settings.slots.all().map(Destination::Slot));
+        let lost = all.filter(|to| self.unreachable_for_us(step, *to) >= RETRY_FOR_US);
+        let waiting: Vec<Origin> = lost.flat_map(|to| self.lanes.waiting_for(to)).collect();
         for origin in waiting {
             self.give_up(step, origin);
         }
     }
 
-    /// Returns what is due about a request at `now_us`, when older ones have tested the targets in `tested`.
-    fn due(&self, pending: &Pending, now_us: u64, tested: &mut NodeSet) -> Option<Due> {
-        let target = pending.target;
+    /// Returns what is due about a request, when older ones have tested the nodes in `tested`.
+    fn due(&self, step: &Step<'_>, pending: &Pending, tested: &mut NodeSet) -> Option<Due> {
+        let (now_us, node) = (step.now.monotonic_us, pending.node);
         let State::Sent { give_up_us } = pending.state else {
-            let unreachable_us = self.reach.unreachable_for_us(target, now_us);
-            return pending.is_over(now_us, unreachable_us > 0).then_some(Due::GiveUp);
+            let is_unreachable = self.unreachable_for_us(step, pending.to) > 0;
+            return pending.is_over(now_us, is_unreachable).then_some(Due::GiveUp);
         };
         if give_up_us <= now_us {
             return Some(Due::GiveUp);
         }
         let silent_us = now_us.saturating_sub(pending.sent_us);
-        if silent_us >= RETRY_SILENCE_US && self.lanes.has_passed(target, pending.sent_us) {
+        if silent_us >= RETRY_SILENCE_US && self.lanes.has_passed(node, pending.sent_us) {
             return (pending.is_repeatable || give_up_us == u64::MAX).then_some(Due::MarkLost);
         }
-        if !pending.is_repeatable || tested.contains(target) {
+        // What this node executes itself is not lost.
+        if !pending.is_repeatable || node == step.settings.id || tested.contains(node) {
             return None;
         }
-        tested.insert(target);
+        tested.insert(node);
         (silent_us >= RETRY_SILENCE_US).then_some(Due::Test)
     }
 
@@ -227,16 +242,19 @@ impl Ingress {
         }
     }
 
-    /// Begins another attempt of a request, under a new origin. Returns `None` if the request was answered meanwhile.
-    pub(in crate::node) fn begin_attempt(&mut self, step: &mut Step<'_>, origin: Origin) -> Option<Attempt> {
+    /// Begins another attempt of a request, under a new origin. Returns it with the request; `None` if the request was
+    /// answered meanwhile.
+    pub(in crate::node) fn begin_attempt(&mut self, step: &mut Step<'_>, origin: Origin) -> Option<(Attempt, Kept)> {
         let pending = self.pending.get_mut(origin)?;
-        let (target, kind, frame) = (pending.target, pending.kind, pending.frame.clone()?);
+        let (frame, kind) = (pending.frame.clone()?, pending.to.kind());
+        pending.node = pending.to.node(step.leaders);
+        let target = pending.node;
         step.stats.requests_repeated += u64::from(pending.via.is_some());
         if let State::Waiting { .. } = std::mem::replace(&mut pending.state, State::SENT) {
             self.lanes.remove(pending.lane(), pending.number);
         }
         let origin = self.pending.renew(origin)?;
-        Some(Attempt { origin, target, kind, frame })
+        Some((Attempt { origin, target, kind }, frame))
     }
 
     /// Answers a request for which there is no further attempt: with its refusal, or OUTCOME_UNKNOWN.
@@ -244,7 +262,7 @@ impl Ingress {
         let Some(mut pending) = self.take_pending(step, origin) else { return };
         match &mut pending.state {
             State::Waiting { refusal } if !pending.is_unsure => {
-                let refusal = refusal.take().map_or_else(|| self.waited_in_vain(step, pending.target), |it| *it);
+                let refusal = refusal.take().map_or_else(|| self.waited_in_vain(step, pending.to), |it| *it);
                 self.answer(pending.asked, refusal);
             }
             State::Waiting { .. } | State::Sent { .. } => self.answer_unknown(step, &pending),
@@ -252,13 +270,19 @@ impl Ingress {
     }
 
     /// Returns the refusal of a request that was never sent, because those before it were not taken.
-    fn waited_in_vain(&self, step: &Step<'_>, target: NodeId) -> Response {
-        if self.reach.unreachable_for_us(target, step.now.monotonic_us) > 0 {
-            return Stuck::unreachable(step.settings, target).response(step.settings);
+    fn waited_in_vain(&self, step: &Step<'_>, to: Destination) -> Response {
+        let node = to.node(step.leaders);
+        if self.unreachable_for_us(step, to) > 0 {
+            return Stuck::unreachable(step.settings, node).response(step.settings);
         }
-        let message = format!("too many requests wait for node {}", step.settings.name(target));
+        let message = format!("too many requests wait for node {}", step.settings.name(node));
         step.settings.overloaded(message).retry_after(100).into()
     }
+}
+
+/// Returns true for a status after which a request may be kept for another attempt.
+pub(super) const fn is_refusal(status: u8) -> bool {
+    is_not_applied(status) || status == Status::SequenceGap.number()
 }
 
 /// Returns true for a status that says that the request was not applied and may be soon.
@@ -284,32 +308,6 @@ pub(super) fn is_of_one_attempt(opcode: u8, status: u8) -> bool {
     ];
     let changes = [Opcode::Publish, Opcode::Create].iter().any(|changing| changing.number() == opcode);
     changes && STATUSES.iter().any(|refusal| refusal.number() == status)
-}
-
-/// Returns true for a request that may be sent again although an earlier attempt may have been applied.
-pub(super) const fn is_repeatable(request: &Request<'_>) -> bool {
-    match request {
-        Request::Publish(publish) => publish.producer.is_some(),
-        Request::Ping { .. }
-        | Request::Create { .. }
-        | Request::List(_)
-        | Request::Info(_)
-        | Request::Fetch(_)
-        | Request::Subscribe(_)
-        | Request::Query { .. }
-        | Request::Trace { .. }
-        | Request::Cluster { .. }
-        | Request::Stats { .. }
-        | Request::Nodes { .. } => true,
-        Request::Delete(_)
-        | Request::Alter { .. }
-        | Request::Trim { .. }
-        | Request::Producer { .. }
-        | Request::Unsubscribe { .. }
-        | Request::Credit { .. }
-        | Request::Feed { .. }
-        | Request::Heads(_) => false,
-    }
 }
 
 #[cfg(test)]

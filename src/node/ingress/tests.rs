@@ -5,7 +5,6 @@ use crate::cube;
 use crate::limits::{FETCH_RESERVE_LEAST, HELD_BYTES, PAYLOAD_MAX, RESPONSE_CHARGE, RETRY_FIRST_US, RETRY_SILENCE_US};
 use crate::node::Node;
 use crate::node::frames::request_frame;
-use crate::node::leaders::Leaders;
 use crate::node::subject::Subject;
 use crate::node::tests::settings;
 use crate::types::{Now, Offset, RequestId, TopicName};
@@ -40,9 +39,9 @@ fn at<R>(node: &mut Node, after_us: u64, act: impl FnOnce(&mut Ingress, &mut Ste
     act(&mut parts.ingress, &mut step)
 }
 
-fn destination(settings: &Settings, request: &Request<'_>) -> Destination {
+fn forwarding(settings: &Settings, request: &Request<'_>) -> Forwarding {
     let subject = Subject::of(settings, request).unwrap();
-    Destination::of(settings, &Leaders::new(settings), request, subject).unwrap()
+    Forwarding::of(settings, request, subject).unwrap()
 }
 
 /// Passes a request of the client for the other node to the ingress.
@@ -50,7 +49,8 @@ fn admit(node: &mut Node, id: u64, request: &Request<'_>) -> Option<Origin> {
     at(node, 0, |ingress, step| {
         let frame = request_frame(request, &[], RequestId(id), Flags::default());
         let asked = Asked::new(CLIENT, &frame, request);
-        ingress.admit(step, asked, &destination(step.settings, request), &frame).unwrap()
+        let attempt = ingress.admit(step, asked, &forwarding(step.settings, request), &frame).unwrap();
+        attempt.map(|attempt| attempt.origin)
     })
 }
 
@@ -80,7 +80,7 @@ fn carry_out(node: &mut Node, after_us: u64) -> (Vec<Origin>, Vec<(u64, u8)>) {
         while let Some(effect) = ingress.next_effect(step) {
             match effect {
                 Effect::Send { origin } => {
-                    let Some(attempt) = ingress.begin_attempt(step, origin) else { continue };
+                    let Some((attempt, _)) = ingress.begin_attempt(step, origin) else { continue };
                     ingress.on_sent(step, attempt.origin, LINK);
                     sent.push(attempt.origin);
                 }
@@ -116,7 +116,7 @@ fn a_response_answers_its_request_once_and_a_late_one_nobody() {
 fn a_refused_request_is_sent_again_later_and_others_wait_behind_it() {
     let mut node = node();
     let first = send(&mut node, 1, &PING);
-    at(&mut node, 0, |ingress, step| ingress.on_refused(step, first, refusal(Status::Overloaded)));
+    at(&mut node, 0, |ingress, step| ingress.on_answered_here(step, first, refusal(Status::Overloaded)));
     assert_eq!((admit(&mut node, 2, &PING), admit(&mut node, 3, &PING)), (None, None));
     assert_eq!(carry_out(&mut node, 0), (vec![], vec![]));
     for (after_us, attempts) in [(RETRY_FIRST_US - 1, 0), (RETRY_FIRST_US, 1)] {
@@ -149,7 +149,7 @@ fn a_request_that_is_lost_while_it_is_about_to_be_sent_again_waits_in_no_lane() 
 #[test]
 fn a_request_for_a_target_that_is_known_to_be_unreachable_is_not_sent() {
     let mut node = node();
-    let target = destination(&node.settings, &PING).target;
+    let target = NodeId::new(1, node.settings.dimension).unwrap();
     at(&mut node, 0, |ingress, step| ingress.note_reached(target, false, step.now.monotonic_us));
     assert_eq!(admit(&mut node, 1, &PING), None);
     assert_eq!(carry_out(&mut node, 0), (vec![], vec![]), "it waits for another attempt");
