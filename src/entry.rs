@@ -239,6 +239,13 @@ impl Entry {
             batch.place = batch.place.inside(body);
         }
     }
+
+    /// Copies the payload of a batch, so that the entry does not keep the buffer in memory from which it was decoded.
+    pub fn own_payload(&mut self) {
+        if let Self::Publish(batch) = self {
+            batch.payload = Bytes::copy_from_slice(&batch.payload);
+        }
+    }
 }
 
 /// A position in the journal, or in a body.

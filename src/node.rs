@@ -18,6 +18,7 @@
 //! | `serve` | requests for this node, and what follows when an entry is applied: it passes on what `group` returns |
 //! | `groups`, `group` | the topics of this node, by slot: changes, reads, and pushes to readers |
 //! | `leaders` | who leads each slot |
+//! | `members` | what the members of replica groups tell each other |
 //! | `budget`, `cost` | what all groups share: memory, room in the log, the queue of what waits for the disk |
 //! | `asked`, `pending`, `subject`, `call`, `frames`, `news`, `cut`, `errors` | what several of these use |
 //! | `probe` | requests about the nodes themselves |
@@ -47,6 +48,7 @@ mod leaders;
 mod links;
 mod list;
 mod lookup;
+mod members;
 mod news;
 mod pending;
 mod probe;
@@ -155,6 +157,8 @@ struct Parts {
     readers: Readers,
     repeats: Repeats,
     groups: Groups,
+    /// What members on this node have to tell others at the end of the event.
+    outbox: Vec<members::Outgoing>,
     clock: tick::Clock,
     drain: drain::Stage,
     /// The path of the data folder if it was empty at the start, until a neighbour says that it knew topics of this
@@ -273,6 +277,11 @@ impl Node {
         self.parts.groups.has_open()
     }
 
+    /// Returns true when [`Event::Committed`] is due: something is committed and not applied yet.
+    pub fn has_committed(&self) -> bool {
+        self.parts.groups.next_committed().is_some()
+    }
+
     /// Returns how much room the log has, as the node knows it.
     pub fn room(&self) -> Room {
         self.budget.room
@@ -290,6 +299,9 @@ impl Node {
         self.parts.ingress.check();
         self.parts.readers.check();
         self.parts.groups.check(&self.budget);
+        for slot in self.settings.slots.all() {
+            assert_eq!(self.parts.readers.leads(slot), self.parts.groups.leads(slot), "{slot:?}");
+        }
     }
 
     /// Returns the number of table entries looked at since the start.
@@ -309,6 +321,7 @@ impl Parts {
             ingress: Ingress::new(settings),
             readers,
             groups,
+            outbox: Vec::new(),
             repeats: Repeats::default(),
             clock: tick::Clock::new(now),
             drain: drain::Stage::default(),
@@ -340,6 +353,7 @@ impl Parts {
             Event::Closed { conn, cause } => self.on_closed(step, conn, End::Failed(cause)),
             Event::TurnOver => self.seal(step),
             Event::Written { written } => self.on_written(step, written),
+            Event::Committed => self.on_committed(step),
             Event::Read { lookup, found } => self.on_read(step, lookup, found),
             Event::Space { room } => self.on_space(step, room),
             Event::Timeout => self.on_timeout(step),
@@ -348,6 +362,9 @@ impl Parts {
         planted!("stall noticed after its event", (), self.notice_stall(step.now));
         if self.readers.has_effects() || self.ingress.has_effects() {
             self.carry_out(step);
+        }
+        if !self.outbox.is_empty() {
+            self.send_messages(step);
         }
         if self.drain.has_begun() {
             self.advance_drain(step);

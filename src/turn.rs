@@ -189,8 +189,13 @@ impl<C: Connections, S: Store> Turn<C, S> {
     fn apply_committed(&mut self, now: Now) -> bool {
         let end = self.node.work().saturating_add(COMMIT_WORK);
         while self.node.work() < end {
-            let Some(written) = self.store.take_written() else { return false };
-            self.handle(now, Event::Written { written });
+            if let Some(written) = self.store.take_written() {
+                self.handle(now, Event::Written { written });
+            } else if self.node.has_committed() {
+                self.handle(now, Event::Committed);
+            } else {
+                return false;
+            }
         }
         true
     }

@@ -254,6 +254,12 @@ fn touch_faults(source: &Source) -> Vec<String> {
                 let of_std = imports(&code, "std").into_iter();
                 of_std.filter(|(_, name)| name == part).map(|(line, _)| line).collect()
             }
+            // A package, and not a module of the same name.
+            Some((_, "")) => {
+                let is_root = |at: &usize| code[..*at].strip_suffix("::").is_none_or(|path| !path.ends_with(is_word));
+                let roots = words(&code, what).into_iter().filter(is_root);
+                roots.map(|at| line_of(&code, at)).collect()
+            }
             _ => words(&code, what).into_iter().map(|at| line_of(&code, at)).collect(),
         };
         let message = format!("`{what}` is only for {modules}; {instead}");
@@ -462,6 +468,7 @@ mod the_checks_bite {
                 ("src/turn.rs", "use mio::Poll;", &[1]),
                 ("src/node/group.rs", "use raft::RawNode;\nuse crate::replica::Replica;", &[1]),
                 ("src/replica/log.rs", "use raft::Storage;", &[]),
+                ("src/node/group.rs", "use crate::wire::raft::RaftItem;", &[]),
                 ("src/turn.rs", "use mio_signals::Signals;", &[1]),
                 ("src/topic.rs", "let now = SystemTime::now();", &[1]),
                 ("src/topic.rs", "// not Instant::now()\nlet premio = 1;", &[]),

@@ -465,7 +465,7 @@ fn every_operation_has_its_section_its_blocks_and_its_vectors() {
         let text = world.document.text(&heading(&world.document, opcode));
         let roles: &[&str] = match opcode {
             Opcode::Goaway | Opcode::Deliver => &["request"],
-            Opcode::Credit => &["request", "error"],
+            Opcode::Credit | Opcode::Raft => &["request", "error"],
             Opcode::Event => &["request", "waiting", "flowing", "error"],
             _ => &["request", "response", "error"],
         };

@@ -18,6 +18,9 @@ pub const LOG_ENTRY_BYTES: usize = 64;
 /// the same link.
 pub const APPEND_BYTES_MAX: usize = 256 << 10;
 
+/// Maximum number of bytes of messages in one RAFT frame, unless it is a single message.
+pub const RAFT_FRAME_BYTES: usize = APPEND_BYTES_MAX + (16 << 10);
+
 /// Maximum number of reads of a group's log from the disk at once, for followers that need entries from before the
 /// window: there are two.
 pub const FETCHES_MAX: usize = 2;

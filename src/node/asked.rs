@@ -59,6 +59,7 @@ fn charge_of(request: &Request<'_>) -> u32 {
         Request::Info(_)
         | Request::Feed { .. }
         | Request::Heads(_)
+        | Request::Raft { .. }
         | Request::Query { .. }
         | Request::Trace { .. }
         | Request::Cluster { .. }

@@ -91,6 +91,8 @@ pub enum Event<'a> {
         /// The oldest one of its group that was not reported before.
         written: Written,
     },
+    /// [`super::Node::has_committed`] is true, so a body is to be applied.
+    Committed,
     /// The answer to an [`super::Action::Read`].
     Read {
         /// The query, with the request or subscription that waits for its result.

@@ -13,7 +13,8 @@
 //! | `topics` | creating, deleting, changing, listing and describing topics |
 //! | `publish` | batches and producers |
 //! | `fetch`, `read` | where reads and subscriptions start; reading records, from memory and from the journal |
-//! | `proposals` | the entries that are not committed yet, and whom to answer for each |
+//! | `proposal`, `proposals` | the entries that are not in the log yet, and whom to answer for each |
+//! | `tail` | the bodies in the log that are not applied yet |
 //! | `room` | whether there is room for an entry |
 //! | `runs` | small batches that become one entry |
 //! | `seal` | the end of a turn: entries become bodies of the log |
@@ -35,6 +36,7 @@ mod fetch;
 mod heads;
 mod lead;
 mod member;
+mod proposal;
 mod proposals;
 mod publish;
 mod push;
@@ -43,10 +45,12 @@ mod restore;
 mod room;
 mod runs;
 mod seal;
+mod tail;
 mod topics;
 
 pub(super) use apply::Applied;
-pub(super) use proposals::Proposal;
+pub(super) use member::{FollowUp, member_of, node_of};
+pub(super) use proposal::Proposal;
 pub(super) use push::{EndOfTopic, NewRecords};
 pub(super) use read::Finished;
 pub(super) use runs::Part;
@@ -61,8 +65,10 @@ use crate::wire::Request;
 use crate::wire::response::{Durability, ErrorResponse, Fetched};
 use lead::Lead;
 use member::Member;
+use proposal::Totals;
 use proposals::Proposals;
 use read::read_log;
+use tail::Tail;
 
 /// The topics of one slot.
 #[derive(Debug)]
@@ -70,6 +76,7 @@ pub(super) struct Group {
     slot: SlotId,
     catalogue: Catalogue,
     proposals: Proposals,
+    tail: Tail,
     /// Outcomes of the entries that are being applied, for the journal.
     notes: Vec<Note>,
     /// What the budget of the node has recorded for the group.
@@ -94,10 +101,11 @@ impl Group {
             slot,
             catalogue,
             proposals: Proposals::default(),
+            tail: Tail::default(),
             notes: Vec::new(),
             usage: Usage::default(),
             applied: LogPosition::default(),
-            member: Member::new(settings),
+            member: Member::new(settings, slot),
             lead: None,
             leads: 0,
         };
@@ -128,6 +136,7 @@ impl Group {
             Request::Ping { .. }
             | Request::List(_)
             | Request::Heads(_)
+            | Request::Raft { .. }
             | Request::Unsubscribe { .. }
             | Request::Credit { .. }
             | Request::Trace { .. }
@@ -179,24 +188,30 @@ impl Group {
         self.lead.as_ref().map_or(0, |lead| lead.feeds.len())
     }
 
-    /// Returns the number of uncommitted proposals.
+    /// Returns the number of proposals that are not applied yet.
     pub(super) const fn proposals(&self) -> usize {
-        self.proposals.len()
+        self.proposed().requests()
+    }
+
+    /// Returns how many proposals are not applied yet, and what they cost.
+    const fn proposed(&self) -> Totals {
+        self.proposals.totals().plus(self.tail.totals())
     }
 
     /// Returns the bodies in the log that are not applied yet: their positions and entries.
     #[cfg(test)]
     pub(super) fn logged(&self) -> impl Iterator<Item = (u64, &[crate::entry::Entry])> {
-        self.proposals.logged()
+        self.tail.iter().map(|logged| (logged.index, logged.proposed()))
     }
 
     /// Records in the budget of the node what the group uses now.
     pub(super) fn note_usage(&mut self, budget: &mut Budget) {
+        let proposed = self.proposed();
         let now = Usage {
             memory: self.catalogue.cost().total(),
             evictable: self.catalogue.evictable(),
-            proposed: self.proposals.cost(),
-            topics: self.catalogue.len() + self.proposals.creates(),
+            proposed: proposed.cost(),
+            topics: self.catalogue.len() + proposed.creates(),
         };
         budget.note(&mut self.usage, now);
     }
@@ -208,7 +223,7 @@ impl Group {
 
     /// Returns true if nothing waits for the disk.
     pub(super) fn is_settled(&self) -> bool {
-        self.proposals.len() == 0 && self.lead.as_ref().is_none_or(|lead| lead.reads.is_empty())
+        self.proposals() == 0 && self.lead.as_ref().is_none_or(|lead| lead.reads.is_empty())
     }
 
     /// Sets whether all other nodes were told who leads.
@@ -221,6 +236,7 @@ impl Group {
     pub(super) fn check(&self) {
         self.catalogue.check();
         self.proposals.check();
+        self.tail.check();
         self.member.check();
         if let Some(lead) = &self.lead {
             lead.feeds.check();

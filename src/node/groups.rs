@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::budget::Budget;
 use super::call::ReplyTo;
 use super::group::Group;
+use super::leaders::Copies;
 use super::{Settings, Step};
-use crate::cube;
 use crate::topic::Cost;
 use crate::types::SlotId;
 use crate::wire::response::ErrorResponse;
@@ -22,9 +22,11 @@ impl Groups {
     /// Returns the groups of a node, without topics.
     pub(super) fn new(settings: &Settings) -> Self {
         assert!(settings.slots.bits() >= settings.dimension.bits(), "each node leads at least one slot");
-        let slots = settings.slots.all().filter(|slot| cube::node_of(*slot, settings.dimension) == settings.id);
+        let slots = settings.slots.all().filter(|slot| settings.members_of(*slot).any(|node| node == settings.id));
         let groups: BTreeMap<SlotId, Group> = slots.map(|slot| (slot, Group::new(settings, slot))).collect();
-        assert!(groups.len() == 1 || settings.dimension.bits() == 0, "the clock keeps one era for all groups");
+
+        let has_one_era = groups.len() == 1 || settings.dimension.bits() == 0;
+        assert!(has_one_era || settings.copies == Copies::Three, "the clock keeps one era for all groups");
         Self { groups }
     }
 
@@ -56,6 +58,16 @@ impl Groups {
     /// Returns the slots whose groups this node leads.
     pub(super) fn led(&self) -> impl Iterator<Item = SlotId> {
         self.iter().filter(|group| group.leads()).map(Group::slot)
+    }
+
+    /// Returns the slots of all groups.
+    pub(super) fn slots(&self) -> Vec<SlotId> {
+        self.groups.keys().copied().collect()
+    }
+
+    /// Returns the slot of a group that has a committed body which is not applied.
+    pub(super) fn next_committed(&self) -> Option<SlotId> {
+        self.iter().find(|group| group.has_committed()).map(Group::slot)
     }
 
     /// Returns all groups.

@@ -1,4 +1,4 @@
-//! LIST: pages of the topics of all groups.
+//! LIST: pages of the topics of all groups that this node leads.
 
 use super::Step;
 use super::groups::Groups;
@@ -31,7 +31,7 @@ impl Cursor {
 }
 
 impl Groups {
-    /// Returns a page of the topics of all groups.
+    /// Returns a page of the topics of all groups that this node leads.
     pub(super) fn list(&self, step: &mut Step<'_>, list: &List<'_>) -> Page {
         let max = match usize::from(list.max) {
             0 => LIST_NAMES_MAX,
@@ -40,7 +40,7 @@ impl Groups {
         let mut page = Page { node: step.settings.id.index(), cursor: 0, topics: Vec::new() };
         let mut scan = LIST_SCAN_MAX;
         let Cursor { group: first, place: mut from } = Cursor::of(list.cursor);
-        for (rank, group) in self.iter().enumerate().skip(first) {
+        for (rank, group) in self.iter().enumerate().skip(first).filter(|(_, group)| group.leads()) {
             let next = if page.topics.len() == max || scan == 0 {
                 Some(0)
             } else {

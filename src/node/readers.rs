@@ -131,6 +131,11 @@ impl Readers {
         self.table.home_mut(slot).is_here = leads;
     }
 
+    /// Returns true if this node leads a slot, as far as the readers know.
+    pub(super) fn leads(&self, slot: SlotId) -> bool {
+        self.table.home(slot).is_here
+    }
+
     /// Adds a client.
     pub(super) fn open_client(&mut self, id: ConnId, source: Source, frame_max: u32, takes_notices: bool) {
         self.clients.open(id, source, frame_max, takes_notices);

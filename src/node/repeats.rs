@@ -117,7 +117,7 @@ impl Parts {
             return false;
         };
         let producer = producer.map(|producer| Sequenced { sequence, ..producer });
-        let here = match (self.groups.of_mut(slot), topic) {
+        let here = match (self.groups.led_mut(slot), topic) {
             (Some(group), Some(topic)) if group.can_publish_to(topic) => Some((group, topic)),
             (None, None) => None,
             (Some(_), _) | (None, Some(_)) => return false,
@@ -150,7 +150,7 @@ impl Parts {
             return false;
         };
         let producer = producer.map(|producer| Sequenced { sequence, ..producer });
-        let Some(group) = self.groups.of_mut(slot).filter(|group| group.can_publish_to(topic)) else { return false };
+        let Some(group) = self.groups.led_mut(slot).filter(|group| group.can_publish_to(topic)) else { return false };
         if let Err(error) = group.publish_again(step, topic, (producer, count), frame, reply) {
             self.reply(step, reply, error.into());
         }

@@ -6,7 +6,7 @@ use super::Node;
 use super::group::Group;
 use super::stats::Stats;
 use crate::cube;
-use crate::entry::{DecodeError, Entry, Image, LogPosition, MemberState, Note, TopicKey};
+use crate::entry::{Body, DecodeError, Entry, Image, LogPosition, MemberState, Note, Place, TopicKey};
 use crate::topic::Topic;
 use crate::types::{Now, Offset, SlotId, TopicId, TopicName};
 
@@ -119,8 +119,14 @@ impl Node {
 
     /// Sets how much of the log of a group has been applied, and the state of its member. Called when a start has
     /// added to the log what it has to.
-    pub fn continue_log(&mut self, slot: SlotId, applied: LogPosition, state: MemberState) {
-        self.parts.groups.existing_mut(slot).continue_log(&self.settings, applied, state);
+    /// `rest` are the bodies after those that were applied, which a group of one member does not have.
+    pub fn continue_log(
+        &mut self,
+        slot: SlotId,
+        (applied, state): (LogPosition, MemberState),
+        rest: Vec<(Body, Place)>,
+    ) {
+        self.parts.groups.existing_mut(slot).continue_log(&self.settings, (applied, state), rest);
     }
 
     /// Ends the restore, and resets the counters, which must not include replayed entries.

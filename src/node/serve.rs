@@ -70,6 +70,7 @@ impl Parts {
             Request::List(list) => Ok(Answer::Now(Response::Listed(self.groups.list(step, list)))),
             Request::Ping { token, .. } => Ok(self.pong(step, *token)),
             Request::Heads(heads) => self.readers.on_heads(step, heads, call),
+            Request::Raft { count } => self.on_raft(step, *count, call),
             Request::Trace { .. } => Ok(self.traced(step, call.route)),
             Request::Cluster { .. } => Ok(self.view(step)),
             Request::Stats { .. } => Ok(self.counters(step)),
@@ -116,6 +117,9 @@ impl Parts {
         for (reply, error) in self.groups.seal(step) {
             self.reply(step, reply, error.into());
         }
+        for slot in self.groups.slots() {
+            self.follow_up(step, slot);
+        }
     }
 
     /// Handles a change of the log's room.
@@ -126,14 +130,27 @@ impl Parts {
         }
     }
 
-    /// Handles the report that something is durable: applies what is committed by that.
+    /// Handles the report that something is durable. What is committed by that is one body if the group has a single
+    /// member; in others, further ones follow with [`Self::on_committed`].
     pub(super) fn on_written(&mut self, step: &mut Step<'_>, written: Written) {
         let slot = written.slot();
-        let group = self.groups.existing_mut(slot);
-        group.on_written(step.settings, written);
-        while let Some(entries) = self.groups.existing_mut(slot).begin_body() {
+        self.groups.existing_mut(slot).on_written(step.settings, written);
+        self.apply_next(step, slot);
+    }
+
+    /// Applies a committed body.
+    pub(super) fn on_committed(&mut self, step: &mut Step<'_>) {
+        if let Some(slot) = self.groups.next_committed() {
+            self.apply_next(step, slot);
+        }
+    }
+
+    /// Applies the next committed body of a group, if there is one.
+    fn apply_next(&mut self, step: &mut Step<'_>, slot: SlotId) {
+        if let Some(entries) = self.groups.existing_mut(slot).begin_body(step.settings) {
             self.apply(step, slot, entries);
         }
+        self.follow_up(step, slot);
     }
 
     /// Applies the entries of a body, answers those who have proposed them, and pushes what is new to its readers.
@@ -141,9 +158,11 @@ impl Parts {
         // Batches of a topic that are committed together are pushed together.
         let mut news: Vec<(TopicId, Offset)> = Vec::new();
         let group = self.groups.existing_mut(slot);
-        let is_read = group.has_feeds() || self.readers.len() > 0;
+        // Readers on other nodes, and on this one if it does not lead, get the records from the leader.
+        let is_read = group.leads() && (group.has_feeds() || self.readers.len() > 0);
         for (entry, proposal) in entries {
             let group = self.groups.existing_mut(slot);
+            let leads = group.leads();
             let Applied { answer, run, deleted, stored } = group.apply(step, entry, Some(proposal));
             if let Some((reply, response)) = answer {
                 self.reply_with_readers(step, reply, response);
@@ -151,7 +170,7 @@ impl Parts {
             if let Some((parts, result)) = run {
                 self.acknowledge(step, &parts, result);
             }
-            if let Some(topic) = deleted {
+            if let Some(topic) = deleted.filter(|_| leads) {
                 self.push_end(step, slot, topic);
             }
             news.extend(stored.filter(|_| is_read));
@@ -232,11 +251,17 @@ impl Parts {
 
     /// Ends leading all groups.
     pub(super) fn end_leading(&mut self, step: &mut Step<'_>) {
-        for slot in self.groups.led() {
-            self.readers.set_leads(slot, false);
+        for slot in self.groups.slots() {
+            self.end_leading_of(step, slot);
         }
-        let ended: Vec<Finished> = self.groups.iter_mut().flat_map(|group| group.end_leading(step)).collect();
+    }
+
+    /// Ends leading a group, if this node leads it.
+    pub(super) fn end_leading_of(&mut self, step: &mut Step<'_>, slot: SlotId) {
+        self.readers.set_leads(slot, false);
+        let ended = self.groups.existing_mut(slot).end_leading(step);
         ended.into_iter().for_each(|finished| self.finish_read(step, finished));
+        self.groups.existing_mut(slot).note_usage(step.budget);
     }
 
     /// Does what the readers and the ingress need from others, until neither needs anything more.

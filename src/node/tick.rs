@@ -76,6 +76,7 @@ impl Parts {
             self.router.ping_all(step);
         }
         self.tick_links(step);
+        self.tick_members(step);
         self.announce(step);
         self.ingress.tick(step);
         self.readers.tick(step);

@@ -91,7 +91,7 @@ pub fn start<D: Disk>(
     }
     writer.sync().map_err(io)?;
     for (slot, log) in &recovered.groups {
-        node.continue_log(*slot, log.applied, log.state);
+        node.continue_log(*slot, (log.applied, log.state), Vec::new());
     }
     let mut kept = recovered.checkpoint;
     if is_restored {

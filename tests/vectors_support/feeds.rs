@@ -1,11 +1,13 @@
 //! The frames of `good.txt` that nodes send each other about subscriptions, each as it arrives: 110 is the home of
 //! "orders", 000 and 011 have subscribers.
 
-use dht_node::types::{Epoch, LinkSet, NodeId, NodeSet, Offset, TopicId};
+use bytes::Bytes;
+use dht_node::types::{Epoch, Link, LinkSet, NodeId, NodeSet, Offset, SlotId, Slots, TopicId};
 use dht_node::wire::feed::{Fed, FedList, FeedItem, Head, Heads};
 use dht_node::wire::field::Writer;
+use dht_node::wire::raft::{LogEntry, MemberId, Message, Payload, RaftItem};
 use dht_node::wire::response::{Detail, ErrorResponse};
-use dht_node::wire::{Kind, Opcode, Origin, Push, Request, Response, Route, Status, TrafficClass};
+use dht_node::wire::{Flags, Kind, Opcode, Origin, Push, Request, Response, Route, Status, TrafficClass};
 
 use super::frames::{ORDERS, because, error, name, request, response, state};
 use super::good::{Content, Good};
@@ -20,7 +22,7 @@ pub(crate) const HOME: u16 = 0b110;
 const VERSION: u64 = 17;
 
 pub(crate) fn all() -> Vec<Good> {
-    [feed(), heads(), pushes()].into_iter().flatten().collect()
+    [feed(), heads(), pushes(), raft()].into_iter().flatten().collect()
 }
 
 /// The section of a control frame between two nodes, at its end.
@@ -150,6 +152,53 @@ fn heads() -> Vec<Good> {
         back(error("heads-error", "000 is ending.", 0, Opcode::Heads, ending)),
         tells("heads-request-idle", "A second later nothing is new.", Heads { counter: 42, count: 0, ..heads }, &[]),
     ]
+}
+
+fn raft() -> Vec<Good> {
+    let message = |from, to, payload| RaftItem {
+        slot: SlotId::new(HOME, Slots::MOST).expect("below 1024"),
+        message: Message { from: member(from), to: member(to), term: 7, payload },
+    };
+    let tells = |name, what, route, item: RaftItem| {
+        let request = request(name, what, 0, Request::Raft { count: 1 });
+        Good { route: Some(route), flags: Flags::ONEWAY, ..listed(request, &[item], RaftItem::encode) }
+    };
+    let entries = vec![LogEntry { index: 41, term: 7, body: Bytes::from_static(b"body") }];
+    let append = Payload::Append { index: 40, log_term: 6, commit: 40, entries };
+    let between_neighbours = |node, to: u16| {
+        let home = |bit| Link::new(NodeId::new(node, cube(3)).expect("of eight"), bit);
+        let mut down = LinkSet::new();
+        down.insert(home(0));
+        Route { class: TrafficClass::Control, down, ..straight(node, to, 2) }
+    };
+    vec![
+        tells(
+            "raft-request",
+            "110 leads the group of its slot, and sends its neighbour 111 an entry.",
+            straight(HOME, 0b111, 1),
+            message(7, 8, append),
+        ),
+        tells(
+            "raft-request-around",
+            "111 leads after 110 has died, and tells 100; its frame does not go over 110.",
+            between_neighbours(0b111, 0b100),
+            message(8, 5, Payload::Heartbeat { commit: 40 }),
+        ),
+        Good {
+            route: control(0b111, HOME),
+            ..error(
+                "raft-error",
+                "It lacked the flag ONEWAY.",
+                0,
+                Opcode::Raft,
+                because(Status::BadRequest, "RAFT has no answer", &[]),
+            )
+        },
+    ]
+}
+
+fn member(number: u64) -> MemberId {
+    MemberId::new(number).expect("not 0")
 }
 
 fn pushes() -> Vec<Good> {

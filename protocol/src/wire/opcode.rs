@@ -51,13 +51,14 @@ pub enum Opcode {
     Feed = 0x40,
     /// Between nodes: reports the log end offsets of topics that were pushed.
     Heads = 0x41,
+    /// Between nodes: what the members of replica groups tell each other.
+    Raft = 0x42,
 }
 
 /// Reserved numbers, with the names that they will have. Until they are assigned, they are unknown opcodes.
-pub const RESERVED: [(u8, &str); 21] = [
+pub const RESERVED: [(u8, &str); 20] = [
     (0x04, "AUTH"),
     (0x27, "SUBSCRIBE_MATCHING"),
-    (0x42, "RAFT"),
     (0x43, "JOIN"),
     (0x44, "CHUNKS"),
     (0x45, "WATCH"),
@@ -80,7 +81,7 @@ pub const RESERVED: [(u8, &str); 21] = [
 
 impl Opcode {
     /// All operations in the order of their numbers.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Hello,
         Self::Goaway,
         Self::Ping,
@@ -105,6 +106,7 @@ impl Opcode {
         Self::Nodes,
         Self::Feed,
         Self::Heads,
+        Self::Raft,
     ];
 
     /// Returns the operation, or `None` for a number that this version does not know.
@@ -123,7 +125,7 @@ impl Opcode {
 
     /// Returns true if the operation is used only between nodes.
     pub const fn is_between_nodes(self) -> bool {
-        matches!(self, Self::Feed | Self::Heads)
+        matches!(self, Self::Feed | Self::Heads | Self::Raft)
     }
 
     /// Returns true for a push, which a client receives without a request, under the request id of its subscription.
@@ -158,7 +160,8 @@ impl Opcode {
             | Self::Deliver
             | Self::Event
             | Self::Feed
-            | Self::Heads => false,
+            | Self::Heads
+            | Self::Raft => false,
         }
     }
 
@@ -194,6 +197,7 @@ impl Opcode {
             Self::Nodes => "NODES",
             Self::Feed => "FEED",
             Self::Heads => "HEADS",
+            Self::Raft => "RAFT",
         }
     }
 }

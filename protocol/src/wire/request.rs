@@ -121,6 +121,11 @@ pub enum Request<'a> {
     },
     /// Between nodes: reports log end offsets. The [`Head`](super::feed::Head)s are the payload.
     Heads(Heads),
+    /// Between nodes: messages of members of replica groups. The [`RaftItem`](super::raft::RaftItem)s are the payload.
+    Raft {
+        /// Number of messages.
+        count: u16,
+    },
 }
 
 /// A topic by name. With an id, it refers only to the topic with this id, not to a re-created topic of the same name.
@@ -233,12 +238,13 @@ impl<'a> Request<'a> {
             Self::Nodes { .. } => Opcode::Nodes,
             Self::Feed { .. } => Opcode::Feed,
             Self::Heads(_) => Opcode::Heads,
+            Self::Raft { .. } => Opcode::Raft,
         }
     }
 
     /// Returns true if the operation takes a payload.
     pub const fn has_payload(opcode: Opcode) -> bool {
-        matches!(opcode, Opcode::Publish | Opcode::Feed | Opcode::Heads)
+        matches!(opcode, Opcode::Publish | Opcode::Feed | Opcode::Heads | Opcode::Raft)
     }
 
     /// Encodes the args.
@@ -267,6 +273,7 @@ impl<'a> Request<'a> {
                 args.u16(*slot).u64(*instance).u8(u8::from(*reset)).u16(*count)
             }
             Self::Heads(heads) => heads.encode(args),
+            Self::Raft { count } => args.u16(*count),
         };
     }
 
@@ -327,6 +334,7 @@ impl<'a> Request<'a> {
                 count: args.u16("count")?,
             },
             Opcode::Heads => Self::Heads(Heads::decode(&mut args)?),
+            Opcode::Raft => Self::Raft { count: args.u16("count")? },
         };
         args.end()?;
         Ok(request)

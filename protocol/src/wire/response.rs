@@ -251,7 +251,7 @@ impl Response {
             return Ok(Self::Error(Box::new(ErrorResponse::decode(status, args)?)));
         }
         let response = match opcode {
-            Opcode::Hello | Opcode::Goaway | Opcode::Credit | Opcode::Deliver | Opcode::Event => {
+            Opcode::Hello | Opcode::Goaway | Opcode::Credit | Opcode::Deliver | Opcode::Event | Opcode::Raft => {
                 return Err(DecodeError::Value { field: "opcode" });
             }
             Opcode::Ping => return decode_ping(args),

@@ -3,7 +3,7 @@
 use super::super::Step;
 use super::super::cost::Cost;
 use super::Group;
-use super::proposals::Proposal;
+use super::proposal::Proposal;
 use super::room::check_queue;
 use crate::entry::{Entry, Reclock};
 use crate::limits::AGE_SCAN_PER_TICK;

@@ -8,7 +8,7 @@ use super::super::call::ReplyTo;
 use super::super::cost::Cost;
 use super::super::{Settings, Step};
 use super::Group;
-use super::proposals::{Logged, Proposal};
+use super::proposal::Proposal;
 use super::room::check_batch;
 use super::runs::{Part, SmallBatch};
 use crate::entry::{Batch, Entry, Filed, LogPosition, Note, Place, TopicRef};
@@ -62,17 +62,26 @@ impl Group {
     }
 
     /// Begins to apply the next committed body, if there is one. Returns its entries, each with whom to answer.
-    pub(in crate::node) fn begin_body(&mut self) -> Option<impl Iterator<Item = (Entry, Proposal)> + use<>> {
-        let Logged { index, term, place, body } = self.proposals.take(self.member.committed())?;
+    pub(in crate::node) fn begin_body(
+        &mut self,
+        settings: &Settings,
+    ) -> Option<impl Iterator<Item = (Entry, Proposal)> + use<>> {
+        let body = self.tail.take(self.member.committed())?;
+        let (index, term) = (body.index, body.term);
         assert_eq!(index, self.applied.index + 1, "bodies are applied in the order of the log");
-        let place = place.expect("what is committed is written");
-        let end = Place { position: body.len, segment: 0 }.inside(place);
+        let end = Place { position: body.len(), segment: 0 }.inside(body.place.expect("what is committed is written"));
         self.applied = LogPosition { index, term, end };
-        let entries = body.entries.into_iter().zip(body.proposals);
-        Some(entries.map(move |(mut entry, proposal)| {
-            entry.locate(place);
-            (entry, proposal)
-        }))
+        if self.member.was_elected(term) && !self.leads() {
+            // This is the first body of its term, so everything from earlier terms is applied.
+            self.begin_leading(settings);
+            self.member.note_begun();
+        }
+        Some(body.into_entries())
+    }
+
+    /// Returns true if a committed body is not applied yet.
+    pub(in crate::node) fn has_committed(&self) -> bool {
+        self.applied.index < self.member.committed()
     }
 
     /// Applies the next committed entry. Without a proposal there is nobody to answer.
@@ -118,12 +127,17 @@ impl Group {
 
     /// Ends the application of a body: reports the outcomes of its entries to the journal, and what the group uses now.
     pub(in crate::node) fn end_body(&mut self, step: &mut Step<'_>) {
+        self.file_notes(step);
+        self.catalogue.drop_stale();
+        self.note_usage(step.budget);
+    }
+
+    /// Reports to the journal what has become of records.
+    pub(in crate::node) fn file_notes(&mut self, step: &mut Step<'_>) {
         if !self.notes.is_empty() {
             let notes = std::mem::take(&mut self.notes);
             planted!("journal not told of records", step.out.push(Action::File { notes }), ());
         }
-        self.catalogue.drop_stale();
-        self.note_usage(step.budget);
     }
 
     /// Evicts records until all groups are within the memory limit of the node, as far as this group has enough.
@@ -266,7 +280,7 @@ impl Group {
     }
 
     /// Adds a note for the journal, if the node has one.
-    fn file(&mut self, settings: &Settings, note: Note) {
+    pub(super) fn file(&mut self, settings: &Settings, note: Note) {
         if settings.durability != Durability::Memory {
             self.notes.push(note);
         }

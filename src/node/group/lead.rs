@@ -45,11 +45,16 @@ impl Group {
         }));
     }
 
-    /// Ends leading the group. Returns the answers to those who wait for the journal: what they have asked for was not
-    /// done. Proposals stay: whether they are applied is still to come.
+    /// Ends leading the group. Returns the answers to those who wait for the journal, and to those whose proposals are
+    /// not in the log: what they have asked for was not done. What is in the log stays: whether it is applied is still
+    /// to come.
     pub(in crate::node) fn end_leading(&mut self, step: &Step<'_>) -> Vec<Finished> {
         let Some(lead) = self.lead.take() else { return Vec::new() };
-        lead.reads.end(&step.not_leader(self.slot))
+        let error = step.not_leader(self.slot);
+        let mut ended = lead.reads.end(&error);
+        let withdrawn = self.proposals.withdraw();
+        ended.extend(withdrawn.into_iter().map(|reply| Finished::Request(reply, Err(error.clone()))));
+        ended
     }
 }
 

@@ -3,18 +3,28 @@
 //! ```text
 //!  seal ──► Replica: Propose ──► Write ──► at the end of the turn: Action::Write
 //!  Event::Written ──► Replica: Written ──► Commit ──► apply
+//!  RAFT ──► Replica: Message ──► Write, Commit, and answers
+//!  the tick ──► Replica: Tick ──► elections and heartbeats
 //! ```
 //!
-//! Today a group has a single member, which leads it from the start and needs no messages.
+//! What the other parts of the node have to do about it is in [`FollowUp`].
 
 use std::collections::VecDeque;
 
 use super::super::action::Action;
+use super::super::call::ReplyTo;
+use super::super::leaders::Copies;
 use super::super::{Settings, Step};
 use super::Group;
-use crate::entry::{Body, LogPosition, MemberState, Write, Written};
-use crate::replica::{Config, Hard, Input, MemberId, Output, Replica, Restored, Role, Ticket};
-use crate::types::NodeId;
+use super::proposal::Proposal;
+use super::tail::Logged;
+use crate::entry::{self, Body, Entry, LogPosition, MemberState, Note, Place, Write, Written};
+use crate::limits::REQUEST_TIMEOUT_US;
+use crate::replica::{
+    Config, Fault, Hard, Input, LogEntry, MemberId, Message, Output, Payload, Replica, Restored, Role, Ticket,
+};
+use crate::types::{Dimension, NodeId, SlotId};
+use crate::wire::response::Durability;
 
 /// This node's member of a group.
 #[derive(Debug)]
@@ -29,36 +39,76 @@ pub(super) struct Member {
     unreported: VecDeque<(Unreported, Option<Ticket>)>,
     /// The position of the last body that is committed.
     committed: u64,
+    /// The term in which this member was elected, until it is known that another one leads.
+    elected: Option<u32>,
+    follow_up: FollowUp,
 }
 
 /// Something that the store has not reported as written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unreported {
-    Body { index: u64, term: u32 },
+    Body {
+        index: u64,
+        term: u32,
+        /// Its number in the tail of the log.
+        number: u64,
+    },
     State,
+}
+
+/// What a member has decided, as far as the other parts of the node have to do something about it.
+#[derive(Debug, Default)]
+pub(in crate::node) struct FollowUp {
+    /// Its role, if that has changed.
+    pub role: Option<Role>,
+    /// True if this node has begun to lead: it was elected, and has applied everything from earlier terms.
+    pub has_begun: bool,
+    /// Messages to other members.
+    pub messages: Vec<Message>,
+    /// Who waits for what will never be done, because another leader has replaced it.
+    pub withdrawn: Vec<ReplyTo>,
+    /// What is wrong with this copy, when that was detected.
+    pub fault: Option<Fault>,
+}
+
+impl FollowUp {
+    const fn is_empty(&self) -> bool {
+        let Self { role, has_begun, messages, withdrawn, fault } = self;
+        role.is_none() && !*has_begun && messages.is_empty() && withdrawn.is_empty() && fault.is_none()
+    }
 }
 
 impl Member {
     /// Returns the member of a new group.
-    pub(super) fn new(settings: &Settings) -> Self {
-        Self::continuing(settings, LogPosition::default(), MemberState::default())
+    pub(super) fn new(settings: &Settings, slot: SlotId) -> Self {
+        Self::continuing(settings, slot, (LogPosition::default(), MemberState::default()), &[])
     }
 
-    /// Returns a member whose log has been applied up to `applied`, where it ends.
-    fn continuing(settings: &Settings, applied: LogPosition, state: MemberState) -> Self {
-        let id = member_of(settings.id);
+    /// Returns a member whose log has been applied up to `applied`, and has the bodies `rest` after that.
+    fn continuing(
+        settings: &Settings,
+        slot: SlotId,
+        (applied, state): (LogPosition, MemberState),
+        rest: &[(Body, Place)],
+    ) -> Self {
+        let entry = |(body, _): &(Body, Place)| LogEntry {
+            index: body.index,
+            term: body.term.into(),
+            body: body.bytes.clone(),
+        };
         let restored = Restored {
             hard: Hard { term: state.term.into(), vote: MemberId::new(state.vote) },
-            commit: applied.index,
+            commit: state.commit.max(applied.index),
             applied: applied.index,
             base: (applied.index, applied.term.into()),
-            entries: Vec::new(),
+            entries: rest.iter().map(entry).collect(),
         };
         let mut outputs = Vec::new();
-        let config = Config { id, members: vec![id] };
+        let members = settings.members_of(slot).map(member_of).collect();
+        let config = Config { id: member_of(settings.id), members };
         let replica = Replica::new(&config, restored, &mut outputs).expect("a start has found the whole log");
-        let (writes, unreported) = (VecDeque::new(), VecDeque::new());
-        Self { replica, outputs, writes, unreported, committed: applied.index }
+        let (writes, unreported, follow_up) = (VecDeque::new(), VecDeque::new(), FollowUp::default());
+        Self { replica, outputs, writes, unreported, committed: applied.index, elected: None, follow_up }
     }
 
     /// Returns true if the log takes another body now.
@@ -76,15 +126,14 @@ impl Member {
         self.committed
     }
 
-    fn add_write(&mut self, write: Write) {
-        self.unreported.push_back((
-            match &write {
-                Write::Body(Body { index, term, .. }) => Unreported::Body { index: *index, term: *term },
-                Write::State { .. } => Unreported::State,
-            },
-            None,
-        ));
-        self.writes.push_back(write);
+    /// Returns true if this member was elected in that term, and has not learned of another leader since.
+    pub(super) fn was_elected(&self, term: u32) -> bool {
+        self.elected == Some(term)
+    }
+
+    /// Notes that this node has begun to lead.
+    pub(super) const fn note_begun(&mut self) {
+        self.follow_up.has_begun = true;
     }
 
     /// Asserts the invariants.
@@ -92,40 +141,80 @@ impl Member {
         self.replica.check();
         assert!(self.outputs.is_empty() && self.writes.len() <= self.unreported.len());
     }
+
+    fn note_role(&mut self, role: Role) {
+        self.elected = match role {
+            Role::Leader { term } => Some(term_of(term)),
+            Role::Follower { .. } => None,
+        };
+        self.follow_up.role = Some(role);
+    }
 }
 
 impl Group {
-    /// Ends a restore: so much of the log has been applied, and this is the state of the member.
-    pub(in crate::node) fn continue_log(&mut self, settings: &Settings, applied: LogPosition, state: MemberState) {
-        assert_eq!(self.proposals.len(), 0, "nothing is proposed before the start");
+    /// Ends a restore: so much of the log has been applied, this is the state of the member, and `rest` are the bodies
+    /// that come after it.
+    pub(in crate::node) fn continue_log(
+        &mut self,
+        settings: &Settings,
+        (applied, state): (LogPosition, MemberState),
+        rest: Vec<(Body, Place)>,
+    ) {
+        self.tail.clear();
         self.applied = applied;
-        self.member = Member::continuing(settings, applied, state);
-        self.proposals.begin();
+        self.member = Member::continuing(settings, self.slot, (applied, state), &rest);
+        rest.into_iter().for_each(|(body, place)| self.tail.restore(body, place));
         self.carry_out(settings);
     }
 
     /// Makes the oldest `count` proposals the next body of the log. The log must accept one ([`Member::accepts`]).
-    pub(super) fn propose_body(&mut self, settings: &Settings, count: usize, is_encoded: bool) {
-        let (body, sealed) = self.proposals.seal(count, is_encoded);
+    pub(super) fn propose_body(&mut self, step: &Step<'_>, count: usize) {
+        let settings = step.settings;
+        let is_encoded = settings.durability != Durability::Memory || settings.copies == Copies::Three;
+        let (body, sealed) = self.proposals.seal(count, is_encoded, step.now.monotonic_us);
         self.member.replica.handle(Input::Propose { body }, &mut self.member.outputs);
         let Some(Output::Proposed { index, term }) = self.member.outputs.first() else {
             unreachable!("{:?}: it accepts bodies", self.member.outputs)
         };
-        self.proposals.add(*index, term_of(*term), sealed);
+        self.tail.add(*index, term_of(*term), sealed);
         self.carry_out(settings);
+    }
+
+    /// Handles a message of another member. Returns false if a body in it cannot be decoded.
+    pub(in crate::node) fn on_message(&mut self, settings: &Settings, message: Message) -> bool {
+        if let Payload::Append { entries, .. } = &message.payload
+            && entries.iter().any(|entry| entry::decode(&entry.body, Place::default()).is_err())
+        {
+            return false;
+        }
+        self.member.replica.handle(Input::Message(message), &mut self.member.outputs);
+        self.carry_out(settings);
+        true
+    }
+
+    /// Lets the member know that a tick has passed. Returns who has waited for too long for what was proposed: it is
+    /// not known whether that will be done.
+    pub(in crate::node) fn on_tick(&mut self, step: &Step<'_>) -> Vec<ReplyTo> {
+        self.member.replica.handle(Input::Tick, &mut self.member.outputs);
+        self.carry_out(step.settings);
+        let now_us = step.now.monotonic_us;
+        let late = self.tail.proposed_mut().take_while(|body| body.at_us.saturating_add(REQUEST_TIMEOUT_US) <= now_us);
+        late.flat_map(|body| body.proposals.iter_mut().flat_map(Proposal::take_replies)).collect()
     }
 
     /// Handles the report that the oldest write is done.
     pub(in crate::node) fn on_written(&mut self, settings: &Settings, written: Written) {
         let (expected, ticket) = self.member.unreported.pop_front().expect("only what was to be written is reported");
-        let reported = match written {
-            Written::Body { index, term, place, .. } => {
-                self.proposals.locate(index, term, place);
-                Unreported::Body { index, term }
+        match (written, expected) {
+            (Written::Body { index, term, place, .. }, Unreported::Body { index: of, term: in_term, number }) => {
+                assert_eq!((index, term), (of, in_term), "writes are reported in their order");
+                if let Some(replaced) = self.tail.locate(number, index, place) {
+                    self.note_void(settings, replaced);
+                }
             }
-            Written::State { .. } => Unreported::State,
-        };
-        assert_eq!(reported, expected, "writes are reported in their order");
+            (Written::State { .. }, Unreported::State) => {}
+            (written, expected) => panic!("writes are reported in their order: {written:?} instead of {expected:?}"),
+        }
         if let Some(ticket) = ticket {
             self.member.replica.handle(Input::Written { ticket }, &mut self.member.outputs);
             self.carry_out(settings);
@@ -145,6 +234,16 @@ impl Group {
         true
     }
 
+    /// Returns true if the other parts of the node have something to do about what the member has decided.
+    pub(in crate::node) const fn has_follow_up(&self) -> bool {
+        !self.notes.is_empty() || !self.member.follow_up.is_empty()
+    }
+
+    /// Returns what the other parts of the node have to do, once.
+    pub(in crate::node) fn take_follow_up(&mut self) -> FollowUp {
+        std::mem::take(&mut self.member.follow_up)
+    }
+
     /// Does what the replica wants done.
     pub(super) fn carry_out(&mut self, settings: &Settings) {
         let mut outputs = std::mem::take(&mut self.member.outputs);
@@ -152,38 +251,78 @@ impl Group {
             match output {
                 Output::Proposed { .. } => {}
                 Output::Write { ticket, hard, commit, entries } => {
-                    let slot = self.slot;
                     if let Some(hard) = hard {
                         let state = state_of(hard, commit);
-                        self.member.add_write(Write::State { slot, state });
+                        self.member.writes.push_back(Write::State { slot: self.slot, state });
+                        self.member.unreported.push_back((Unreported::State, None));
                     }
-                    for entry in entries {
-                        let term = term_of(entry.term);
-                        self.proposals.ensure(entry.index, term);
-                        let (index, bytes) = (entry.index, entry.body);
-                        self.member.add_write(Write::Body(Body { slot, index, term, bytes }));
-                    }
+                    entries.into_iter().for_each(|entry| self.add_to_log(settings, entry));
                     self.member.unreported.back_mut().expect("it writes something").1 = Some(ticket);
                 }
                 Output::Commit { entries } => {
                     self.member.committed = entries.last().map_or(self.member.committed, |last| last.index);
                 }
-                // Nothing of earlier terms is left to apply: a member that is alone has applied its whole log before it
-                // starts.
-                Output::Role(Role::Leader { .. }) if !self.leads() => self.begin_leading(settings),
-                Output::Role(_) => {}
-                Output::Refused { .. } | Output::Send(_) | Output::Fetch { .. } | Output::Bad(_) => {
-                    unreachable!("{output:?} in a group of one member")
+                Output::Send(message) => self.member.follow_up.messages.push(message),
+                Output::Role(role) => {
+                    self.member.note_role(role);
+                    // A member that is alone has applied its whole log before it starts, and so everything from
+                    // earlier terms.
+                    if settings.copies == Copies::One && !self.leads() {
+                        self.begin_leading(settings);
+                    }
+                }
+                Output::Bad(fault) => self.member.follow_up.fault = Some(fault),
+                Output::Refused { .. } => unreachable!("{output:?}: it accepted bodies"),
+                Output::Fetch { index, .. } => {
+                    let (base, entries) = ((index, 0), Vec::new());
+                    self.member.replica.handle(Input::Fetched { base, entries }, &mut self.member.outputs);
                 }
             }
         }
-        self.member.outputs = outputs;
+        if self.member.outputs.is_empty() {
+            self.member.outputs = outputs;
+        } else {
+            self.carry_out(settings);
+        }
+    }
+
+    /// Passes on a body to be written. If another leader has proposed it, it replaces what the log has from its
+    /// position on.
+    fn add_to_log(&mut self, settings: &Settings, entry: LogEntry) {
+        let (slot, term) = (self.slot, term_of(entry.term));
+        let mut replaced = Vec::new();
+        let number = self.tail.admit(&entry, term, &mut replaced);
+        for mut body in replaced {
+            self.member.follow_up.withdrawn.extend(body.take_replies());
+            if body.place.is_some() {
+                self.note_void(settings, body);
+            } else {
+                self.tail.keep_replaced(body);
+            }
+        }
+        let LogEntry { index, body: bytes, .. } = entry;
+        self.member.unreported.push_back((Unreported::Body { index, term, number }, None));
+        self.member.writes.push_back(Write::Body(Body { slot, index, term, bytes }));
+    }
+
+    /// Tells the journal that the batches of a body that was replaced are not stored.
+    fn note_void(&mut self, settings: &Settings, body: Logged) {
+        for (entry, _) in body.into_entries() {
+            if let Entry::Publish(batch) = entry {
+                self.file(settings, Note::Void(batch.place));
+            }
+        }
     }
 }
 
 /// Returns the member that a node is of all its groups.
-fn member_of(node: NodeId) -> MemberId {
+pub(in crate::node) fn member_of(node: NodeId) -> MemberId {
     MemberId::new(u64::from(node.index()) + 1).expect("not zero")
+}
+
+/// Returns the node that a member is, if it is one of this cube.
+pub(in crate::node) fn node_of(member: MemberId, dimension: Dimension) -> Option<NodeId> {
+    u16::try_from(member.as_u64() - 1).ok().and_then(|node| NodeId::new(node, dimension))
 }
 
 fn state_of(hard: Hard, commit: u64) -> MemberState {
@@ -244,7 +383,7 @@ mod tests {
         for write in writes {
             with(node, |group, step| {
                 group.on_written(step.settings, write.written(Place { segment: 1, position: 32 }));
-                applied.push(std::iter::from_fn(|| group.begin_body()).map(Iterator::count).sum());
+                applied.push(std::iter::from_fn(|| group.begin_body(step.settings)).map(Iterator::count).sum());
             });
         }
         applied
@@ -257,7 +396,7 @@ mod tests {
         assert_eq!(seal(&mut node), begin(1, 2), "a new log is of term 1");
         let slot = SLOT;
         let (end, state) = (Place { segment: 3, position: 99 }, MemberState { term: 7, vote: 1, commit: 9 });
-        node.continue_log(slot, LogPosition { index: 9, term: 6, end }, state);
+        node.continue_log(slot, (LogPosition { index: 9, term: 6, end }, state), Vec::new());
         let writes = seal(&mut node);
         assert_eq!(writes, begin(10, 8));
         assert!(!node.has_open());

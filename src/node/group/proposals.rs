@@ -1,4 +1,4 @@
-//! The entries of a group that are not committed yet, whom to answer for each, and what they will cost.
+//! The entries of a group that are not in its log yet, whom to answer for each, and what they will cost.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -6,107 +6,26 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::super::call::ReplyTo;
-use super::super::cost::{Cost, ENTRY_COST};
-use super::runs::{Part, Runs, SmallBatch};
-use crate::entry::{self, BodyLen, Entry, Place};
+use super::super::cost::Cost;
+use super::proposal::{Proposal, Totals};
+use super::runs::{Runs, SmallBatch};
+use super::tail::Sealed;
+use crate::entry::{self, BodyLen, Entry};
 use crate::types::{Retention, TopicId};
 
-/// Whom to answer when an entry has been applied.
-#[derive(Debug, Default)]
-pub(in crate::node) struct Proposal {
-    /// Who waits for the answer; `None` when the node itself has proposed the entry.
-    pub reply: Option<ReplyTo>,
-    /// The nodes that the request passed through, for an answer that describes the topic.
-    pub path: Vec<u16>,
-    /// Those who wait for the answers to the batches of a run.
-    pub parts: Vec<Part>,
-}
-
-impl Proposal {
-    pub(super) const fn of(reply: ReplyTo) -> Self {
-        Self { reply: Some(reply), path: Vec::new(), parts: Vec::new() }
-    }
-}
-
-/// How many proposals there are of some kinds, and what all of them cost. Each batch of a run counts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Totals {
-    requests: usize,
-    batches: usize,
-    creates: usize,
-    cost: Cost,
-}
-
-const _: () = assert!(size_of::<(Entry, Proposal, Totals)>() + 160 <= ENTRY_COST);
-
-impl Totals {
-    fn of(entry: &Entry) -> Self {
-        let batches = usize::from(matches!(entry, Entry::Publish(_)));
-        let creates = usize::from(matches!(entry, Entry::Create { .. }));
-        Self { requests: 1, batches, creates, cost: Cost::of(entry) }
-    }
-
-    const fn of_batches(batches: usize, cost: Cost) -> Self {
-        Self { requests: batches, batches, creates: 0, cost }
-    }
-
-    const fn plus(self, other: Self) -> Self {
-        Self {
-            requests: self.requests + other.requests,
-            batches: self.batches + other.batches,
-            creates: self.creates + other.creates,
-            cost: self.cost.plus(other.cost),
-        }
-    }
-
-    const fn minus(self, other: Self) -> Self {
-        Self {
-            requests: self.requests - other.requests,
-            batches: self.batches - other.batches,
-            creates: self.creates - other.creates,
-            cost: self.cost.minus(other.cost),
-        }
-    }
-}
-
-/// The uncommitted proposals.
+/// The proposals that are not in the log yet.
 ///
 /// ```text
-/// push ──► open ── seal, at the end of the turn ──► in the log ── committed ──► take
-///            └── refuse_first, when the disk is full
+/// push ──► open ── seal, at the end of the turn ──► in the log (Tail)
+///            └── refuse, when the disk is full or this node does not lead any more
 /// ```
 #[derive(Debug, Default)]
 pub(super) struct Proposals {
-    /// Those that are not in the log yet, in the order in which they will be.
+    /// In the order in which they will be in the log.
     open: VecDeque<(Entry, Proposal, Totals)>,
     /// Behind them, the batches whose entries can grow.
     runs: Runs,
-    /// The bodies in the log that are not applied yet.
-    logged: VecDeque<Logged>,
     totals: Totals,
-}
-
-/// What becomes a body of the log. The one with which a leader begins its term has no entries.
-#[derive(Debug, Default)]
-pub(super) struct Sealed {
-    /// The length of the encoded entries in bytes.
-    pub len: u32,
-    pub entries: Vec<Entry>,
-    /// Whom to answer for each of the entries.
-    pub proposals: Vec<Proposal>,
-    totals: Totals,
-}
-
-/// A body in the log.
-#[derive(Debug)]
-pub(super) struct Logged {
-    /// Its position.
-    pub index: u64,
-    /// The term of the leader that has proposed it.
-    pub term: u32,
-    /// Where it is in the journal, once it is written.
-    pub place: Option<Place>,
-    pub body: Sealed,
 }
 
 /// The bytes of every body of a log in memory, where nobody reads the entries. They are not empty, because an empty
@@ -114,31 +33,9 @@ pub(super) struct Logged {
 const NOT_ENCODED: &[u8] = b"-";
 
 impl Proposals {
-    /// Returns the number of uncommitted proposals.
-    pub(super) const fn len(&self) -> usize {
-        self.totals.requests
-    }
-
-    /// Returns what they cost together.
-    pub(super) const fn cost(&self) -> Cost {
-        self.totals.cost
-    }
-
-    /// Returns the number of topics that they will create.
-    pub(super) const fn creates(&self) -> usize {
-        self.totals.creates
-    }
-
-    /// Returns true while any of them is not a batch. Until it has been applied, nobody knows what a request that comes
-    /// after it will find.
-    pub(super) const fn has_changes(&self) -> bool {
-        self.totals.requests > self.totals.batches
-    }
-
-    /// Forgets the bodies of the log that a start has replaced by that of the journal.
-    pub(super) fn begin(&mut self) {
-        assert_eq!(self.totals, Totals::default(), "nothing is proposed before the start");
-        self.logged.clear();
+    /// Returns how many there are, and what they cost.
+    pub(super) const fn totals(&self) -> Totals {
+        self.totals
     }
 
     /// Adds an entry that is to be in the log.
@@ -188,15 +85,16 @@ impl Proposals {
     }
 
     /// Makes a body of the oldest `count` entries that are not in the log yet. Returns the encoded entries as well. The
-    /// caller adds it to the log at once ([`Self::add`]).
-    pub(super) fn seal(&mut self, count: usize, is_encoded: bool) -> (Bytes, Sealed) {
+    /// caller adds it to the log at once ([`Tail::add`]).
+    pub(super) fn seal(&mut self, count: usize, is_encoded: bool, now_us: u64) -> (Bytes, Sealed) {
         let (entries, proposals) = (Vec::with_capacity(count), Vec::with_capacity(count));
-        let mut sealed = Sealed { len: 0, entries, proposals, totals: Totals::default() };
+        let mut sealed = Sealed { len: 0, entries, proposals, totals: Totals::default(), at_us: now_us };
         for (entry, proposal, totals) in (0..count).map_while(|_| self.open.pop_front()) {
             sealed.totals = sealed.totals.plus(totals);
             sealed.entries.push(entry);
             sealed.proposals.push(proposal);
         }
+        self.totals = self.totals.minus(sealed.totals);
         if !is_encoded {
             return (Bytes::from_static(NOT_ENCODED), sealed);
         }
@@ -206,52 +104,21 @@ impl Proposals {
         (bytes.into(), sealed)
     }
 
-    /// Adds a body to the end of the log.
-    pub(super) fn add(&mut self, index: u64, term: u32, body: Sealed) {
-        self.logged.push_back(Logged { index, term, place: None, body });
-    }
-
-    /// Adds a body without entries to the end of the log, unless the log has this body already.
-    pub(super) fn ensure(&mut self, index: u64, term: u32) {
-        if self.logged.back().is_none_or(|last| last.index < index) {
-            self.add(index, term, Sealed::default());
-        } else {
-            self.find(index, term);
-        }
-    }
-
-    /// Records where the journal has a body.
-    pub(super) fn locate(&mut self, index: u64, term: u32, place: Place) {
-        self.find(index, term).place = Some(place);
-    }
-
-    /// Returns a body of the log.
-    fn find(&mut self, index: u64, term: u32) -> &mut Logged {
-        let first = self.logged.front().map_or(index, |logged| logged.index);
-        let place = usize::try_from(index - first).expect("it is in memory");
-        let found = self.logged.get_mut(place).filter(|logged| (logged.index, logged.term) == (index, term));
-        found.expect("bodies are not replaced in a group of one member")
-    }
-
     /// Removes the entry at this place among those that are not in the log yet, and returns whom to tell.
     pub(super) fn refuse(&mut self, place: usize) -> impl Iterator<Item = ReplyTo> + use<> {
-        let (_, proposal, totals) = self.open.remove(place).expect("one of them");
+        let (_, mut proposal, totals) = self.open.remove(place).expect("one of them");
         self.totals = self.totals.minus(totals);
-        proposal.reply.into_iter().chain(proposal.parts.into_iter().map(|part| part.reply))
+        proposal.take_replies()
     }
 
-    /// Removes and returns the oldest body of the log if its position is at most `committed`.
-    pub(super) fn take(&mut self, committed: u64) -> Option<Logged> {
-        self.logged.front().filter(|logged| logged.index <= committed)?;
-        let logged = self.logged.pop_front()?;
-        self.totals = self.totals.minus(logged.body.totals);
-        Some(logged)
-    }
-
-    /// Returns the bodies in the log that are not applied yet: their positions and entries.
-    #[cfg(test)]
-    pub(super) fn logged(&self) -> impl Iterator<Item = (u64, &[Entry])> {
-        self.logged.iter().map(|logged| (logged.index, &logged.body.entries[..]))
+    /// Removes all of them, and returns whom to tell.
+    pub(super) fn withdraw(&mut self) -> Vec<ReplyTo> {
+        self.close_runs();
+        let mut replies = Vec::new();
+        while !self.open.is_empty() {
+            replies.extend(self.refuse(0));
+        }
+        replies
     }
 
     /// Asserts the invariants.
@@ -259,11 +126,6 @@ impl Proposals {
         let (batches, cost) = self.runs.sum();
         let runs = Totals::of_batches(batches, cost);
         let open = self.open.iter().fold(runs, |sum, (.., totals)| sum.plus(*totals));
-        assert_eq!(self.totals, self.logged.iter().fold(open, |sum, logged| sum.plus(logged.body.totals)));
-        let indexes = self.logged.iter().map(|logged| logged.index);
-        assert!(indexes.is_sorted_by(|before, after| before + 1 == *after), "the log has no gaps");
-        assert!(self.logged.iter().all(|Logged { body: Sealed { entries, proposals, totals, .. }, .. }| {
-            entries.len() == proposals.len() && totals.requests >= entries.len()
-        }));
+        assert_eq!(self.totals, open);
     }
 }

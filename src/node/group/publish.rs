@@ -4,7 +4,7 @@ use super::super::Step;
 use super::super::call::{Answer, Call, ReplyTo};
 use super::super::cost::Cost;
 use super::Group;
-use super::proposals::Proposal;
+use super::proposal::Proposal;
 use super::room::check_batch;
 use super::runs::{Part, SmallBatch};
 use crate::entry::{Batch, Entry, Place, TopicRef};
@@ -42,7 +42,7 @@ impl Group {
 
     /// Returns true if a batch for this name and topic can be proposed with the topic's id.
     pub(in crate::node) fn can_publish_to(&self, topic: TopicId) -> bool {
-        self.leads() && self.proposals.creates() == 0 && self.catalogue.get(topic).is_some()
+        self.leads() && self.proposed().creates() == 0 && self.catalogue.get(topic).is_some()
     }
 
     /// Proposes a batch for a topic for which [`Self::can_publish_to`] is true.

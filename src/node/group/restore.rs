@@ -4,8 +4,6 @@
 
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
-
 use super::super::Step;
 use super::Group;
 use crate::entry::{DecodeError, Entry, Image, Note};
@@ -35,10 +33,7 @@ impl Group {
     /// Applies committed entries, and returns their outcomes.
     pub(in crate::node) fn replay(&mut self, step: &mut Step<'_>, entries: Vec<Entry>) -> Vec<Note> {
         for mut entry in entries {
-            if let Entry::Publish(batch) = &mut entry {
-                // A copy, so that the batch does not pin the whole buffer that was read with it.
-                batch.payload = Bytes::copy_from_slice(&batch.payload);
-            }
+            entry.own_payload();
             // What failed when the entry was first applied fails again, and the client got its answer then.
             self.apply(step, entry, None);
         }

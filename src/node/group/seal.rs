@@ -19,7 +19,7 @@ use crate::entry::{BodyLen, Entry, Room};
 use crate::limits::{
     BODY_BYTES_MAX, SEGMENT_RESERVE, SEGMENT_RESERVE_CLOCK, SEGMENT_RESERVE_DELETES, SEGMENT_RESERVE_TRIMS,
 };
-use crate::wire::response::{Durability, ErrorResponse};
+use crate::wire::response::ErrorResponse;
 
 impl Group {
     /// Returns true when entries were proposed that are not in the log yet, or something is to be written.
@@ -35,7 +35,7 @@ impl Group {
             let (count, len) = self.next_body(step.budget.room);
             if count > 0 {
                 step.work.add_bytes(len.bytes());
-                self.propose_body(step.settings, count, step.settings.durability != Durability::Memory);
+                self.propose_body(step, count);
             } else if !(step.budget.room.is_full && self.refuse(step, &mut refused)) {
                 break;
             }

@@ -4,7 +4,7 @@ use super::super::call::{Answer, Call};
 use super::super::cost::Cost;
 use super::super::{Settings, Step};
 use super::Group;
-use super::proposals::Proposal;
+use super::proposal::Proposal;
 use super::room::{check_memory, check_queue, check_room};
 use crate::cube;
 use crate::entry::{Entry, TopicRef};
@@ -25,7 +25,7 @@ impl Group {
     ) -> Result<Answer, ErrorResponse> {
         let retention = with_defaults(step.settings, retention);
         if let Some(topic) = self.catalogue.find(name) {
-            if !self.proposals.has_changes() {
+            if !self.proposed().has_changes() {
                 // It changes nothing, so nothing is written.
                 return self
                     .existing(step.settings, topic, retention, path_of(step.settings, call.route))
@@ -100,7 +100,7 @@ impl Group {
         if let TopicRef::Id(id) = topic
             && let Some(found) = self.catalogue.get(id)
             && change.applied_to(found.retention) == found.retention
-            && !self.proposals.has_changes()
+            && !self.proposed().has_changes()
         {
             return Ok(Answer::Now(Response::Described(Box::new(self.describe(step.settings, Some(found), path)))));
         }
@@ -124,7 +124,7 @@ impl Group {
             let error = ErrorResponse::new(Status::OffsetOutOfRange, format!("the topic ends before offset {next}"));
             return Err(error.with(Detail::Earliest(earliest)).with(Detail::Next(next)));
         }
-        if first <= earliest && !self.proposals.has_changes() {
+        if first <= earliest && !self.proposed().has_changes() {
             return Ok(Answer::Now(Response::Trimmed { topic_id: topic, first: earliest, next }));
         }
         let entry = Entry::Trim { topic, first };
@@ -187,7 +187,7 @@ impl Group {
 
     /// Returns a reference to the topic of a request, for an entry.
     pub(super) fn topic_ref(&self, settings: &Settings, topic: &request::Topic<'_>) -> Result<TopicRef, ErrorResponse> {
-        if self.proposals.creates() > 0 && topic.id.is_none() {
+        if self.proposed().creates() > 0 && topic.id.is_none() {
             // Its creation may be in flight, so the name is resolved when the entry is applied.
             return Ok(TopicRef::Name(topic.name.as_str().into()));
         }

@@ -107,6 +107,7 @@ const fn is_repeatable(request: &Request<'_>) -> bool {
         | Request::Unsubscribe { .. }
         | Request::Credit { .. }
         | Request::Feed { .. }
-        | Request::Heads(_) => false,
+        | Request::Heads(_)
+        | Request::Raft { .. } => false,
     }
 }

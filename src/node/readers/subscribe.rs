@@ -70,7 +70,8 @@ impl Readers {
             | Request::Stats { .. }
             | Request::Nodes { .. }
             | Request::Feed { .. }
-            | Request::Heads(_) => Ok(false),
+            | Request::Heads(_)
+            | Request::Raft { .. } => Ok(false),
         }
     }
 

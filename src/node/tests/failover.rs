@@ -54,22 +54,17 @@ fn a_request_that_waits_is_executed_here_when_this_node_has_begun_to_lead() {
     let mut node = Harness::linked(1);
     let (client, name) = (node.client(), names(0, 1).next().unwrap());
     node.create(client, &name, Retention::default());
-    let (settings, now, slot) =
-        (node.node.settings.clone(), node.now, SlotId::from_low_bits(0, node.node.settings.slots));
-    assert_eq!(slot, SLOT);
-    let mut out = Vec::new();
-    let (parts, step) = node.node.split(now, &mut out);
-    parts.groups.existing_mut(slot).end_leading(&step);
+    node.set_leads(false);
     let (here, other) = (node_of(&node, 0), node_of(&node, 1));
-    note(&mut node, slot, 1, other);
+    note(&mut node, SLOT, 7, other);
     let sent: Vec<Sent> =
         (0..2).flat_map(|n| node.ask_with(client, 2 + n, &publish(&name, n), &records(1, 10))).collect();
     assert_eq!(attempts(&sent), [(2, 1), (3, 1)]);
     sent.iter().for_each(|asked| assert_eq!(node.answer(asked, &refusal(Status::Overloaded)).len(), 0));
     // This node is named before it leads: it refuses the request itself, and keeps it for another attempt.
-    note(&mut node, slot, 2, here);
+    note(&mut node, SLOT, 8, here);
     assert_eq!(node.pass(TICK_US).len(), 0);
-    node.node.parts.groups.existing_mut(slot).begin_leading(&settings);
+    node.set_leads(true);
     let sent = node.pass(4 * TICK_US);
     let answers: Vec<(u64, Status)> =
         only(&sent, Opcode::Publish).iter().map(|sent| (sent.id(), sent.status())).collect();

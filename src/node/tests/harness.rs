@@ -252,6 +252,19 @@ impl Harness {
         harness
     }
 
+    /// Lets the node begin or end to lead the slot of its first group.
+    pub(super) fn set_leads(&mut self, leads: bool) {
+        let mut out = Vec::new();
+        let (parts, mut step) = self.node.split(self.now, &mut out);
+        if parts.groups.leads(SLOT) && !leads {
+            parts.end_leading_of(&mut step, SLOT);
+        } else if !parts.groups.leads(SLOT) && leads {
+            parts.groups.existing_mut(SLOT).begin_leading(step.settings);
+            parts.readers.set_leads(SLOT, true);
+        }
+        assert!(out.is_empty(), "{out:?}");
+    }
+
     /// Executes `fill`, which has so many events that checking the invariants after each would take too long: they are
     /// checked at the end.
     pub(super) fn fill<R>(&mut self, fill: impl FnOnce(&mut Self) -> R) -> R {

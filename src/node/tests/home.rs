@@ -268,17 +268,8 @@ fn a_node_that_does_not_lead_its_slot_refuses_what_concerns_it_until_it_does() {
     let client = node.client();
     let name = names(0, 1).next().unwrap();
     node.create(client, &name, Retention::default());
-    let settings = node.node.settings.clone();
     for leads in [true, false, true] {
-        let now = node.now;
-        let mut out = Vec::new();
-        let (parts, step) = node.node.split(now, &mut out);
-        let group = parts.groups.existing_mut(SLOT);
-        match (group.leads(), leads) {
-            (true, false) => assert_eq!(group.end_leading(&step).len(), 0),
-            (false, true) => group.begin_leading(&settings),
-            _ => {}
-        }
+        node.set_leads(leads);
         let expected = if leads { Status::Ok } else { Status::NotLeader };
         let sent = node.node_asks(INGRESS, 1, &Request::Info(topic(&name)), &[]);
         assert_eq!(sent[0].status(), expected);

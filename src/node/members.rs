@@ -1,0 +1,182 @@
+//! What the members of replica groups tell each other (RAFT), and what this node does about what its own members have
+//! decided.
+
+#[cfg(test)]
+mod tests;
+
+use super::call::{Answer, Call};
+use super::frames::{malformed, request_frame, sound_payload};
+use super::group::{FollowUp, member_of, node_of};
+use super::leaders::Copies;
+use super::{Parts, Settings, Step};
+use crate::cube;
+use crate::limits::{RAFT_FRAME_BYTES, RAFT_ITEMS_MAX};
+use crate::replica::{Message, Payload, Role};
+use crate::types::{Link, NodeId, RequestId, SlotId};
+use crate::wire::field::Writer;
+use crate::wire::raft::RaftItem;
+use crate::wire::response::ErrorResponse;
+use crate::wire::{Flags, Kind, Origin, Request, Route, Status, TrafficClass};
+
+/// A message that is to be sent at the end of the event.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    way: Way,
+    item: RaftItem,
+}
+
+/// Messages that go the same way share a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Way {
+    node: NodeId,
+    /// True for messages with entries, which are bulk traffic.
+    is_bulk: bool,
+    /// The link to the home of the group, if the way must not lead over that.
+    avoided: Option<Link>,
+}
+
+impl Way {
+    fn of(settings: &Settings, slot: SlotId, message: &Message) -> Option<Self> {
+        let node = node_of(message.to, settings.dimension)?;
+        let is_bulk = matches!(&message.payload, Payload::Append { entries, .. } if !entries.is_empty());
+        let home = cube::node_of(slot, settings.dimension);
+        // The other two members are neighbours of the home, and the shortest way between them may lead over it. When it
+        // has died, their election would wait until that link is known to be down.
+        let is_between_others = home != node && home != settings.id;
+        let bit = (home.index() ^ settings.id.index()).trailing_zeros();
+        let link = u8::try_from(bit).ok().filter(|_| is_between_others).map(|bit| Link::new(settings.id, bit));
+        Some(Self { node, is_bulk, avoided: planted!("followers talk over the home", link, None) })
+    }
+
+    fn route(&self, settings: &Settings) -> Route {
+        let class = if self.is_bulk { TrafficClass::Bulk } else { TrafficClass::Control };
+        settings.new_route(self.node, Kind::Node, class, Origin::from_number(0))
+    }
+}
+
+impl Parts {
+    /// Handles RAFT: messages for members on this node.
+    pub(super) fn on_raft(
+        &mut self,
+        step: &mut Step<'_>,
+        count: u16,
+        call: &Call<'_>,
+    ) -> Result<Answer, ErrorResponse> {
+        if !call.frame.header.flags.has(Flags::ONEWAY) {
+            return Err(ErrorResponse::new(Status::BadRequest, "RAFT has no answer: send it with the ONEWAY flag"));
+        }
+        let items = RaftItem::decode_all(&sound_payload(call.frame)?, count).map_err(malformed)?;
+        for RaftItem { slot, message } in items {
+            // No node speaks for a member on another one.
+            let is_own = message.from == member_of(call.route.source);
+            let Some(group) = self.groups.of_mut(slot).filter(|_| is_own) else {
+                step.stats.oneways_dropped += 1;
+                continue;
+            };
+            if !group.on_message(step.settings, message) {
+                step.stats.oneways_dropped += 1;
+            }
+            self.follow_up(step, slot);
+        }
+        Ok(Answer::Later)
+    }
+
+    /// Lets the members know that a tick has passed.
+    pub(super) fn tick_members(&mut self, step: &mut Step<'_>) {
+        if step.settings.copies == Copies::One {
+            return;
+        }
+        for slot in self.groups.slots() {
+            for reply in self.groups.existing_mut(slot).on_tick(step) {
+                let message = "too few of the nodes that keep this topic answered in time; \
+                    the request may have been executed or not";
+                self.reply(step, reply, ErrorResponse::new(Status::OutcomeUnknown, message).into());
+            }
+            self.follow_up(step, slot);
+        }
+    }
+
+    /// Does what the other parts have to do about what a member has decided.
+    pub(super) fn follow_up(&mut self, step: &mut Step<'_>, slot: SlotId) {
+        let group = self.groups.existing_mut(slot);
+        if !group.has_follow_up() {
+            return;
+        }
+        let FollowUp { role, has_begun, messages, withdrawn, fault } = group.take_follow_up();
+        group.file_notes(step);
+        group.note_usage(step.budget);
+        for message in messages {
+            if let Some(way) = Way::of(step.settings, slot, &message) {
+                self.outbox.push(Outgoing { way, item: RaftItem { slot, message } });
+            }
+        }
+        if let Some(role) = role {
+            self.on_role(step, slot, role);
+        }
+        if has_begun {
+            self.readers.set_leads(slot, true);
+        }
+        if let Some(fault) = fault {
+            log::error!("the copy of slot {} on this node is bad, and takes no part any more: {fault}", slot.index());
+            self.end_leading_of(step, slot);
+        }
+        for reply in withdrawn {
+            let error = step.not_leader(slot);
+            self.reply(step, reply, error.into());
+        }
+    }
+
+    fn on_role(&mut self, step: &mut Step<'_>, slot: SlotId, role: Role) {
+        match role {
+            Role::Leader { term } => _ = step.leaders.note(slot, term, step.settings.id),
+            Role::Follower { term, leader } => {
+                if let Some(leader) = leader.and_then(|leader| node_of(leader, step.settings.dimension)) {
+                    step.leaders.note(slot, term, leader);
+                }
+                self.end_leading_of(step, slot);
+            }
+        }
+    }
+
+    /// Sends what the members have to tell others.
+    pub(super) fn send_messages(&mut self, step: &mut Step<'_>) {
+        let mut outbox = std::mem::take(&mut self.outbox);
+        outbox.sort_by_key(|outgoing| outgoing.way);
+        for messages in outbox.chunk_by(|before, after| before.way == after.way) {
+            let mut rest = messages;
+            while !rest.is_empty() {
+                let (together, others) = rest.split_at(fitting(rest));
+                self.send_together(step, together);
+                rest = others;
+            }
+        }
+        outbox.clear();
+        self.outbox = outbox;
+    }
+
+    /// Sends messages in one frame. Members tolerate that a message is lost.
+    fn send_together(&mut self, step: &mut Step<'_>, messages: &[Outgoing]) {
+        let mut payload = Vec::with_capacity(messages.iter().map(|outgoing| outgoing.item.encoded_len()).sum());
+        messages.iter().for_each(|outgoing| outgoing.item.encode(&mut Writer::new(&mut payload)));
+        let count = u16::try_from(messages.len()).expect("at most RAFT_ITEMS_MAX");
+        let frame = request_frame(&Request::Raft { count }, &payload, RequestId(0), Flags::ONEWAY);
+        let Way { avoided, .. } = messages[0].way;
+        let mut route = messages[0].way.route(step.settings);
+        avoided.into_iter().for_each(|link| route.down.insert(link));
+        let sent = self.router.send(step, frame.clone(), route);
+        if sent.is_err_and(|stuck| stuck.is_unreachable()) && avoided.is_some() {
+            let route = messages[0].way.route(step.settings);
+            let _ = self.router.send(step, frame, route);
+        }
+    }
+}
+
+/// Returns how many of the first messages a frame has: at least one.
+fn fitting(messages: &[Outgoing]) -> usize {
+    let mut bytes = 0;
+    let fits = |outgoing: &&Outgoing| {
+        bytes += outgoing.item.encoded_len();
+        bytes <= RAFT_FRAME_BYTES
+    };
+    messages.iter().take(RAFT_ITEMS_MAX).take_while(fits).count().max(1)
+}

@@ -1,0 +1,268 @@
+//! Three nodes with a copy of one group. The test carries their messages, and is their disk.
+
+use std::collections::VecDeque;
+
+use super::*;
+use crate::entry::{Note, Place, Write};
+use crate::limits::{ELECTION_TICKS, REQUEST_TIMEOUT_US, TICK_US};
+use crate::node::action::Packet;
+use crate::node::tests::settings;
+use crate::node::{Action, Node};
+use crate::types::{ConnId, Now, Retention, Source, TopicName, crc32};
+use crate::wire::records::Record;
+use crate::wire::request::{Publish, Topic};
+use crate::wire::response::Durability;
+use crate::wire::{Frame, Head, Hello, Opcode};
+
+const SLOT: SlotId = SlotId::from_low_bits(0, crate::types::Slots::MOST);
+const CLIENT: ConnId = ConnId { slot: 0, generation: 0 };
+
+/// The nodes 00, 01 and 10 of a square, which are the members of slot 0.
+struct Three {
+    nodes: Vec<Node>,
+    now: Now,
+    /// What is on its way: to which node, from which, and what.
+    sent: VecDeque<(usize, usize, RaftItem)>,
+    /// What each disk has to write.
+    writes: Vec<VecDeque<Write>>,
+    /// The segment bytes that each disk has written.
+    written: Vec<u32>,
+    /// The nodes that hear nothing and are not heard.
+    cut: Vec<usize>,
+    /// Whether each disk writes.
+    has_disk: Vec<bool>,
+    /// Notes for each journal.
+    notes: Vec<Vec<Note>>,
+    /// The statuses of answers to clients of each node.
+    answers: Vec<Vec<u8>>,
+}
+
+impl Three {
+    fn new() -> Self {
+        let now = Now { monotonic_us: 1_000_000, wall_us: 1_700_000_000_000_000 };
+        let of = |id| Settings { copies: Copies::Three, durability: Durability::Synced, ..settings(id, 2) };
+        let nodes: Vec<Node> = (0..3).map(|id| Node::new(of(id), now)).collect();
+        let writes = vec![VecDeque::new(); 3];
+        let (notes, answers) = (vec![Vec::new(); 3], vec![Vec::new(); 3]);
+        let mut three = Self {
+            nodes,
+            now,
+            sent: VecDeque::new(),
+            writes,
+            written: vec![0; 3],
+            cut: Vec::new(),
+            has_disk: vec![true; 3],
+            notes,
+            answers,
+        };
+        let mut hello = Vec::new();
+        let head =
+            Head { opcode: Opcode::Hello.number(), flags: Flags::default(), status: 0, request_id: RequestId(0) };
+        head.seal(None, (0, crc32(&[])), &mut hello, |args| Hello::of_client(1, "test").encode(args, None));
+        let hello = Frame::sealed(hello);
+        for node in 0..3 {
+            three.act(node, |parts, step| parts.on_accepted(step, CLIENT, Source::Own));
+            three.act(node, |parts, step| parts.on_frame(step, CLIENT, &hello));
+        }
+        three
+    }
+
+    /// Lets a node do something, and takes what it wants written and sent.
+    fn act(&mut self, node: usize, act: impl FnOnce(&mut Parts, &mut Step<'_>)) {
+        let mut out = Vec::new();
+        let (parts, mut step) = self.nodes[node].split(self.now, &mut out);
+        act(parts, &mut step);
+        parts.follow_up(&mut step, SLOT);
+        parts.seal(&mut step);
+        parts.carry_out(&mut step);
+        let outbox = std::mem::take(&mut parts.outbox);
+        self.nodes[node].check();
+        for action in out {
+            if let Action::Write { write } = action {
+                self.writes[node].push_back(write);
+            } else if let Action::File { notes } = action {
+                self.notes[node].extend(notes);
+            } else if let Action::Send { packet: Packet::Response(_, response), .. } = action {
+                self.answers[node].push(response.status());
+            }
+        }
+        for Outgoing { way, item } in outbox {
+            let to = usize::from(way.node.index());
+            if item.slot == SLOT && !self.cut.contains(&node) && !self.cut.contains(&to) {
+                self.sent.push_back((to, node, item));
+            }
+        }
+    }
+
+    /// Delivers and writes everything.
+    fn settle(&mut self) {
+        loop {
+            if let Some((to, from, item)) = self.sent.pop_front() {
+                assert_eq!(item.message.from, member_of(self.nodes[from].settings.id));
+                self.act(to, |parts, step| {
+                    let group = parts.groups.existing_mut(SLOT);
+                    assert!(group.on_message(step.settings, item.message));
+                });
+                continue;
+            }
+            let has_work = |node: &usize| self.has_disk[*node] && !self.writes[*node].is_empty();
+            if let Some(node) = (0..3).find(has_work) {
+                let write = self.writes[node].pop_front().expect("it has one");
+                self.written[node] += 1000;
+                let place = Place { segment: 1, position: self.written[node] };
+                self.act(node, |parts, step| parts.on_written(step, write.written(place)));
+                continue;
+            }
+            let Some(node) = (0..3).find(|node| self.nodes[*node].has_committed()) else { return };
+            self.act(node, Parts::on_committed);
+        }
+    }
+
+    /// Lets so many ticks pass.
+    fn tick(&mut self, count: usize) {
+        for _ in 0..count {
+            self.now.monotonic_us += TICK_US;
+            self.now.wall_us += TICK_US;
+            (0..3).for_each(|node| self.act(node, |parts, step| parts.tick_members(step)));
+            self.settle();
+        }
+    }
+
+    /// Sends a request of a client to a node.
+    fn ask(&mut self, node: usize, request: &Request<'_>, payload: &[u8]) {
+        let frame = request_frame(request, payload, RequestId(1), Flags::default());
+        self.act(node, |parts, step| parts.on_frame(step, CLIENT, &frame));
+    }
+
+    /// Publishes a record.
+    fn publish(&mut self, node: usize, name: &str) {
+        let topic = Topic { name: TopicName::new(name).unwrap(), id: None };
+        let mut payload = Vec::new();
+        Record::default().encode(&mut payload).unwrap();
+        self.ask(node, &Request::Publish(Publish { topic, producer: None, count: 1 }), &payload);
+    }
+
+    /// Asks a node to create a topic of the slot.
+    fn create(&mut self, node: usize, name: &str) {
+        self.ask(node, &Request::Create { topic: TopicName::new(name).unwrap(), retention: Retention::default() }, &[]);
+    }
+
+    /// Returns the statuses of the answers to a client of a node since the last call.
+    fn answers(&mut self, node: usize) -> Vec<Status> {
+        let statuses = std::mem::take(&mut self.answers[node]);
+        statuses.into_iter().map(|status| Status::from_number(status).unwrap()).collect()
+    }
+
+    fn leads(&self) -> Vec<usize> {
+        (0..3).filter(|node| self.nodes[*node].parts.groups.leads(SLOT)).collect()
+    }
+
+    fn topics(&self, node: usize) -> usize {
+        self.nodes[node].topics().len()
+    }
+}
+
+/// Returns the names of topics of the slot.
+fn names() -> impl Iterator<Item = String> {
+    let slots = settings(0, 2).slots;
+    let is_of_slot = move |name: &String| cube::slot(TopicName::new(name).unwrap(), slots) == SLOT;
+    (0..).map(|number| format!("topic-{number}")).filter(is_of_slot)
+}
+
+#[test]
+fn the_home_is_elected_first_and_all_copies_get_what_it_acknowledges() {
+    let mut three = Three::new();
+    three.tick(ELECTION_TICKS[0] - 1);
+    assert_eq!(three.leads(), [0; 0]);
+    three.tick(1);
+    assert_eq!(three.leads(), [0]);
+    let name = names().next().unwrap();
+    three.create(0, &name);
+    assert_eq!(three.answers(0), [], "nothing is acknowledged before a majority has it");
+    three.settle();
+    assert_eq!(three.answers(0), [Status::Ok]);
+    // The others learn with the next heartbeat that it is committed.
+    three.tick(2);
+    let images: Vec<_> = three.nodes.iter().map(|node| node.image(SLOT)).collect();
+    assert_eq!([0, 1, 2].map(|node| three.topics(node)), [1; 3]);
+    assert!(images.iter().all(|image| image.topics == images[0].topics), "they are equal");
+    assert!(images.iter().all(|image| image.applied.index == images[0].applied.index));
+}
+
+#[test]
+fn one_disk_of_three_may_stand_still() {
+    for slow in 0..3 {
+        let mut three = Three::new();
+        three.tick(ELECTION_TICKS[0]);
+        three.has_disk[slow] = false;
+        three.create(0, &names().next().unwrap());
+        three.settle();
+        let expected: &[Status] = if slow == 0 { &[] } else { &[Status::Ok] };
+        assert_eq!(three.answers(0), expected, "the leader applies only what it has itself");
+        assert_eq!(three.leads(), [0]);
+    }
+}
+
+#[test]
+fn what_another_leader_has_replaced_is_refused_as_not_done() {
+    let mut three = Three::new();
+    let name = names().next().unwrap();
+    three.tick(ELECTION_TICKS[0]);
+    three.create(0, &name);
+    three.settle();
+    assert_eq!(three.answers(0), [Status::Ok]);
+    three.cut = vec![0];
+    three.publish(0, &name);
+    three.settle();
+    let unconfirmed = Place { segment: 1, position: three.written[0] };
+    three.tick(2 * ELECTION_TICKS[0]);
+    assert_eq!(three.leads(), [1], "the old one has noticed that nobody hears it");
+    three.create(1, &names().nth(1).unwrap());
+    three.settle();
+    assert_eq!((three.answers(0), three.answers(1)), (vec![], vec![Status::Ok]));
+    assert!(three.notes[0].is_empty(), "the batch may still be stored");
+    three.cut.clear();
+    three.tick(4);
+    assert_eq!(three.answers(0), [Status::NotLeader]);
+    assert_eq!([0, 1, 2].map(|node| three.topics(node)), [2; 3]);
+    assert!(
+        matches!(three.notes[0][..], [Note::Void(place)] if place.segment == 1 && place > unconfirmed),
+        "its journal has no use for the batch: {:?}",
+        three.notes[0]
+    );
+    assert_eq!(three.nodes[0].leaders.of(SLOT).index(), 1);
+}
+
+#[test]
+fn what_a_leader_without_a_majority_has_proposed_is_answered_in_time() {
+    let mut three = Three::new();
+    three.tick(ELECTION_TICKS[0]);
+    three.cut = vec![1, 2];
+    three.create(0, &names().next().unwrap());
+    let ticks = usize::try_from(REQUEST_TIMEOUT_US / TICK_US).unwrap();
+    three.tick(ticks - 1);
+    assert_eq!((three.answers(0), three.leads()), (vec![], vec![]));
+    three.tick(2);
+    assert_eq!(three.answers(0), [Status::OutcomeUnknown]);
+    // It was done in the end.
+    three.cut.clear();
+    three.tick(3 * ELECTION_TICKS[0]);
+    assert_eq!([0, 1, 2].map(|node| three.topics(node)), [1; 3]);
+    assert_eq!(three.answers(0), []);
+}
+
+#[test]
+fn a_message_goes_around_the_home_only_between_the_other_two() {
+    let message = |to| Message {
+        from: member_of(settings(1, 3).id),
+        to: member_of(settings(to, 3).id),
+        term: 1,
+        payload: Payload::Heartbeat { commit: 0 },
+    };
+    let settings = Settings { copies: Copies::Three, ..settings(1, 3) };
+    let way = |slot, to| Way::of(&settings, SlotId::from_low_bits(slot, settings.slots), &message(to)).unwrap().avoided;
+    // Node 001 is a member of the groups of 000, 001 and 011.
+    assert_eq!(way(0, 0b010), Some(Link::new(settings.id, 0)));
+    assert_eq!(way(0b011, 0b010), Some(Link::new(settings.id, 1)));
+    assert_eq!([(0, 0b000), (1, 0b000), (1, 0b011), (0b011, 0b011)].map(|(slot, to)| way(slot, to)), [None; 4]);
+}
