@@ -148,6 +148,14 @@ impl Written {
             Self::Body { slot, .. } | Self::State { slot } => *slot,
         }
     }
+
+    /// Returns what the journal's bookkeeping is told of it.
+    pub const fn note(&self) -> Option<Note> {
+        match *self {
+            Self::Body { slot, index, place, .. } => Some(Note::Body { slot, index, place }),
+            Self::State { .. } => None,
+        }
+    }
 }
 
 /// Bytes of the header of a record in the journal.
@@ -308,12 +316,23 @@ pub struct LogPosition {
     pub end: Place,
 }
 
-/// The outcome of applying an entry, from which the journal knows where records are and which are dead.
+/// What the journal's bookkeeping is told: that a body was written, and later the outcome of each of its entries. From
+/// that it knows where bodies and records are, and which are dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
+    /// A body was written. The store notes this itself.
+    Body {
+        /// The slot of the group.
+        slot: SlotId,
+        /// Position of the body in the log of the group.
+        index: u64,
+        /// Where the encoded entries are.
+        place: Place,
+    },
     /// A batch was appended.
     Stored(Filed),
-    /// A batch was not appended, so this place holds no records. A rebuilt index leaves it out.
+    /// A batch was applied but not appended, so this place holds no records. A rebuilt index leaves it out, as it does
+    /// everything in a body that a later one has replaced.
     Void(Place),
     /// All records of a topic before an offset were removed.
     Trimmed {
@@ -389,6 +408,32 @@ pub enum Found {
     Offset(Offset),
     /// The wanted records were dropped by a repair; holds the offset after the dropped ones.
     Gap(Offset),
+}
+
+/// A query for consecutive bodies of a group's log, for a member that is behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogQuery {
+    /// The slot of the group.
+    pub slot: SlotId,
+    /// The position of the body before the first wanted one; 0 for the beginning of the log.
+    pub index: u64,
+    /// The position of the last wanted body. This node has applied all up to this one, so that no later body replaces
+    /// them.
+    pub last: u64,
+    /// The maximum number of bytes of all bodies, unless it is a single one. Each counts [`LOG_ENTRY_BYTES`] more.
+    ///
+    /// [`LOG_ENTRY_BYTES`]: crate::limits::LOG_ENTRY_BYTES
+    pub bytes_max: usize,
+}
+
+/// The answer to a [`LogQuery`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPart {
+    /// Position and term of the body before the first one. The term is 0 before the beginning of the log, and if there
+    /// are no bodies.
+    pub base: (u64, u32),
+    /// The bodies. There are none if the first one, or the one before it, is not on the disk any more.
+    pub bodies: Vec<Body>,
 }
 
 /// Why a query failed. The journal has already logged the reason.

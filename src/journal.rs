@@ -12,12 +12,14 @@
 //! that they run on.
 
 mod backup;
+mod bodies;
 mod books;
 mod checkpoint;
 mod clean;
 mod copies;
 pub mod disk;
 mod error;
+mod fetch;
 pub mod format;
 mod heal;
 mod identity;
@@ -44,6 +46,7 @@ pub use backup::{BackupError, Copied, backup, check_backup_folder};
 pub use clean::{Cleaning, Look, Victims};
 pub use disk::{Disk, DiskFile, Folder, is_transient};
 pub use error::OpenError;
+pub use fetch::Fetching;
 pub use identity::{Identity, check_owner, claim, owner, raise_format};
 pub use inspect::{IndexState, LogLoss, Report, SegmentReport, TopicReport, inspect};
 pub use keeper::Keeper;

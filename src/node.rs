@@ -355,6 +355,8 @@ impl Parts {
             Event::Written { written } => self.on_written(step, written),
             Event::Committed => self.on_committed(step),
             Event::Read { lookup, found } => self.on_read(step, lookup, found),
+            // No group asks for bodies yet.
+            Event::Fetched { .. } => {}
             Event::Space { room } => self.on_space(step, room),
             Event::Timeout => self.on_timeout(step),
             Event::Drain => self.on_drain(step),

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 pub use checkpoints::Checkpoints;
 pub use start::{Scratch, Started, start};
 
-use crate::entry::{Found, Image, Note, Room, Unreadable, Write, Written};
+use crate::entry::{Found, Image, LogPart, LogQuery, Note, Room, Unreadable, Write, Written};
 use crate::journal::{self, Cut, Folder, Identity, Mark, OpenError, Watermarked};
 use crate::limits::{NOTES_MAX, NOTES_WAIT, SEGMENT_BYTES, SEGMENT_BYTES_FIRST};
 use crate::node::{Lookup, Node};
@@ -76,6 +76,7 @@ pub struct Storage {
     notes_since: Option<Instant>,
     /// Results of reads that the loop has not taken yet.
     found: VecDeque<(Lookup, Result<Found, Unreadable>)>,
+    fetched: VecDeque<(LogQuery, Result<LogPart, Unreadable>)>,
     space: Space,
 }
 
@@ -94,6 +95,7 @@ enum Task {
     /// The results of applying the entries up to the mark.
     Note(Vec<Note>, Mark),
     Read(Lookup),
+    Fetch(LogQuery),
     Keep(Mark, Vec<Image>),
     Prepare {
         number: u32,
@@ -113,6 +115,7 @@ enum News {
         size: u32,
     },
     Read(Lookup, Result<Found, Unreadable>),
+    Fetched(LogQuery, Result<LogPart, Unreadable>),
     /// A checkpoint was written, or failed. True when only the predecessor of the newest checkpoint still needs some
     /// dead segments.
     Kept(bool),
@@ -166,15 +169,22 @@ impl Storage {
             drop(disk);
         });
         let (commit, keep) = (Some(commit), Some(keep.map_err(OpenError::folder)?));
-        let (notes, found) = (Vec::new(), VecDeque::new());
-        let notes_since = None;
-        Ok(Self { work, tasks, news: for_loop, commit, keep, checkpoints, notes, notes_since, found, space })
+        let (notes, notes_since, found, fetched) = (Vec::new(), None, VecDeque::new(), VecDeque::new());
+        Ok(Self { work, tasks, news: for_loop, commit, keep, checkpoints, notes, notes_since, found, fetched, space })
     }
 
     /// Sends a task to the keeper's thread, after the notes that have not been sent yet.
     fn give(&mut self, task: Task) {
         planted!("journal asked before it is told", self.tell_notes(), ());
         self.tasks.send(task).expect("the thread runs until it receives the task to end");
+    }
+
+    fn add_notes(&mut self, notes: impl IntoIterator<Item = Note>) {
+        self.notes.extend(notes);
+        self.notes_since = self.notes_since.or_else(|| (!self.notes.is_empty()).then(now));
+        if self.notes.len() >= NOTES_MAX {
+            self.tell_notes();
+        }
     }
 
     fn tell_notes(&mut self) {
@@ -202,10 +212,12 @@ impl Store for Storage {
                 News::Written(written, mark, room) => {
                     self.checkpoints.give_back(mark);
                     self.space.commit(mark.place.segment, room);
+                    self.add_notes(written.note());
                     return Some(written);
                 }
                 News::Prepared { number, size } => self.space.prepare(number, size),
                 News::Read(lookup, found) => self.found.push_back((lookup, found)),
+                News::Fetched(query, part) => self.fetched.push_back((query, part)),
                 News::Kept(holds_dead) => self.checkpoints.end(holds_dead),
                 News::Freeable(bytes) => self.checkpoints.set_freeable(bytes),
                 News::KeepAgain => self.checkpoints.owe(),
@@ -215,12 +227,8 @@ impl Store for Storage {
         None
     }
 
-    fn file(&mut self, mut notes: Vec<Note>) {
-        self.notes.append(&mut notes);
-        self.notes_since.get_or_insert_with(now);
-        if self.notes.len() >= NOTES_MAX {
-            self.tell_notes();
-        }
+    fn file(&mut self, notes: Vec<Note>) {
+        self.add_notes(notes);
     }
 
     fn read(&mut self, lookup: Lookup) {
@@ -229,6 +237,14 @@ impl Store for Storage {
 
     fn take_read(&mut self) -> Option<(Lookup, Result<Found, Unreadable>)> {
         self.found.pop_front()
+    }
+
+    fn fetch(&mut self, query: LogQuery) {
+        self.give(Task::Fetch(query));
+    }
+
+    fn take_fetched(&mut self) -> Option<(LogQuery, Result<LogPart, Unreadable>)> {
+        self.fetched.pop_front()
     }
 
     fn wants_image(&self) -> bool {

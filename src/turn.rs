@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::entry::{Found, Image, Note, Place, Room, Unreadable, Write, Written};
+use crate::entry::{Found, Image, LogPart, LogQuery, Note, Place, Room, Unreadable, Write, Written};
 use crate::limits::{COMMIT_WORK, LOOKUP_WORK, PUSH_QUEUE_MAX};
 use crate::node::{Action, Event, Lookup, Node, Packet};
 use crate::types::{ConnId, NodeId, Now, RequestId};
@@ -44,6 +44,10 @@ pub trait Store {
     fn read(&mut self, lookup: Lookup);
     /// Returns a finished query with its answer, each one once.
     fn take_read(&mut self) -> Option<(Lookup, Result<Found, Unreadable>)>;
+    /// Starts a query for bodies of a group's log, each of which this store has reported as written.
+    fn fetch(&mut self, query: LogQuery);
+    /// Returns a finished query for bodies with its answer, each one once.
+    fn take_fetched(&mut self) -> Option<(LogQuery, Result<LogPart, Unreadable>)>;
     /// Returns true when a checkpoint is due.
     fn wants_image(&self) -> bool;
     /// Writes a checkpoint of the states of all groups after all returned entries.
@@ -55,10 +59,11 @@ pub trait Store {
     fn close(&mut self, images: Vec<Image>);
 }
 
-/// Logs in memory, in which everything is written at once.
+/// Logs in memory, in which everything is written at once. No body can be read back.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     written: VecDeque<Written>,
+    fetched: VecDeque<LogQuery>,
 }
 
 impl Store for MemoryStore {
@@ -78,6 +83,15 @@ impl Store for MemoryStore {
 
     fn take_read(&mut self) -> Option<(Lookup, Result<Found, Unreadable>)> {
         None
+    }
+
+    fn fetch(&mut self, query: LogQuery) {
+        self.fetched.push_back(query);
+    }
+
+    fn take_fetched(&mut self) -> Option<(LogQuery, Result<LogPart, Unreadable>)> {
+        let query = self.fetched.pop_front()?;
+        Some((query, Ok(LogPart { base: (query.index, 0), bodies: Vec::new() })))
     }
 
     fn wants_image(&self) -> bool {
@@ -204,8 +218,13 @@ impl<C: Connections, S: Store> Turn<C, S> {
     fn handle_found(&mut self, now: Now) -> bool {
         let end = self.node.work().saturating_add(LOOKUP_WORK);
         while self.node.work() < end {
-            let Some((lookup, found)) = self.store.take_read() else { return false };
-            self.handle(now, Event::Read { lookup, found });
+            if let Some((lookup, found)) = self.store.take_read() {
+                self.handle(now, Event::Read { lookup, found });
+            } else if let Some((query, part)) = self.store.take_fetched() {
+                self.handle(now, Event::Fetched { query, part });
+            } else {
+                return false;
+            }
         }
         true
     }
@@ -244,6 +263,10 @@ impl<C: Connections, S: Store> Turn<C, S> {
             }
             Action::Read { lookup } => {
                 self.store.read(lookup);
+                None
+            }
+            Action::Fetch { query } => {
+                self.store.fetch(query);
                 None
             }
             Action::Dial { node } => {

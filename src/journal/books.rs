@@ -9,6 +9,11 @@
 //! varint count of topics, for each: varint slot (not before format 3), u64 id, varint count of spans,
 //!                                   for each: varint deltas of segment and end offset, varint payload bytes
 //! varint count of segments, for each: varint segment, varint bytes of all payloads ever written to it
+//! since format 3: varint count of segments with bodies, for each: varint segment, varint count of groups,
+//!                                   for each: varint slot, varint position of the first body, varint delta of that of
+//!                                             the last one, varint count of bodies that have replaced others before
+//!                                             them in the segment, for each: varint deltas of its position in the
+//!                                             segment and of that in the group's log
 //! ```
 //!
 //! A delta is relative to the preceding element of the same list; the first is relative to 0.
@@ -17,6 +22,7 @@ use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut};
 
+use super::bodies::{self, Bodies, Extents};
 use crate::entry::{TopicKey, varint};
 use crate::types::{Offset, SlotId, Slots, TopicId};
 
@@ -30,6 +36,8 @@ pub(super) struct Books {
     pub(super) void: BTreeMap<u32, Vec<u32>>,
     /// For each segment, the bytes of all payloads ever written to it, including those trimmed since.
     pub(super) totals: BTreeMap<u32, u64>,
+    /// The bodies of each segment of the log. Empty before format 3.
+    pub(super) bodies: BTreeMap<u32, Extents>,
 }
 
 /// Encodes the bookkeeping straight from iterators, so that no intermediate [`Books`] has to be built.
@@ -37,6 +45,7 @@ pub(super) fn encode<S: ExactSizeIterator<Item = (u32, Offset, u32)>>(
     void: &[(u32, &[u32])],
     spans: impl ExactSizeIterator<Item = (TopicKey, S)>,
     totals: impl ExactSizeIterator<Item = (u32, u64)>,
+    bodies: &Bodies,
 ) -> Vec<u8> {
     let mut out = Vec::new();
     varint::put(&mut out, void.len() as u64);
@@ -67,6 +76,7 @@ pub(super) fn encode<S: ExactSizeIterator<Item = (u32, Offset, u32)>>(
         varint::put(&mut out, segment.into());
         varint::put(&mut out, bytes);
     }
+    bodies.encode(&mut out);
     out
 }
 
@@ -102,6 +112,9 @@ impl Books {
             let segment = u32::try_from(varint::take(bytes)?).ok()?;
             books.totals.insert(segment, varint::take(bytes)?);
         }
+        if only.is_none() {
+            books.bodies = bodies::decode(bytes)?;
+        }
         bytes.is_empty().then_some(books)
     }
 }
@@ -122,11 +135,14 @@ mod tests {
             .into(),
             void: [(3, vec![64, 1 << 20, u32::MAX]), (9, vec![0])].into(),
             totals: [(3, 1 << 40), (8, 0)].into(),
+            bodies: bodies::tests::some(),
         };
         for books in [books, Books::default()] {
             let void: Vec<(u32, &[u32])> = books.void.iter().map(|(segment, at)| (*segment, &at[..])).collect();
             let spans = books.spans.iter().map(|(topic, spans)| (*topic, spans.iter().copied()));
-            let bytes = encode(&void, spans, books.totals.clone().into_iter());
+            let mut bodies = Bodies::default();
+            books.bodies.iter().for_each(|(segment, extents)| bodies.set(*segment, extents.clone()));
+            let bytes = encode(&void, spans, books.totals.clone().into_iter(), &bodies);
             assert_eq!(Books::decode(&bytes, None), Some(books));
             (0..bytes.len()).for_each(|cut| assert_eq!(Books::decode(&bytes[..cut], None), None, "cut at {cut}"));
         }

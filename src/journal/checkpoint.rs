@@ -164,6 +164,7 @@ pub(super) fn decode(bytes: &Bytes, id: CheckpointId, slot: SlotId) -> Result<Ch
 
 #[cfg(test)]
 mod tests {
+    use super::super::bodies::Bodies;
     use super::*;
 
     fn slot(number: u16) -> SlotId {
@@ -184,7 +185,8 @@ mod tests {
             let images: Vec<Image> = (0..).step_by(300).zip(lens.iter().copied()).map(image).collect();
             let void = vec![7; 70];
             let spans: [(_, std::iter::Empty<_>); 0] = [];
-            let encoded = crate::journal::books::encode(&[(3, &void)], spans.into_iter(), std::iter::empty());
+            let encoded =
+                crate::journal::books::encode(&[(3, &void)], spans.into_iter(), std::iter::empty(), &Bodies::default());
             let bytes = Bytes::from(encode((id, Stamp::from_number(9)), mark, &images, &encoded));
             let books = Some(Books { void: [(3, void)].into(), ..Books::default() });
             let (version, stamp) = (format::VERSION, Stamp::from_number(9));

@@ -181,19 +181,12 @@ pub fn put_record(segment: u32, head: Head, out: &mut Vec<u8>, body: impl FnOnce
 
 /// Returns the record at position `at` of a segment's bytes, or `None` when no complete and sound record begins there.
 pub fn record_at(bytes: &Bytes, segment: u32, at: usize) -> Option<Record> {
-    let (kind, slot, body_len) = header_at(bytes, segment, at)?;
+    let (head, body_len) = header_at(bytes, segment, at)?;
     let (header, body_at) = (&bytes[at..at + HEADER], at + HEADER);
     let body = bytes.get(body_at..body_at.checked_add(body_len)?)?;
     if BigEndian::read_u32(&header[28..]) != record_crc(segment, &header[..28], body) {
         return None;
     }
-    let head = Head {
-        kind,
-        slot,
-        index: BigEndian::read_u64(&header[8..]),
-        term: BigEndian::read_u32(&header[16..]),
-        synced: BigEndian::read_u32(&header[20..]),
-    };
     let body = bytes.slice(body_at..body_at + body_len);
     Some(Record { head, body, body_at, end: at + record_len(body_len) })
 }
@@ -202,18 +195,25 @@ pub fn record_at(bytes: &Bytes, segment: u32, at: usize) -> Option<Record> {
 /// verified: the body may be damaged, or extend past the end of `bytes`. Returns `None` when there is no sound header
 /// at `at`.
 pub(super) fn begins_at(bytes: &Bytes, segment: u32, at: usize) -> Option<usize> {
-    header_at(bytes, segment, at).and_then(|(.., body_len)| at.checked_add(HEADER)?.checked_add(body_len))
+    header_at(bytes, segment, at).and_then(|(_, body_len)| at.checked_add(HEADER)?.checked_add(body_len))
 }
 
-/// Returns the kind of the record at `at`, its slot, and the length of its body; `None` when there is no sound header.
-fn header_at(bytes: &Bytes, segment: u32, at: usize) -> Option<(Kind, SlotId, usize)> {
+/// Returns the header of the record at `at`, and the length of its body, which has not been verified; `None` when there
+/// is no sound header.
+pub(super) fn header_at(bytes: &[u8], segment: u32, at: usize) -> Option<(Head, usize)> {
     let header = bytes.get(at..at + HEADER)?;
     let kind = Kind::ALL.into_iter().find(|kind| kind.number() == header[4])?;
     if header[5] != 0 || BigEndian::read_u32(&header[24..]) != record_crc(segment, &header[..24], &[]) {
         return None;
     }
-    let slot = SlotId::new(BigEndian::read_u16(&header[6..]), Slots::MOST)?;
-    Some((kind, slot, usize::try_from(BigEndian::read_u32(header)).ok()?))
+    let head = Head {
+        kind,
+        slot: SlotId::new(BigEndian::read_u16(&header[6..]), Slots::MOST)?,
+        index: BigEndian::read_u64(&header[8..]),
+        term: BigEndian::read_u32(&header[16..]),
+        synced: BigEndian::read_u32(&header[20..]),
+    };
+    Some((head, usize::try_from(BigEndian::read_u32(header)).ok()?))
 }
 
 fn record_crc(segment: u32, header: &[u8], body: &[u8]) -> u32 {

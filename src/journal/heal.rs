@@ -100,7 +100,7 @@ impl<D: Disk> Keeper<D> {
         });
         let made = made.unwrap_or_default();
         let find = |slot: SlotId, name: &str| rebuild::made_as(slot, name, &made, &topics).map(|topic| topic.id);
-        let (listing, damage) = rebuild::list(segment, &bytes, end, &topics, &find);
+        let (listing, damage) = rebuild::list((segment, &bytes, end), self.bodies.of(segment), &topics, &find);
         if let Some(damage) = damage.first() {
             return Err(OpenError::damaged(&name, damage.start as u64, "a record cannot be read"));
         }

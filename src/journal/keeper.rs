@@ -11,6 +11,7 @@ use std::io;
 
 use foldhash::fast::RandomState;
 
+use super::bodies::Bodies;
 use super::copies;
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
@@ -19,9 +20,9 @@ use super::names::{self, CheckpointId};
 use super::reader::{Blocks, payloads};
 use super::spans::{Change, Span, Spans};
 use super::stamp::Stamp;
-use super::writer::Mark;
+use super::writer::{HEADER_LEN, Mark};
 use super::{books, checkpoint};
-use crate::entry::{Filed, Found, Image, Note, TopicKey, Wanted};
+use crate::entry::{Filed, Found, Image, Note, Place, TopicKey, Wanted};
 use crate::types::{Offset, SlotId};
 
 /// The bookkeeping of the journal.
@@ -36,6 +37,8 @@ pub struct Keeper<D: Disk> {
     segments: BTreeMap<u32, Segment<D::File>>,
     /// The spans of each topic that has records.
     pub(super) spans: HashMap<TopicKey, Spans, RandomState>,
+    /// Where the bodies of the groups' logs are.
+    pub(super) bodies: Bodies,
     /// The newest checkpoint and its predecessor, which a start falls back to when the newest one is damaged.
     newest: Option<CheckpointId>,
     older: Option<CheckpointId>,
@@ -99,6 +102,7 @@ impl<D: Disk> Keeper<D> {
             stamp,
             segments: BTreeMap::new(),
             spans: HashMap::default(),
+            bodies: Bodies::default(),
             newest: None,
             older: None,
             checkpointed: 0,
@@ -216,10 +220,14 @@ impl<D: Disk> Keeper<D> {
         change.apply(&mut self.segments);
     }
 
-    /// Records the results of applied entries. Those of a group must come in the order of its log.
+    /// Records written bodies, in the order of the journal, and the results of applied entries. Those of a group must
+    /// come in the order of its log.
     pub fn note(&mut self, notes: &[Note]) {
         for note in notes {
             match *note {
+                Note::Body { slot, index, place } => {
+                    self.bodies.add(slot, index, Place { position: place.position - HEADER_LEN, ..place });
+                }
                 Note::Stored(filed) => self.file(filed),
                 Note::Void(place) => {
                     if let Some(void) = &mut self.segments.entry(place.segment).or_default().void {
@@ -426,7 +434,7 @@ impl<D: Disk> Keeper<D> {
             |topic: TopicKey| (topic, self.spans[&topic].iter().map(|(_, span)| (span.segment, span.end, span.bytes)));
         let totals: Vec<(u32, u64)> =
             self.segments.iter().map(|(number, segment)| (*number, segment.total_bytes)).collect();
-        books::encode(&void, topics.into_iter().map(of), totals.into_iter())
+        books::encode(&void, topics.into_iter().map(of), totals.into_iter(), &self.bodies)
     }
 
     /// Removes the segments before `before` without live records, unless the predecessor of the newest checkpoint still
@@ -446,6 +454,7 @@ impl<D: Disk> Keeper<D> {
                 self.has_spare = true;
             }
             self.segments.remove(&number);
+            self.bodies.remove(number);
             self.dead.remove(&number);
         }
         Ok(())
@@ -468,6 +477,7 @@ impl<D: Disk> Keeper<D> {
             assert_eq!(u64::try_from(bytes), Ok(segment.live_bytes), "segment {number}");
             assert!(segment.live_bytes <= segment.total_bytes, "segment {number}");
         }
+        self.bodies.check();
         assert!(live.is_empty(), "no topic has records in an unknown segment");
     }
 }

@@ -57,14 +57,12 @@ struct Tail {
 /// The bodies after the checkpoint.
 pub(super) struct Logs {
     groups: BTreeMap<SlotId, Tail>,
-    /// The bodies that later bodies have replaced.
-    replaced: Vec<Read>,
 }
 
 impl Logs {
     pub(super) fn after(groups: &BTreeMap<SlotId, GroupLog>) -> Self {
         let tail = |log: &GroupLog| Tail { applied: log.applied.index, ..Tail::default() };
-        Self { groups: groups.iter().map(|(slot, log)| (*slot, tail(log))).collect(), replaced: Vec::new() }
+        Self { groups: groups.iter().map(|(slot, log)| (*slot, tail(log))).collect() }
     }
 
     /// Appends a body to the log of its group. If the log already has a body at that position, the new one replaces
@@ -80,25 +78,24 @@ impl Logs {
             return;
         };
         for _ in read.index..next {
-            self.replaced.extend(planted!("overwritten entries applied", bodies.pop_back(), None));
+            planted!("overwritten entries applied", _ = bodies.pop_back(), ());
         }
-        self.replaced.append(stray);
+        stray.clear();
         bodies.push_back(read);
     }
 
-    /// Returns all bodies in the order in which they lie in the journal, each with true if a later body has replaced
-    /// it. The bodies of a group that were not replaced are in the order of its log.
+    /// Returns the bodies that no later body has replaced, in the order in which they lie in the journal. Those of a
+    /// group are in the order of its log.
     ///
     /// # Errors
     /// Returns [`OpenError::Damaged`] when bodies of a group are missing.
-    pub(super) fn in_order(self) -> Result<Vec<(Read, bool)>, OpenError> {
+    pub(super) fn in_order(self) -> Result<Vec<Read>, OpenError> {
         if let Some(Read { segment, at, .. }) = self.groups.values().find_map(|tail| tail.stray.first()) {
             let what = "entries before this one are missing";
             return Err(OpenError::damaged(&names::segment(*segment), *at as u64, what));
         }
-        let bodies = self.groups.into_values().flat_map(|tail| tail.bodies).map(|read| (read, false));
-        let mut all: Vec<(Read, bool)> = bodies.chain(self.replaced.into_iter().map(|read| (read, true))).collect();
-        all.sort_unstable_by_key(|(read, _)| (read.segment, read.at));
+        let mut all: Vec<Read> = self.groups.into_values().flat_map(|tail| tail.bodies).collect();
+        all.sort_unstable_by_key(|read| (read.segment, read.at));
         Ok(all)
     }
 }

@@ -129,6 +129,7 @@ impl<D: Disk> Recovery<D> {
             self.add_segment(*number)?;
             self.keeper.set_void(*number, void);
             self.keeper.set_total(*number, books.totals.get(number).copied().unwrap_or(0));
+            self.keeper.bodies.set(*number, books.bodies.remove(number).unwrap_or_default());
         }
         let by_segment = expected(&books);
         // All segments must exist before the first index is rebuilt: rebuilding one reads earlier segments of the log
@@ -270,7 +271,10 @@ impl<D: Disk> Recovery<D> {
     ) -> Result<(rebuild::Listing, Vec<Range<usize>>), OpenError> {
         let bytes = self.read(&names::segment(number))?;
         let end = self.end_of_past(number, segments);
-        let (mut listing, damage) = rebuild::list(number, &bytes, end, topics, &|slot, name| state.find(slot, name));
+        let (mut listing, damage) =
+            rebuild::list((number, &bytes, end), self.keeper.bodies.of(number), topics, &|slot, name| {
+                state.find(slot, name)
+            });
         for listed in listing.values_mut() {
             listed.retain(|listed| self.is_applied(&listed.filed));
         }
@@ -338,7 +342,12 @@ impl<D: Disk> Recovery<D> {
             let span = |(number, (_, end))| (number, end, bytes.get(&(topic, number)).copied().unwrap_or(0));
             (topic, chain.into_iter().map(span).collect())
         };
-        Ok(Books { spans: chains.into_iter().map(spans).collect(), void: BTreeMap::new(), totals })
+        Ok(Books {
+            spans: chains.into_iter().map(spans).collect(),
+            void: BTreeMap::new(),
+            totals,
+            bodies: BTreeMap::new(),
+        })
     }
 
     /// Checks that the journal has all records that the checkpoint's state refers to.

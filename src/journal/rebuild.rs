@@ -16,8 +16,10 @@ use std::ops::Range;
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 
-use super::format::{self, Kind};
+use super::bodies::Extents;
+use super::format::{self, Head, Kind};
 use super::walk::{Step, walk};
+use super::writer::HEADER_LEN;
 use crate::entry::{self, Batch, Entry, Filed, Place, TopicKey, TopicRef};
 use crate::types::{Offset, SlotId, TopicId};
 
@@ -61,12 +63,12 @@ pub(super) struct Known {
     pub(super) last_us: u64,
 }
 
-/// Lists the batches of `topics` in the bytes of a segment up to `end`, and the damaged ranges. `find` looks up the id
-/// of a topic of a group that entries name but that was not created in this segment.
+/// Lists the batches of `topics` in the bytes of a segment up to `end`, and the damaged ranges. Batches in bodies that
+/// later ones have replaced are left out, as far as `extents` says which those are. `find` looks up the id of a topic
+/// of a group that entries name but that was not created in this segment.
 pub(super) fn list(
-    segment: u32,
-    bytes: &Bytes,
-    end: Option<usize>,
+    (segment, bytes, end): (u32, &Bytes, Option<usize>),
+    extents: Option<&Extents>,
     topics: &BTreeSet<TopicKey>,
     find: &dyn Fn(SlotId, &str) -> Option<TopicId>,
 ) -> (Listing, Vec<Range<usize>>) {
@@ -85,8 +87,11 @@ pub(super) fn list(
                 continue;
             }
         };
-        let slot = record.head.slot;
+        let Head { slot, index, .. } = record.head;
         let position = u32::try_from(record.body_at).expect("a segment's size");
+        if extents.is_some_and(|extents| extents.is_replaced(slot, index, position - HEADER_LEN)) {
+            continue;
+        }
         let Ok(entries) = entry::decode(&record.body, Place { segment, position }) else {
             damage.push(record.body_at..record.end);
             continue;

@@ -183,6 +183,7 @@ impl<D: Disk> Recovery<D> {
 
     fn replay(mut self, segments: &[u32], state: &mut impl State) -> Result<Recovered<D>, OpenError> {
         let mut logs = Logs::after(&self.groups);
+        self.keeper.bodies.forget_from(self.from.place.segment);
         let (mut last, mut tail) = (self.from, None);
         let mut expected = self.from.place.segment;
         if segments.is_empty() && self.from.place.position > 0 {
@@ -288,7 +289,7 @@ impl<D: Disk> Recovery<D> {
     /// a time.
     fn apply(&mut self, logs: Logs, state: &mut impl State) -> Result<(), OpenError> {
         let mut open = (0, Bytes::new());
-        for (Read { slot, segment, at, index, term }, is_replaced) in logs.in_order()? {
+        for Read { slot, segment, at, index, term } in logs.in_order()? {
             if open.0 != segment {
                 open = (segment, Bytes::new());
                 open.1 = self.read(&names::segment(segment))?;
@@ -298,11 +299,6 @@ impl<D: Disk> Recovery<D> {
             };
             let record = record_at(&open.1, segment, at).ok_or_else(|| refuse(DecodeError::Malformed))?;
             let place = place_of(segment, record.body_at);
-            if is_replaced {
-                let entries = entry::decode(&record.body, place).map_err(refuse)?;
-                self.keeper.note(&entries.iter().filter_map(void).collect::<Vec<Note>>());
-                continue;
-            }
             let log = self.groups.entry(slot).or_default();
             let is_committed = state.membership(slot) == Membership::Alone || index <= log.state.commit;
             if !planted!("applied beyond what is committed", is_committed, true) {
@@ -316,6 +312,14 @@ impl<D: Disk> Recovery<D> {
             self.keeper.note(&state.replay(slot, entries));
         }
         Ok(())
+    }
+
+    /// Notes where a body of the log is. Other records are none.
+    pub(super) fn add_body(&mut self, segment: u32, record: &Record) {
+        if record.head.kind == Kind::Entry {
+            let Head { slot, index, .. } = record.head;
+            self.keeper.note(&[Note::Body { slot, index, place: place_of(segment, record.body_at) }]);
+        }
     }
 
     pub(super) fn add_segment(&mut self, number: u32) -> Result<(), OpenError> {
@@ -391,6 +395,7 @@ impl<D: Disk> Recovery<D> {
             }
             if kind == Kind::Entry {
                 records.push(Read { slot, segment, at, index, term });
+                self.add_body(segment, &record);
             }
             at = record.end;
             self.take_record(&record, is_first_format)
@@ -504,11 +509,6 @@ impl<D: Disk> Recovery<D> {
 /// Returns the slot of all topics that a node had before format 3.
 pub(super) fn slot_of(node: NodeId) -> SlotId {
     SlotId::from_low_bits(node.index().into(), Slots::MOST)
-}
-
-/// Returns the note for the keeper about an entry that is never applied.
-fn void(entry: &Entry) -> Option<Note> {
-    if let Entry::Publish(batch) = entry { Some(Note::Void(batch.place)) } else { None }
 }
 
 fn place_of(segment: u32, position: usize) -> Place {

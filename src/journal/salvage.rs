@@ -107,6 +107,7 @@ impl<D: Disk> Recovery<D> {
             self.add_segment(*number)?;
             self.keeper.set_void(*number, void);
             self.keeper.set_total(*number, books.totals.get(number).copied().unwrap_or(0));
+            self.keeper.bodies.set(*number, books.bodies.remove(number).unwrap_or_default());
         }
         let mut by_segment = expected(&books);
         for number in past.iter().chain(copies) {
@@ -197,7 +198,10 @@ impl<D: Disk> Recovery<D> {
         state: &impl Salvage,
     ) -> Vec<Filed> {
         let topics: BTreeSet<TopicKey> = expected.iter().map(|expected| expected.topic).collect();
-        let (mut listing, damage) = rebuild::list(number, bytes, end, &topics, &|slot, name| state.find(slot, name));
+        let (mut listing, damage) =
+            rebuild::list((number, bytes, end), self.keeper.bodies.of(number), &topics, &|slot, name| {
+                state.find(slot, name)
+            });
         for listed in listing.values_mut() {
             listed.retain(|listed| self.is_applied(&listed.filed));
         }
@@ -225,6 +229,7 @@ impl<D: Disk> Recovery<D> {
         let watermark = self.watermark.mark().filter(|mark| mark.place > self.from.place);
         known = known.max(watermark.map_or(0, |mark| mark.bodies));
         let (past, is_blank) = (self.last_applied(), self.is_blank());
+        self.keeper.bodies.forget_from(self.from.place.segment);
         for number in self.from.place.segment..=self.last_written(segments, watermark) {
             let is_missing = segments.binary_search(&number).is_err();
             let next = number.checked_add(1).filter(|next| segments.binary_search(next).is_ok());
@@ -250,6 +255,7 @@ impl<D: Disk> Recovery<D> {
                         let place = Place { segment: number, position: u32::try_from(record.end).expect("a size") };
                         let is_new = place > self.from.place;
                         last.place = last.place.max(place);
+                        self.add_body(number, &record);
                         if record.head.kind == Kind::Begin {
                             known = known.max(record.head.index);
                         } else if record.head.kind == Kind::Entry

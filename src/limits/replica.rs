@@ -25,6 +25,14 @@ pub const RAFT_FRAME_BYTES: usize = APPEND_BYTES_MAX + (16 << 10);
 /// window: there are two.
 pub const FETCHES_MAX: usize = 2;
 
+/// Bytes of the journal that are read at once in search of such entries. The journal's thread does other work in
+/// between. Twice what one append takes, since the log has the entries of other groups as well.
+pub const LOG_READ_BYTES: usize = 2 * APPEND_BYTES_MAX;
+
+/// Places of each group's log in the journal that are remembered, so that a read of what follows begins there. Each of
+/// two followers needs one, and another one if it misses an append.
+pub const LOG_SPOTS_MAX: usize = 4 * FETCHES_MAX;
+
 /// Maximum number of appends in flight to one follower. More would only lengthen the queue in which heartbeats wait.
 pub const APPENDS_INFLIGHT_MAX: usize = 8;
 

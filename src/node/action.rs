@@ -1,7 +1,7 @@
 //! The outputs of a node.
 
 use super::lookup::Lookup;
-use crate::entry::{Note, Write};
+use crate::entry::{LogQuery, Note, Write};
 use crate::types::{ConnId, NodeId, RequestId};
 use crate::wire::response::Acks;
 use crate::wire::{Goaway, Hello, Kept, Push, Response, Route, Status};
@@ -59,6 +59,11 @@ pub enum Action {
     Read {
         /// The query, with the request or subscription that waits for its result.
         lookup: Lookup,
+    },
+    /// Reads bodies of a group's log from the journal; [`super::Event::Fetched`] has the answer.
+    Fetch {
+        /// The query.
+        query: LogQuery,
     },
     /// Connects to a node and drops an earlier attempt.
     Dial {

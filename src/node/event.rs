@@ -3,7 +3,7 @@
 use std::io;
 
 use super::lookup::Lookup;
-use crate::entry::{Found, Room, Unreadable, Written};
+use crate::entry::{Found, LogPart, LogQuery, Room, Unreadable, Written};
 use crate::types::{ConnId, NodeId, Source};
 use crate::wire::{Frame, FrameError};
 
@@ -99,6 +99,13 @@ pub enum Event<'a> {
         lookup: Lookup,
         /// The answer, or the reason why the journal cannot give one.
         found: Result<Found, Unreadable>,
+    },
+    /// The answer to an [`super::Action::Fetch`].
+    Fetched {
+        /// The query.
+        query: LogQuery,
+        /// The answer, or the reason why the journal cannot give one.
+        part: Result<LogPart, Unreadable>,
     },
     /// The log has another amount of room than [`super::Node::room`] says.
     Space {

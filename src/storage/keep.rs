@@ -1,16 +1,18 @@
 //! The keeper's thread does what takes long: it writes indexes and checkpoints, prepares segments, and removes dead
 //! ones.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::clean::Cleaner;
 use super::{News, OnFailure, Task, left, now};
-use crate::entry::{Image, Unreadable, Wanted};
-use crate::journal::{Disk, Keeper, Mark, OpenError, Preparation, Prepared, Progress, is_transient};
+use crate::entry::{Image, LogQuery, Unreadable, Wanted};
+use crate::journal::{Disk, Fetching, Keeper, Mark, OpenError, Preparation, Prepared, Progress, is_transient};
 use crate::limits::{CHECKPOINT_AGAIN, SEGMENT_AGAIN_US, SHORTAGE_PATIENCE};
 use crate::node::Lookup;
+use crate::types::SlotId;
 
 /// The state of the keeper's thread.
 pub(super) struct Bookkeeper<D: Disk> {
@@ -32,6 +34,10 @@ pub(super) struct Bookkeeper<D: Disk> {
     /// The end of the part of the log whose notes have been received.
     noted: Mark,
     cleaner: Cleaner<D::File>,
+    /// Queries for bodies, the oldest first.
+    fetching: VecDeque<Fetching>,
+    /// The last error of such queries of each group that was logged: members that are behind repeat them.
+    unreadable: BTreeMap<SlotId, String>,
     /// When the current shortage of descriptors or memory began; `None` when there is none.
     shortage: Option<Instant>,
 }
@@ -45,6 +51,7 @@ impl<D: Disk> Bookkeeper<D> {
         on_failure: OnFailure,
     ) -> Self {
         let (wanted, filling, keep_again, shortage, cleaner) = (None, None, None, None, Cleaner::new());
+        let (fetching, unreadable) = (VecDeque::new(), BTreeMap::new());
         let (has_space, checkpoint_failed, freeable) = (true, false, 0);
         Self {
             keeper,
@@ -59,12 +66,14 @@ impl<D: Disk> Bookkeeper<D> {
             freeable,
             noted,
             cleaner,
+            fetching,
+            unreadable,
             shortage,
         }
     }
 
-    /// Processes tasks until it receives [`Task::End`]. Between tasks it fills the next segment and cleans others,
-    /// piece by piece.
+    /// Processes tasks until it receives [`Task::End`]. Between tasks it fills the next segment, cleans others and
+    /// reads bodies of the log, piece by piece.
     pub(super) fn run(mut self, tasks: &Receiver<Task>, wake: impl Fn()) {
         // Segments that the start found dead are reported too.
         self.tell_freeable(&wake);
@@ -80,6 +89,7 @@ impl<D: Disk> Bookkeeper<D> {
                     self.read(lookup);
                     wake();
                 }
+                Ok(Task::Fetch(query)) => self.fetching.push_back(self.keeper.fetch(query)),
                 Ok(Task::Keep(mark, images)) => {
                     self.keep(mark, &images);
                     self.noted = mark;
@@ -98,6 +108,7 @@ impl<D: Disk> Bookkeeper<D> {
             }
             self.begin_if_due(&wake);
             self.fill(&wake);
+            self.fetch(&wake);
             if self.cleaner.work(&mut self.keeper, !self.has_space) {
                 self.tell_freeable(&wake);
             }
@@ -106,7 +117,7 @@ impl<D: Disk> Bookkeeper<D> {
 
     /// Returns the next task, or a timeout when a scheduled step is due.
     fn next(&self, tasks: &Receiver<Task>) -> Result<Task, RecvTimeoutError> {
-        if self.filling.is_some() {
+        if self.filling.is_some() || !self.fetching.is_empty() {
             return tasks.try_recv().map_err(|error| match error {
                 TryRecvError::Empty => RecvTimeoutError::Timeout,
                 TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
@@ -176,6 +187,41 @@ impl<D: Disk> Bookkeeper<D> {
         };
         // The loop may have ended.
         let _ = self.news.send(News::Read(lookup, found));
+    }
+
+    /// Reads the next piece of the log for the oldest query for bodies.
+    fn fetch(&mut self, wake: &impl Fn()) {
+        let Some(mut fetching) = self.fetching.pop_front() else { return };
+        let read = self.keeper.fetch_some(&mut fetching);
+        if matches!(read, Ok(false)) {
+            self.fetching.push_front(fetching);
+            return;
+        }
+        let (query, part) = fetching.finish();
+        let part = match read {
+            Ok(_) => {
+                self.end_shortage();
+                Ok(part)
+            }
+            Err(OpenError::Io { cause, .. }) if self.is_shortage(&cause) => Err(Unreadable::NotNow),
+            Err(error) => {
+                self.tell_unreadable(&query, error.to_string());
+                Err(Unreadable::Lost { next: None })
+            }
+        };
+        let _ = self.news.send(News::Fetched(query, part));
+        wake();
+    }
+
+    /// Logs why bodies cannot be read, unless that was logged last.
+    fn tell_unreadable(&mut self, query: &LogQuery, error: String) {
+        let LogQuery { slot, index, .. } = *query;
+        let told = self.unreadable.entry(slot).or_default();
+        if *told != error {
+            let slot = slot.index();
+            log::error!("cannot read the log of slot {slot} after body {index} for a node that is behind: {error}");
+            *told = error;
+        }
     }
 
     /// Returns true when the error is a passing shortage of descriptors or memory, so that the failed call will be

@@ -1,4 +1,4 @@
-//! Tests of the commit thread on the simulated disk of the journal's tests. All work is queued before the thread runs.
+//! Tests of the two threads on the simulated disk of the journal's tests. All work is queued before a thread runs.
 
 #[path = "../../tests/support/disk.rs"]
 #[expect(dead_code, reason = "the test of the journal and the simulator use the rest")]
@@ -12,8 +12,12 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::commit::Committer;
+use super::keep::Bookkeeper;
 use super::{News, Sync, Task, Work};
-use crate::entry::{Batch, Body, DecodeError, Entry, Note, Place, TopicKey, TopicRef, Write, Written, encode};
+use crate::entry::{
+    Batch, Body, DecodeError, Entry, LogPart, LogQuery, Note, Place, TopicKey, TopicRef, Unreadable, Write, Written,
+    encode,
+};
 use crate::journal::{Mark, Membership, State, Watermark, Writer, recover};
 use crate::types::{Dimension, NodeId, Offset, SlotId, Slots, TopicId, crc32};
 
@@ -165,4 +169,58 @@ fn with_an_interval_everything_is_given_back_and_safe_in_the_end() {
         assert_eq!(count.get(), turns.len());
         assert_eq!(found(&disk.copy_after_crash(&mut Rng::with_seed(1))).len(), turns.len());
     }
+}
+
+/// What the keeper's thread reports, in short.
+#[derive(Debug, PartialEq, Eq)]
+enum Told {
+    Kept,
+    Fetched(u64, Result<usize, Unreadable>),
+}
+
+#[test]
+fn bodies_are_read_back_in_pieces_between_other_tasks() {
+    let disk = FakeDisk::default();
+    let mut keeper = recover(&disk, node(), &mut Times::default()).unwrap().keeper;
+    let begin = (keeper.prepare(1, 4 << 20).unwrap(), Watermark::open(&disk).unwrap());
+    let mut writer = Writer::new(false, Mark::default(), BTreeMap::new(), begin);
+    let slot = SlotId::new(0, Slots::MOST).unwrap();
+    let body = |index| Body { slot, index, term: 1, bytes: vec![7; 30 << 10].into() };
+    let written = |index| writer.append(&body(index)).map(|place| body(index).written(place)).unwrap();
+    let written: Vec<Written> = (1..=100).map(written).collect();
+    writer.sync().unwrap();
+    let Written::Body { place, .. } = written[94] else { panic!("a body") };
+    disk.flip("0000000001.log", (place.position as usize + 9) * 8);
+    let notes: Vec<Note> = written.iter().filter_map(Written::note).collect();
+    let (task, tasks) = mpsc::channel();
+    let (tell, news) = mpsc::channel();
+    task.send(Task::Note(notes, writer.mark())).unwrap();
+    for index in [90, 94] {
+        task.send(Task::Fetch(LogQuery { slot, index, last: 100, bytes_max: usize::MAX })).unwrap();
+    }
+    task.send(Task::Keep(writer.mark(), Vec::new())).unwrap();
+    // One piece is read after each task.
+    (0..20).for_each(|_| task.send(Task::Note(Vec::new(), writer.mark())).unwrap());
+    task.send(Task::End).unwrap();
+    let keeper = Bookkeeper::new(keeper, writer.mark(), (mpsc::channel().0, tell), on_failure);
+    keeper.run(&tasks, || ());
+    let told = news.try_iter().filter_map(|news| match news {
+        News::Kept(_) => Some(Told::Kept),
+        News::Fetched(query, part) => Some(Told::Fetched(
+            query.index,
+            part.map(|LogPart { base, bodies }| {
+                assert_eq!(base, (query.index, 1));
+                assert!(bodies.iter().eq(&(query.index + 1..).take(bodies.len()).map(body).collect::<Vec<_>>()));
+                bodies.len()
+            }),
+        )),
+        News::Written(..)
+        | News::Prepared { .. }
+        | News::Read(..)
+        | News::Freeable(_)
+        | News::KeepAgain
+        | News::Space(_) => None,
+    });
+    let lost = Err(Unreadable::Lost { next: None });
+    assert_eq!(told.collect::<Vec<_>>(), [Told::Kept, Told::Fetched(90, Ok(4)), Told::Fetched(94, lost)]);
 }

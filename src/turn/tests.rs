@@ -69,6 +69,12 @@ impl Store for Hanging {
         None
     }
 
+    fn fetch(&mut self, _: LogQuery) {}
+
+    fn take_fetched(&mut self) -> Option<(LogQuery, Result<LogPart, Unreadable>)> {
+        None
+    }
+
     fn wants_image(&self) -> bool {
         false
     }

@@ -18,7 +18,7 @@ pub(crate) fn first_format(folder: &str) -> FakeDisk {
 }
 
 /// Returns a disk with the files that the program of this format wrote.
-fn disk_of(format: u32, folder: &str) -> FakeDisk {
+pub(crate) fn disk_of(format: u32, folder: &str) -> FakeDisk {
     let disk = FakeDisk::default();
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/process/durable/format_{format}/{folder}"));
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use dht_node::entry::{self, Body, DecodeError, Entry, Image, LogPosition, MemberState, Note, Place, TopicKey};
+use dht_node::entry::{
+    self, Body, DecodeError, Entry, Image, LogPart, LogPosition, LogQuery, MemberState, Note, Place, TopicKey,
+};
 use dht_node::journal::{Disk, GroupLog, Identity, Keeper, Look, Mark, Membership, NoRoom, OpenError, State, Writer};
+use dht_node::limits::LOG_ENTRY_BYTES;
 use dht_node::node::Node;
 use dht_node::types::{Dimension, NodeId, Offset, SlotId, Slots, TopicId, TopicName};
 use fastrand::Rng;
@@ -26,21 +29,21 @@ fn slots() -> impl Iterator<Item = SlotId> {
     (0..GROUPS).map(slot)
 }
 
-fn slot(number: u16) -> SlotId {
+pub(crate) fn slot(number: u16) -> SlotId {
     SlotId::new(number, Slots::MOST).unwrap()
 }
 
-fn identity() -> Identity {
+pub(crate) fn identity() -> Identity {
     let dimension = Dimension::new(2).unwrap();
     Identity { cluster: "dht".to_owned(), dimension, node: NodeId::new(1, dimension).unwrap() }
 }
 
 /// The topics of the groups, each in a node of its own.
 #[derive(Debug)]
-struct States(BTreeMap<SlotId, Node>);
+pub(crate) struct States(BTreeMap<SlotId, Node>);
 
 impl States {
-    fn new(memory_bytes: u64) -> Self {
+    pub(crate) fn new(memory_bytes: u64) -> Self {
         let node = |slot: SlotId| model::node(slot.index(), Dimension::new(2).unwrap(), memory_bytes);
         Self(slots().map(|slot| (slot, node(slot))).collect())
     }
@@ -115,8 +118,10 @@ struct Member {
     writer: Writer<FakeFile>,
     keeper: Keeper<FakeDisk>,
     ops: Vec<Op>,
-    /// Number of operations that are durable.
+    /// Number of operations that are durable. The bodies among them are noted.
     durable: usize,
+    /// How many bodies were read back.
+    fetched: usize,
     applied: BTreeMap<SlotId, LogPosition>,
 }
 
@@ -131,7 +136,7 @@ impl Member {
         let applied =
             slots().map(|slot| (slot, groups.get(&slot).map_or_else(LogPosition::default, |log| log.applied)));
         let durable = ops.len();
-        let member = Self { states, writer, keeper, durable, applied: applied.collect(), ops };
+        let member = Self { states, writer, keeper, durable, fetched: 0, applied: applied.collect(), ops };
         member.check();
         Ok(member)
     }
@@ -152,8 +157,25 @@ impl Member {
     fn turn(&mut self) -> io::Result<()> {
         let next = self.keeper.prepare(self.writer.mark().place.segment + 1, SEGMENT)?;
         self.writer.turn_to(next)?;
-        self.durable = self.ops.len();
+        self.note_bodies();
         Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.writer.sync()?;
+        self.note_bodies();
+        Ok(())
+    }
+
+    /// Records that everything is durable.
+    fn note_bodies(&mut self) {
+        for op in &self.ops[self.durable..] {
+            if let Op::Body(body, place) = op {
+                self.keeper.note(body.written(*place).note().as_slice());
+            }
+        }
+        self.durable = self.ops.len();
+        self.keeper.check();
     }
 
     /// Appends a body to the log of a group, or, as a new leader does, replaces some that are not committed.
@@ -164,10 +186,6 @@ impl Member {
         if rng.u8(..4) == 0 && log.state.commit < last {
             index = rng.u64(log.state.commit..last) + 1;
             term += 1;
-            let replaced = log.bodies[usize::try_from(index).unwrap() - 1..].iter();
-            let entries = replaced.flat_map(|(body, place)| entry::decode(&body.bytes, *place).unwrap());
-            let void = |entry| if let Entry::Publish(batch) = entry { Some(Note::Void(batch.place)) } else { None };
-            self.keeper.note(&entries.filter_map(void).collect::<Vec<Note>>());
             self.promise(slot, MemberState { term, vote: rng.u64(..3), ..log.state })?;
         }
         let mut bytes = Vec::new();
@@ -237,8 +255,7 @@ impl Member {
         let mark = Mark { place, bodies: self.ops.iter().filter(is_before).count() as u64 };
         let image = |(slot, node): (&SlotId, &Node)| Image { applied: self.applied[slot], ..node.image(*slot) };
         let images: Vec<Image> = self.states.0.iter().map(image).collect();
-        self.writer.sync()?;
-        self.durable = self.ops.len();
+        self.sync()?;
         self.keeper.sync_log(end)?;
         self.keeper.checkpoint(mark, &images)?;
         self.keeper.check();
@@ -251,21 +268,59 @@ impl Member {
         self.keeper.finish_cleaning(&mut run).map(drop)
     }
 
-    fn step(&mut self, serial: &mut u64, rng: &mut Rng) -> io::Result<()> {
+    /// Reads applied bodies of a group back, and checks that they are those that were written last.
+    fn fetch(&mut self, slot: SlotId, disk: &FakeDisk, rng: &mut Rng) {
+        let log = logs(&self.ops).remove(&slot).unwrap().bodies;
+        let last = self.applied[&slot].index;
+        if last == 0 {
+            return;
+        }
+        let (index, bytes_max) = (rng.u64(..last), rng.usize(..30 * LOG_ENTRY_BYTES));
+        let LogPart { base, bodies } = fetch(&mut self.keeper, LogQuery { slot, index, last, bytes_max }).unwrap();
+        let at = usize::try_from(index).unwrap();
+        let is_there = |place: Place| disk.open(&format!("{:010}.log", place.segment)).is_ok();
+        let mut bytes = 0;
+        let fits = |(nth, (body, _)): &(usize, &(Body, Place))| {
+            bytes += body.bytes.len() + LOG_ENTRY_BYTES;
+            *nth == 0 || bytes <= bytes_max
+        };
+        let wanted = log[at..usize::try_from(last).unwrap()].iter().enumerate().take_while(fits);
+        let there: Vec<&Body> =
+            wanted.map(|(_, it)| it).take_while(|(_, place)| is_there(*place)).map(|(body, _)| body).collect();
+        let before = at.checked_sub(1).map(|before| &log[before]);
+        if bodies.is_empty() {
+            let is_gone = there.is_empty() || before.is_some_and(|(_, place)| !is_there(*place));
+            assert!(is_gone, "{slot:?} after {index}");
+            assert_eq!(base, (index, 0));
+        } else {
+            assert!(bodies.iter().eq(there), "{slot:?} after {index}: {bodies:?}");
+            assert_eq!(base, (index, before.map_or(0, |(body, _)| body.term)));
+        }
+        self.fetched += bodies.len();
+    }
+
+    fn step(&mut self, disk: &FakeDisk, serial: &mut u64, rng: &mut Rng) -> io::Result<()> {
         let slot = slot(rng.u16(..GROUPS));
-        match rng.u8(..16) {
+        match rng.u8(..18) {
             0..7 => self.append(slot, serial, rng)?,
-            7..10 => {
-                self.writer.sync()?;
-                self.durable = self.ops.len();
-            }
+            7..10 => self.sync()?,
             10..12 => self.commit(slot, rng)?,
             12..14 => self.apply(slot, rng),
             14 => self.checkpoint()?,
-            _ => self.clean()?,
+            15 => self.clean()?,
+            _ => self.fetch(slot, disk, rng),
         }
         Ok(())
     }
+}
+
+/// Answers a query for bodies.
+pub(crate) fn fetch(keeper: &mut Keeper<FakeDisk>, query: LogQuery) -> Result<LogPart, OpenError> {
+    let mut fetching = keeper.fetch(query);
+    while !keeper.fetch_some(&mut fetching)? {}
+    let (of, part) = fetching.finish();
+    assert_eq!(of, query);
+    Ok(part)
 }
 
 /// The memory limit in bytes: so small that most records are only in the journal.
@@ -300,10 +355,12 @@ fn found(ops: &[Op], durable: usize, last: Mark, groups: &BTreeMap<SlotId, Group
     ops.to_vec()
 }
 
-/// Runs and crashes a member several times on one disk. Returns how many bodies were found that were not committed.
-fn run(seed: u64) -> u64 {
+/// Runs and crashes a member several times on one disk. Returns how many bodies were found that were not committed, and
+/// how many were read back.
+fn run(seed: u64) -> (u64, usize) {
     let mut rng = Rng::with_seed(seed);
-    let (disk, mut ops, mut durable, mut serial, mut open) = (FakeDisk::default(), Vec::new(), 0, 0, 0);
+    let (disk, mut ops, mut durable, mut serial) = (FakeDisk::default(), Vec::new(), 0, 0);
+    let (mut open, mut fetched) = (0, 0);
     for _ in 0..rng.usize(2..8) {
         if rng.u8(..3) > 0 {
             disk.stop_after(rng.u64(..400));
@@ -312,7 +369,8 @@ fn run(seed: u64) -> u64 {
             Ok(mut member) => {
                 let applied: u64 = member.applied.values().map(|applied| applied.index).sum();
                 open += logs(&member.ops).values().map(|log| log.bodies.len() as u64).sum::<u64>() - applied;
-                let done = (0..rng.usize(1..80)).try_for_each(|_| member.step(&mut serial, &mut rng));
+                let done = (0..rng.usize(1..80)).try_for_each(|_| member.step(&disk, &mut serial, &mut rng));
+                fetched += member.fetched;
                 assert!(done.is_ok() || disk.has_stopped(), "{done:?}");
                 member.check();
                 (ops, durable) = (member.ops, member.durable);
@@ -321,7 +379,7 @@ fn run(seed: u64) -> u64 {
         }
         disk.crash(&mut rng);
     }
-    open
+    (open, fetched)
 }
 
 #[test]
@@ -336,8 +394,9 @@ fn each_group_is_what_is_committed_of_it_after_any_crash() {
             resume_unwind(panic)
         })
     });
-    let open: u64 = open.sum();
+    let (open, fetched) = open.fold((0, 0), |(open, fetched), (more, read)| (open + more, fetched + read));
     assert!(count < SEEDS || open > count, "{open} bodies were found that were not known to be committed");
+    assert!(count < SEEDS || fetched as u64 > count, "{fetched} bodies were read back");
 }
 
 #[test]
@@ -346,7 +405,7 @@ fn a_lost_index_is_rebuilt_although_the_checkpoint_finds_one_group_further_than_
     for seed in 0..200 {
         let (disk, mut rng, mut serial) = (FakeDisk::default(), Rng::with_seed(seed), 0);
         let mut member = Member::start(&disk, (&[], 0), false).unwrap();
-        (0..rng.usize(50..300)).for_each(|_| member.step(&mut serial, &mut rng).unwrap());
+        (0..rng.usize(50..300)).for_each(|_| member.step(&disk, &mut serial, &mut rng).unwrap());
         member.checkpoint().unwrap();
         member.writer.finish().unwrap();
         let indexes: Vec<String> =

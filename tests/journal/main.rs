@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "an unexpected result fails the test")]
 
 mod backups;
+mod bodies;
 mod cleaning;
 mod crafted;
 mod derived;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use dht_node::entry::{
-    self, Batch, Body, Entry, Found, Image, Jump, LogPosition, Place, Reclock, TopicKey, TopicRef, Wanted,
+    self, Batch, Body, Entry, Found, Image, Jump, LogPosition, Note, Place, Reclock, TopicKey, TopicRef, Wanted,
 };
 use dht_node::journal::format::{Head, put_record};
 use dht_node::journal::{Cleaning, Identity, Keeper, Look, Mark, NoRoom, OpenError, Victims, Writer};
@@ -45,8 +45,8 @@ pub(crate) fn put_checkpoint(
     (topics, len): (&[u8], u64),
     out: &mut Vec<u8>,
 ) {
-    // The bookkeeping is three empty lists.
-    const NO_BOOKS: [u8; 3] = [0; 3];
+    // The bookkeeping is four empty lists.
+    const NO_BOOKS: [u8; 4] = [0; 4];
     put_record(segment, head, out, |out| {
         out.extend_from_slice(&applied.index.to_be_bytes());
         out.extend_from_slice(&(NO_BOOKS.len() as u64).to_be_bytes());
@@ -69,6 +69,8 @@ pub(crate) struct Live {
     keeper: Keeper<FakeDisk>,
     /// The entries of each record that is appended but not yet applied.
     waiting: Vec<Vec<Entry>>,
+    /// What the keeper is told of these records.
+    notes: Vec<Note>,
     mark: Mark,
     /// How much of the log of the node's group was appended and applied.
     appended: LogPosition,
@@ -148,8 +150,9 @@ impl Live {
         let (writer, keeper) = (started.writer, started.keeper);
         let mark = writer.mark();
         let appended = started.groups[&SLOT].applied;
-        let (applied, waiting) = (appended, Vec::new());
-        let live = Self { node, writer, keeper, waiting, mark, appended, applied, segment_bytes, cleaning: None };
+        let (applied, waiting, notes) = (appended, Vec::new(), Vec::new());
+        let live =
+            Self { node, writer, keeper, waiting, notes, mark, appended, applied, segment_bytes, cleaning: None };
         Ok((live, started.last, started.is_lossy, started.mended))
     }
 
@@ -163,6 +166,7 @@ impl Live {
                     let end = Place { segment: 0, position: u32::try_from(body.bytes.len()).unwrap() }.inside(place);
                     self.appended = LogPosition { index: body.index, term: body.term, end };
                     entries.iter_mut().for_each(|entry| entry.locate(place));
+                    self.notes.extend(body.written(place).note());
                     records.push(std::mem::take(&mut entries));
                 }
                 Err(NoRoom) => {
@@ -212,6 +216,7 @@ impl Live {
     }
 
     fn apply(&mut self) {
+        self.keeper.note(&std::mem::take(&mut self.notes));
         for entries in self.waiting.drain(..) {
             let notes = self.node.replay(SLOT, entries);
             self.keeper.note(&notes);

@@ -4,19 +4,17 @@ use std::io;
 
 use bytes::Bytes;
 use dht_node::entry::{
-    self, Batch, Body, DecodeError, Entry, Image, LogPosition, MemberState, Note, Place, TopicKey, TopicRef, record_len,
+    self, Batch, Body, DecodeError, Entry, Image, LogPart, LogPosition, LogQuery, MemberState, Note, Place, TopicKey,
+    TopicRef,
 };
-use dht_node::journal::format::record_at;
-use dht_node::journal::{
-    Disk as _, DiskFile, GroupLog, Identity, Keeper, Mark, Membership, NoRoom, OpenError, State, Writer,
-};
+use dht_node::journal::{GroupLog, Identity, Keeper, Mark, Membership, NoRoom, OpenError, State, Writer};
 use dht_node::replica::{Hard, LogEntry, MemberId, Restored};
 use dht_node::types::{Dimension, NodeId, Offset, SlotId, Slots, TopicId, crc32, crc32_of_parts};
 use fastrand::Rng;
 
 use crate::disk::{FakeDisk, FakeFile};
 use crate::opened::{self, Opened};
-use crate::store::{Contents, Record, Restart, Stored};
+use crate::store::{Contents, Query, Record, Restart, Stored};
 
 /// The size of a segment in bytes: small, so that a run fills many.
 const SEGMENT: u32 = 48 << 10;
@@ -55,6 +53,8 @@ pub(crate) struct Journal {
     pub(crate) disk: FakeDisk,
     /// It is absent while the process is down.
     open: Option<(Writer<FakeFile>, Keeper<FakeDisk>)>,
+    /// What the keeper is told of bodies once they are durable.
+    notes: Vec<Note>,
     pub(crate) bug: Option<Bug>,
     /// How many starts found that something written was lost.
     pub(crate) torn: u64,
@@ -82,12 +82,12 @@ pub(crate) struct FoundGroup {
 impl Journal {
     /// Returns an empty journal.
     pub(crate) fn new(bug: Option<Bug>) -> Self {
-        Self { disk: FakeDisk::default(), open: None, bug, torn: 0, checkpoints: 0 }
+        Self { disk: FakeDisk::default(), open: None, notes: Vec::new(), bug, torn: 0, checkpoints: 0 }
     }
 
     /// Returns another journal with the same content.
     pub(crate) fn copy(&self) -> Self {
-        Self { disk: self.disk.copy(), open: None, ..*self }
+        Self { disk: self.disk.copy(), open: None, notes: Vec::new(), ..*self }
     }
 
     /// Opens the journal and finds what it has of the groups.
@@ -123,6 +123,7 @@ impl Journal {
     /// Stops the process, and the machine if it is one.
     pub(crate) fn crash(&mut self, is_machine: bool, rng: &mut Rng) {
         self.open = None;
+        self.notes.clear();
         self.disk.heal();
         if is_machine {
             self.disk.crash(rng);
@@ -154,6 +155,7 @@ impl Journal {
                         Err(NoRoom) => turn(writer, keeper)?,
                     }
                 };
+                self.notes.extend(body.written(*place).note());
             }
         }
         Ok(())
@@ -172,19 +174,22 @@ impl Journal {
     /// # Errors
     /// The disk has failed.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
-        let (writer, _) = self.open.as_mut().expect("it is open");
-        if self.bug == Some(Bug::NoSync) { Ok(()) } else { writer.sync() }
+        let (writer, keeper) = self.open.as_mut().expect("it is open");
+        if self.bug != Some(Bug::NoSync) {
+            writer.sync()?;
+        }
+        keeper.note(&std::mem::take(&mut self.notes));
+        Ok(())
     }
 
-    /// Reads an entry. Returns `None` if its segment was removed.
-    pub(crate) fn read(&self, stored: &Stored) -> Option<LogEntry> {
-        let Stored { entry, place, .. } = stored;
-        let file = self.disk.open(&format!("{:010}.log", place.segment)).ok()?;
-        let len = record_len(entry.body.len());
-        let mut bytes = vec![0; len];
-        file.read_at(&mut bytes, u64::from(place.position - HEADER)).expect("the disk can be read");
-        let record = record_at(&Bytes::from(bytes), place.segment, 0).expect("the record is sound");
-        Some(LogEntry { index: record.head.index, term: record.head.term.into(), body: record.body })
+    /// Reads applied entries, with index and term of the one before them.
+    pub(crate) fn read(&mut self, group: usize, query: Query) -> ((u64, u64), Vec<LogEntry>) {
+        let Query { index, last, bytes_max } = query;
+        let (_, keeper) = self.open.as_mut().expect("it is open");
+        let mut fetching = keeper.fetch(LogQuery { slot: slot(group), index, last, bytes_max });
+        while !keeper.fetch_some(&mut fetching).expect("the disk can be read") {}
+        let LogPart { base: (index, term), bodies } = fetching.finish().1;
+        ((index, term.into()), bodies.iter().map(log_entry).collect())
     }
 
     /// Writes a checkpoint of the groups: of each the last applied entry, and the digest of all of them. `open` is the

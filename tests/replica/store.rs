@@ -57,6 +57,14 @@ pub(crate) struct Batch {
 /// What a start finds of a group. Its digest is that of the applied entries, if a journal has it.
 pub(crate) type Restart = (Restored, Option<u32>);
 
+/// Which entries are to be read: those after `index` up to `last`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Query {
+    pub(crate) index: u64,
+    pub(crate) last: u64,
+    pub(crate) bytes_max: usize,
+}
+
 /// What a member has stored.
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -248,21 +256,24 @@ impl Store {
         })
     }
 
-    /// Reads entries after `index`, with index and term of the one before.
-    pub(crate) fn read(&self, group: usize, index: u64, bytes_max: usize) -> ((u64, u64), Vec<LogEntry>) {
+    /// Reads applied entries, with index and term of the one before them.
+    pub(crate) fn read(&mut self, group: usize, query: Query) -> ((u64, u64), Vec<LogEntry>) {
+        let Query { index, last, bytes_max } = query;
         let written = &self.written[group];
-        let mut bytes = 0;
-        let fits = |stored: &&Stored| {
-            bytes += stored.entry.body.len();
-            bytes <= bytes_max || bytes == stored.entry.body.len()
+        let base = (index, written.term(index));
+        let wanted = written.log[size(index)..size(last)].iter().map(|stored| &stored.entry);
+        let Some(journal) = &mut self.journal else {
+            let mut bytes = 0;
+            let fits = |(nth, entry): &(usize, &LogEntry)| {
+                bytes += entry.body.len();
+                bytes <= bytes_max || *nth == 0
+            };
+            return (base, wanted.enumerate().take_while(fits).map(|(_, entry)| entry.clone()).collect());
         };
-        let stored = written.log[size(index)..].iter().take(20).take_while(fits);
-        let read = |stored: &Stored| match &self.journal {
-            // What waits for the journal is not on the disk.
-            Some(journal) if stored.place != Place::default() => journal.read(stored),
-            _ => Some(stored.entry.clone()),
-        };
-        ((index, written.term(index)), stored.map_while(read).collect())
+        let (found, entries) = journal.read(group, query);
+        assert!(entries.iter().eq(wanted.take(entries.len())), "others were written: {entries:?}");
+        assert!(found == base || entries.is_empty(), "the one before is {base:?}, not {found:?}");
+        (found, entries)
     }
 
     /// Writes a checkpoint of the groups: how many entries of each are applied, and their digests.

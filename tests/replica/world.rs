@@ -8,7 +8,7 @@ use dht_node::replica::{Config, Input, LogEntry, MemberId, Message, Output, Repl
 use fastrand::Rng;
 
 use crate::journal::{self, BODY_MAX, Bug, Journal, digest_after};
-use crate::store::{Batch, Store};
+use crate::store::{Batch, Query, Store};
 use crate::truth::Truth;
 
 /// How the network and the disks are while nothing is broken, and how far clocks differ.
@@ -40,7 +40,7 @@ enum Event {
     Tick { member: usize, life: u32 },
     Synced { member: usize, life: u32, batch: Batch },
     Arrived { member: usize, group: usize, message: Message },
-    Fetched { member: usize, life: u32, group: usize, index: u64, bytes_max: usize },
+    Fetched { member: usize, life: u32, group: usize, query: Query },
     Propose,
     Restart { member: usize },
 }
@@ -279,9 +279,9 @@ impl World {
             Event::Synced { member, life, batch } if self.members[member].life == life => {
                 self.on_synced(member, &batch)
             }
-            Event::Fetched { member, life, group, index, bytes_max } if self.members[member].life == life => {
+            Event::Fetched { member, life, group, query } if self.members[member].life == life => {
                 if !self.members[member].copies.is_empty() {
-                    let (base, entries) = self.members[member].store.read(group, index, bytes_max);
+                    let (base, entries) = self.members[member].store.read(group, query);
                     self.handle(member, group, Input::Fetched { base, entries });
                 }
             }
@@ -374,7 +374,8 @@ impl World {
                 Output::Fetch { index, bytes_max } => {
                     self.totals.fetches += 1;
                     let (life, at_us) = (member.life, self.now_us + self.rng.u64(self.profile.sync_us.clone()));
-                    self.schedule(at_us, Event::Fetched { member: place, life, group, index, bytes_max });
+                    let query = Query { index, last: member.copies[group].applied, bytes_max };
+                    self.schedule(at_us, Event::Fetched { member: place, life, group, query });
                 }
                 Output::Role(role) => {
                     self.tell(format!("{place} is {role:?} of group {group}"));

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::io;
 
-use dht_node::entry::{Found, Image, Note, Room, Unreadable, Write, Written};
+use dht_node::entry::{Found, Image, LogPart, LogQuery, Note, Room, Unreadable, Write, Written};
 use dht_node::journal::{Cleaning, Identity, Keeper, Look, Mark, NoRoom, OpenError, Prepared, Writer};
 use dht_node::limits::SEGMENT_AGAIN_US;
 use dht_node::node::{Lookup, Node};
@@ -59,6 +59,7 @@ pub(crate) struct DiskStore {
     tasks: VecDeque<(u64, Task)>,
     /// The results of lookups that the node has not taken yet.
     found: VecDeque<(Lookup, Result<Found, Unreadable>)>,
+    fetched: VecDeque<(LogQuery, Result<LogPart, Unreadable>)>,
     checkpoints: Checkpoints,
     has_space: bool,
     /// The segments being cleaned, and when cleaning continues or is checked.
@@ -73,6 +74,7 @@ pub(crate) struct DiskStore {
 enum Task {
     Note(Vec<Note>, Mark),
     Read(Lookup),
+    Fetch(LogQuery),
     Keep(Mark, Vec<Image>),
 }
 
@@ -114,6 +116,7 @@ impl DiskStore {
             is_asked: false,
             tasks: VecDeque::new(),
             found: VecDeque::new(),
+            fetched: VecDeque::new(),
             checkpoints,
             has_space: true,
             cleaning: None,
@@ -276,6 +279,20 @@ impl DiskStore {
                     Err(error) if self.disk.has_stopped() => return Err(io::Error::other(error)),
                     Err(error) => panic!("{lookup:?}: {error}"),
                 },
+                Task::Fetch(query) => {
+                    let mut fetching = self.keeper.fetch(query);
+                    let read = loop {
+                        match self.keeper.fetch_some(&mut fetching) {
+                            Ok(false) => {}
+                            read => break read,
+                        }
+                    };
+                    match read {
+                        Ok(_) => self.fetched.push_back((query, Ok(fetching.finish().1))),
+                        Err(error) if self.disk.has_stopped() => return Err(io::Error::other(error)),
+                        Err(error) => panic!("{query:?}: {error}"),
+                    }
+                }
                 Task::Keep(mark, images) => {
                     self.keeper.sync_log(mark)?;
                     match self.keeper.checkpoint(mark, &images) {
@@ -433,6 +450,7 @@ impl Store for SimStore {
                 store.advance();
                 let (written, mark) = store.committed.pop_front()?;
                 store.checkpoints.give_back(mark);
+                store.keeper.note(written.note().as_slice());
                 Some(written)
             }
         }
@@ -454,6 +472,20 @@ impl Store for SimStore {
 
     fn take_read(&mut self) -> Option<(Lookup, Result<Found, Unreadable>)> {
         if let Self::Disk(store) = self { store.found.pop_front() } else { None }
+    }
+
+    fn fetch(&mut self, query: LogQuery) {
+        match self {
+            Self::Memory(store) => store.fetch(query),
+            Self::Disk(store) => store.give(Task::Fetch(query)),
+        }
+    }
+
+    fn take_fetched(&mut self) -> Option<(LogQuery, Result<LogPart, Unreadable>)> {
+        match self {
+            Self::Memory(store) => store.take_fetched(),
+            Self::Disk(store) => store.fetched.pop_front(),
+        }
     }
 
     fn wants_image(&self) -> bool {

@@ -321,6 +321,7 @@ impl Harness {
                 Action::Resume { conn } => self.set_read(conn, true),
                 Action::Close { conn } => assert!(self.conns.remove(&conn).is_some(), "closed once"),
                 Action::Read { lookup } => self.asked.push(lookup),
+                Action::Fetch { query } => panic!("{query:?}: nobody is behind"),
                 Action::Dial { .. } | Action::Admit { .. } | Action::File { .. } => {}
             }
         }
