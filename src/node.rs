@@ -330,9 +330,6 @@ impl Parts {
     }
 
     fn handle(&mut self, step: &mut Step<'_>, event: Event<'_>) {
-        if let Some(reclock) = step.wall.begin(step.now) {
-            self.groups.iter_mut().for_each(|group| group.propose_reclock(step, reclock));
-        }
         planted!("stall noticed after its event", self.notice_stall(step.now), ());
         match event {
             Event::Accepted { conn, source } => self.on_accepted(step, conn, source),

@@ -23,7 +23,7 @@
 //! | `restore` | the same at a start |
 //! | `push` | newly committed records on their way to readers |
 //! | `feeds`, `feed`, `heads` | the nodes that have readers, and what they are told once a second |
-//! | `age` | retention by age |
+//! | `times`, `age` | append times, and how they compare with those from before; retention by age |
 //! | `lead` | what only a leader has: it is made when leading begins, and dropped when it ends |
 //!
 //! What is in [`Group`] itself follows from the committed entries, but for the proposals.
@@ -46,6 +46,7 @@ mod room;
 mod runs;
 mod seal;
 mod tail;
+mod times;
 mod topics;
 
 pub(super) use apply::Applied;

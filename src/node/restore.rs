@@ -98,10 +98,9 @@ impl Node {
     }
 
     /// Begins a new epoch of every topic after a restore from a backup: what was acknowledged since the backup is lost.
-    /// Called after [`Self::finish_restore`], which determines the clock.
     pub fn lose_entries_since_backup(&mut self) {
-        let epoch = u32::try_from(self.wall.started_us() / 1_000_000).unwrap_or(0);
-        self.parts.groups.iter_mut().for_each(|group| group.begin_epoch(epoch));
+        let started_us = self.wall.at_us(self.parts.clock.started_us());
+        self.parts.groups.iter_mut().for_each(|group| group.begin_epoch(started_us));
         self.parts.groups.note_usage(&mut self.budget);
     }
 
@@ -131,9 +130,7 @@ impl Node {
 
     /// Ends the restore, and resets the counters, which must not include replayed entries.
     pub fn finish_restore(&mut self) {
-        let Self { parts, wall, .. } = self;
-        let group = parts.groups.iter().next().expect("each node has a group");
-        wall.inherit(group.topics(), parts.clock.started_us());
+        self.parts.groups.iter_mut().for_each(Group::inherit);
         self.stats = Stats::default();
     }
 }

@@ -68,9 +68,10 @@ impl Parts {
         }
         self.clock.next_tick_us = step.now.after_us(TICK_US);
         self.clock.ticks += 1;
-        if let Some(reclock) = step.wall.tick(step.now) {
+        self.groups.iter_mut().for_each(|group| group.begin_times(step));
+        if let Some(jumped) = step.wall.tick(step.now) {
             step.stats.clock_jumps += 1;
-            self.groups.iter_mut().for_each(|group| group.propose_reclock(step, reclock));
+            self.groups.iter_mut().for_each(|group| group.propose_jump(step, jumped));
         }
         if !step.wall.is_trusted() && self.clock.is_every(CLOCK_ASK_US / TICK_US) {
             self.router.ping_all(step);

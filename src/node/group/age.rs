@@ -1,25 +1,18 @@
-//! Retention by age, and the entries about the wall clock on which it depends.
+//! Retention by age.
 
 use super::super::Step;
 use super::super::cost::Cost;
 use super::Group;
 use super::proposal::Proposal;
 use super::room::check_queue;
-use crate::entry::{Entry, Reclock};
+use crate::entry::Entry;
 use crate::limits::AGE_SCAN_PER_TICK;
 
 impl Group {
-    /// Proposes the entry that records a jump of the wall clock.
-    pub(in crate::node) fn propose_reclock(&mut self, step: &mut Step<'_>, reclock: Reclock) {
-        if self.leads() {
-            self.propose(step, Entry::Reclock(reclock), Proposal::default());
-        }
-    }
-
     /// Proposes to remove the records that exceed their topic's maximum age. Each tick scans a part of the catalogue.
     pub(in crate::node) fn trim_aged(&mut self, step: &mut Step<'_>) {
         let Some(lead) = &mut self.lead else { return };
-        if !self.catalogue.has_aging() || !step.wall.knows_ages(self.catalogue.eras()) {
+        if !self.catalogue.has_aging() || !lead.times.knows_ages(self.catalogue.eras()) {
             return;
         }
         let from = lead.age_place;
@@ -29,7 +22,7 @@ impl Group {
         let trims: Vec<Entry> = self
             .catalogue
             .scan(from, AGE_SCAN_PER_TICK)
-            .filter(|(_, topic)| topic.retention.age_ms > 0 && step.wall.knows_age_of(&topic.log))
+            .filter(|(_, topic)| topic.retention.age_ms > 0 && lead.times.knows_age_of(step.wall, &topic.log))
             .filter_map(|(_, topic)| {
                 let oldest_us = now_us.saturating_sub(topic.retention.age_ms.saturating_mul(1000));
                 let first = topic.log.age_cut(oldest_us, self.catalogue.eras());

@@ -6,6 +6,7 @@ use super::super::{Settings, Step};
 use super::Group;
 use super::feeds::Feeds;
 use super::read::{Finished, Reads};
+use super::times::Times;
 use crate::limits::PAYLOADS_BYTES;
 
 /// What only the leader of a group has. It is made when leading begins and dropped when it ends, so that nothing of one
@@ -16,6 +17,7 @@ pub(super) struct Lead {
     /// come after the end.
     pub(super) number: u64,
     pub(super) feeds: Feeds,
+    pub(super) times: Times,
     pub(super) reads: Reads,
     /// Buffer into which small payloads are copied on their way from a frame into the log.
     pub(super) payloads: BytesMut,
@@ -38,6 +40,7 @@ impl Group {
         self.lead = Some(Box::new(Lead {
             number: self.leads,
             feeds: Feeds::new(settings.dimension.nodes()),
+            times: Times::new(&self.catalogue),
             reads: Reads::default(),
             payloads: BytesMut::with_capacity(PAYLOADS_BYTES),
             age_place: 0,

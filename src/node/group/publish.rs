@@ -81,7 +81,7 @@ impl Group {
             Err(_) => step.work.add_walk(payload.len()),
         }
         checked.map_err(|fault| ErrorResponse::new(Status::MalformedRecords, fault.to_string()))?;
-        let append_us = step.wall.stamp_us(step.now);
+        let append_us = self.stamp_us(step)?;
         // A small batch is copied, so that it does not pin the large buffer that it was received in.
         let is_small = payload.len() <= MERGE_BYTES_MAX;
         if let (true, None, TopicRef::Id(id)) = (is_small, producer, &topic) {

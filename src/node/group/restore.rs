@@ -78,9 +78,11 @@ impl Group {
         self.catalogue.raise_epochs_by(EPOCHS_GIVEN_UP);
     }
 
-    /// Raises the epoch of each topic to this one, or by one if it is that high already.
-    pub(in crate::node) fn begin_epoch(&mut self, epoch: u32) {
-        self.catalogue.raise_epochs_to(epoch);
+    /// Raises the epoch of each topic to the time of the start in seconds, but not less than the append time of any
+    /// record, or by one if it is that high already.
+    pub(in crate::node) fn begin_epoch(&mut self, started_us: u64) {
+        let epoch = started_us.max(self.catalogue.latest_us()) / 1_000_000;
+        self.catalogue.raise_epochs_to(u32::try_from(epoch).unwrap_or(0));
     }
 
     /// Removes all producer state.

@@ -43,7 +43,7 @@ impl Group {
             seed: step.random.u64(..),
             epoch: Epoch(1),
             retention,
-            created_us: step.wall.stamp_us(step.now),
+            created_us: self.stamp_us(step)?,
         };
         check_room(step, Cost::of(&entry))?;
         let path = path_of(step.settings, call.route);

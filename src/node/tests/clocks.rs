@@ -2,11 +2,14 @@
 
 use super::harness::{Harness, SLOT, fetch, key};
 use super::sent::only;
+use crate::cube;
+use crate::entry::TopicKey;
 use crate::limits::{CLOCK_AGREES_US, CLOCK_ASK_US, CLOCK_JUMP_LASTS_US, CLOCK_JUMP_US, CLOCK_TRUST_US, TICK_US};
-use crate::node::Node;
-use crate::types::{ConnId, Offset, Retention, TopicId};
+use crate::node::{Event, Node};
+use crate::types::{ConnId, Offset, Retention, TopicId, TopicName};
 use crate::wire::Opcode;
 use crate::wire::request::{Fetch, Request, Start};
+use crate::wire::response::Durability;
 
 const SECOND_US: u64 = 1_000_000;
 const YEAR_S: i64 = 31_556_952;
@@ -99,6 +102,29 @@ impl Scene {
         }
         let client = again.client();
         Self { node: again, client, topic, now_s: now_s + away_s, published_s }
+    }
+
+    /// Lets another node lead the group, which has run for some time, and whose clock differs by this many seconds.
+    fn succeed(self, ran_s: u64, off_s: i64, is_linked: bool) -> Self {
+        let Self { node, topic, now_s, published_s, .. } = self;
+        let mut next = if is_linked { Harness::in_cube(1) } else { Harness::alone() };
+        let off_us = off_s * i64::try_from(SECOND_US).unwrap();
+        next.now.wall_us = node.now.wall_us.saturating_add_signed(off_us) - ran_s * SECOND_US;
+        next.node = Node::new(next.node.settings.clone(), next.now);
+        next.handle(Event::TurnOver); // a new node leads its group with the first body
+        next.set_leads(false);
+        next.pass(ran_s * SECOND_US);
+        let mut out = Vec::new();
+        let (parts, step) = next.node.split(next.now, &mut out);
+        let group = parts.groups.existing_mut(SLOT);
+        group.restore(&node.node.image(SLOT).topics, 2).unwrap();
+        group.note_usage(step.budget);
+        next.set_leads(true);
+        if is_linked {
+            next.link_up();
+        }
+        let client = next.client();
+        Self { node: next, client, topic, now_s, published_s }
     }
 
     /// Lets a second pass until the neighbour is asked for its clock, and answers.
@@ -262,16 +288,18 @@ fn after_a_start_nothing_goes_for_its_age_before_the_clock_is_known_to_be_right(
 
 #[test]
 fn after_a_start_what_is_published_goes_at_its_age_when_nothing_from_before_is_left() {
-    for (what, off_s) in [("right", 0), ("ahead", YEAR_S), ("behind", -YEAR_S)] {
+    for (what, off_s, idle_us) in
+        [("right", 0, SECOND_US), ("right", 0, 0), ("ahead", YEAR_S, 0), ("behind", -YEAR_S, 0)]
+    {
         let mut scene = Scene::new(Harness::alone());
         scene.pass(20, true);
         scene.pass(AGE_S + 20, false);
         assert_eq!(scene.first(), scene.published_s.len());
         let mut scene = scene.restart(5, off_s, false);
-        scene.node.pass(SECOND_US);
+        scene.node.pass(idle_us);
         scene.pass(20, true);
         scene.pass(AGE_S + 5, false);
-        assert_eq!(scene.first(), scene.published_s.len(), "{what}");
+        assert_eq!(scene.first(), scene.published_s.len(), "{what}, after {idle_us} us");
     }
 }
 
@@ -311,4 +339,80 @@ fn a_topic_that_a_clock_poisoned_before_there_were_eras_recovers() {
     assert_eq!(scene.find(scene.now_s - 4).0, 4, "what was published since the start");
     scene.pass(AGE_S + 10, false);
     assert_eq!(scene.first(), scene.published_s.len());
+}
+
+#[test]
+fn a_node_that_begins_to_lead_compares_the_clock_as_at_a_start() {
+    let trust_s = CLOCK_TRUST_US / SECOND_US;
+    let (long_s, short_s) = (trust_s, 30);
+    // By how many seconds the clock of the leader before has jumped, how long this node has run when it begins to lead,
+    // by how many seconds its clock differs then, by how many it jumps 20 seconds later, whether a neighbour then
+    // agrees, and when the earlier records have gone, in seconds since it began to lead. The last of them is a second
+    // old then.
+    let cases = [
+        ("after a long run", 0, long_s, 0, 0, false, AGE_S - 1),
+        ("after a short run", 0, short_s, 0, 0, false, trust_s - short_s),
+        ("after a short run, with a neighbour", 0, short_s, 0, 0, true, AGE_S - 1),
+        ("after a long run, and behind", 0, long_s, -YEAR_S, 0, false, AGE_S),
+        ("after a short run, and behind", 0, short_s, -YEAR_S, 0, false, trust_s - short_s),
+        ("ahead, and no longer", 0, short_s, YEAR_S, -YEAR_S, true, AGE_S - 1),
+        ("ahead of a clock that has jumped, and no longer", YEAR_S, short_s, YEAR_S, -YEAR_S, true, AGE_S - 1),
+    ];
+    for (what, jumped_s, ran_s, off_s, jump_s, agrees, gone_s) in cases {
+        let mut scene = Scene::new(Harness::alone());
+        scene.pass(6, true);
+        scene.jump(jumped_s);
+        scene.pass(10, true);
+        let before = scene.published_s.len();
+        let mut scene = scene.succeed(ran_s, off_s, agrees);
+        let begins_s = scene.now_s;
+        scene.pass(20, true);
+        scene.jump(jump_s);
+        scene.pass(5, false);
+        if agrees {
+            scene.answer_clock(0);
+        }
+        while scene.first() < before {
+            assert!(scene.now_s < begins_s + gone_s + 10, "{what}: the records stay");
+            scene.pass(1, false);
+        }
+        let took_s = scene.now_s - begins_s;
+        assert!((gone_s..=gone_s + 3).contains(&took_s), "{what}: gone after {took_s} s");
+        scene.pass(AGE_S + 20, false);
+        assert_eq!(scene.first(), scene.published_s.len(), "{what}: what it has appended itself goes at its age");
+    }
+}
+
+#[test]
+fn a_jump_begins_an_era_in_each_group_that_the_node_leads_and_in_no_other() {
+    let mut node = Harness::with_four_groups(Durability::Memory, u64::MAX);
+    let slots = node.node.slots();
+    let era_of = |node: &Harness, slot| node.node.parts.groups.of(slot).unwrap().topics().eras().newest().number;
+    let mut expected = vec![0; slots.len()];
+    // Before the second jump the node ceases to lead one of the groups, and begins again after it.
+    for leads_all in [true, false] {
+        node.set_leads_of(slots[2], leads_all);
+        node.now.wall_us += YEAR_S.cast_unsigned() * SECOND_US;
+        node.pass(2 * CLOCK_JUMP_LASTS_US);
+        for (slot, era) in slots.iter().zip(&mut expected) {
+            *era += u32::from(leads_all || *slot != slots[2]);
+            assert_eq!(era_of(&node, *slot), *era, "{slot:?}");
+        }
+    }
+    // Each group goes on from its own era.
+    node.set_leads_of(slots[2], true);
+    let client = node.client();
+    let mut topics = Vec::new();
+    for slot in &slots {
+        let is_of_slot = |name: &String| cube::slot(TopicName::new(name).unwrap(), node.node.settings.slots) == *slot;
+        let name = (0..).map(|number| format!("t{number}")).find(is_of_slot).unwrap();
+        let id = node.create(client, &name, Retention { age_ms: AGE_S * 1000, ..Retention::default() });
+        node.publish(client, &name, 1, 10);
+        topics.push(TopicKey { slot: *slot, id });
+    }
+    let gone = |node: &Harness| topics.iter().filter(|topic| node.node.kept(**topic).unwrap().0 == Offset(1)).count();
+    node.pass((AGE_S - 1) * SECOND_US);
+    assert_eq!(gone(&node), 0);
+    node.pass(3 * SECOND_US);
+    assert_eq!(gone(&node), 4);
 }

@@ -254,13 +254,18 @@ impl Harness {
 
     /// Lets the node begin or end to lead the slot of its first group.
     pub(super) fn set_leads(&mut self, leads: bool) {
+        self.set_leads_of(SLOT, leads);
+    }
+
+    /// Lets the node begin or end to lead a slot.
+    pub(super) fn set_leads_of(&mut self, slot: SlotId, leads: bool) {
         let mut out = Vec::new();
         let (parts, mut step) = self.node.split(self.now, &mut out);
-        if parts.groups.leads(SLOT) && !leads {
-            parts.end_leading_of(&mut step, SLOT);
-        } else if !parts.groups.leads(SLOT) && leads {
-            parts.groups.existing_mut(SLOT).begin_leading(step.settings);
-            parts.readers.set_leads(SLOT, true);
+        if parts.groups.leads(slot) && !leads {
+            parts.end_leading_of(&mut step, slot);
+        } else if !parts.groups.leads(slot) && leads {
+            parts.groups.existing_mut(slot).begin_leading(step.settings);
+            parts.readers.set_leads(slot, true);
         }
         assert!(out.is_empty(), "{out:?}");
     }
