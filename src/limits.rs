@@ -482,6 +482,14 @@ pub const RETRY_FOR_US: u64 = 1_200_000;
 /// lost up to `LINK_PING_US` and a tick later.
 pub const RETRY_AFTER_LOSS_US: u64 = 600_000;
 
+/// The same for a topic that several nodes keep. It is longer than the longest failover: the others elect a leader
+/// within 1.2 s of the last message of one that has died, and a second election, if one is needed, takes as long.
+pub const FAILOVER_US: u64 = 3_000_000;
+
+/// A node that has left a request unanswered is passed over for this long in favour of others that keep the same topic,
+/// unless it answers: until they have elected another leader, they name the one that is silent.
+pub const SILENT_LEADER_US: u64 = 1_200_000;
+
 /// A node that leaves its oldest request unanswered for this long is sent that one again, if that is harmless, and so
 /// on until the request times out. Each node detects a dead link after `LINK_SILENCE_US`, which is before the third
 /// time.

@@ -43,7 +43,6 @@ mod group;
 mod groups;
 mod hello;
 mod ingress;
-#[cfg_attr(not(test), expect(dead_code, reason = "no leader changes while each group has one member"))]
 mod leaders;
 mod links;
 mod list;

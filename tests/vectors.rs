@@ -595,6 +595,7 @@ fn details() -> Vec<(&'static str, u8, &'static str)> {
         Detail::Links(vec![(1, 3)]),
         Detail::TopicId(id),
         Detail::Epoch(Epoch(1)),
+        Detail::Term(1),
     ];
     let entry = |detail: Detail| {
         let name = detail.tag().name();

@@ -50,7 +50,11 @@ impl Step<'_> {
     pub(super) fn not_leader(&self, slot: SlotId) -> ErrorResponse {
         let (here, leader) = (self.settings.name(self.settings.id), self.leaders.of(slot));
         let message = format!("node {here} does not lead the topics of slot {}", slot.index());
-        ErrorResponse::new(Status::NotLeader, message).with(Detail::Node(leader.index())).retry_after(50)
+        let error = ErrorResponse::new(Status::NotLeader, message).with(Detail::Node(leader.index())).retry_after(50);
+        match self.leaders.known_term(slot) {
+            Some(term) => error.with(Detail::Term(term)),
+            None => error,
+        }
     }
 }
 

@@ -12,7 +12,8 @@
 //! | `destination` | who executes a request |
 //! | `request` | a request that another node is to answer |
 //! | `retry`, `lanes` | requests that are sent again, and those that wait for it |
-//! | `reach` | unreachable targets: for how long, and which requests for them are refused at once |
+//! | `failover` | to which of the nodes that keep a slot an attempt goes, and what the answers say about its leader |
+//! | `reach` | unreachable and silent nodes: for how long, and which requests for them are refused at once |
 //! | `admission`, `charge` | back-pressure: the account of what clients use, and which of them are suspended |
 //! | `held` | FETCHes that wait until their clients may use more memory |
 //!
@@ -22,6 +23,7 @@
 mod admission;
 mod charge;
 mod destination;
+mod failover;
 mod held;
 mod lanes;
 mod reach;
@@ -45,7 +47,7 @@ use crate::types::{ConnId, NodeId, Source};
 use crate::wire::frame::Kept;
 use crate::wire::response::ErrorResponse;
 use crate::wire::{Class, Frame, Kind, Origin, Response, Status};
-use destination::Destination;
+use destination::{Destination, Tried};
 use held::Held;
 use lanes::Lanes;
 use reach::Reach;
@@ -187,13 +189,16 @@ impl Ingress {
         if is_repeated && self.queue_behind_waiting(step, origin) {
             return Ok(None);
         }
-        let target = to.node(step.leaders);
-        if is_repeated && self.reach.is_held(target, step.now.monotonic_us) {
+        let attempt = self.aim(step, origin);
+        if let Some(Attempt { target, .. }) = attempt
+            && is_repeated
+            && self.reach.is_held(target, step.now.monotonic_us)
+        {
             let unreachable = Stuck::unreachable(step.settings, target).response(step.settings);
             self.on_answered_here(step, origin, unreachable);
             return Ok(None);
         }
-        Ok(Some(Attempt { origin, target, kind: to.kind() }))
+        Ok(attempt)
     }
 
     /// Returns the entry of a request that is sent now. Without `frame` it cannot be sent again.
@@ -210,6 +215,8 @@ impl Ingress {
             asked,
             to,
             node: to.node(step.leaders),
+            leader: to.node(step.leaders),
+            tried: Tried::default(),
             is_repeatable: is_repeatable && frame.is_some(),
             frame,
             is_unsure: false,
@@ -241,12 +248,12 @@ impl Ingress {
         }
         let mut response = response;
         if is_refusal(status) {
-            match self.keep_refused(step, origin, response) {
+            match self.on_refusal(step, origin, step.settings.id, response) {
                 Ok(()) => return,
                 Err(refusal) => response = refusal,
             }
         }
-        if let Some(asked) = self.end_answered(step, origin, (status, is_latest)) {
+        if let Some(asked) = self.end_answered(step, origin, step.settings.id, (status, is_latest)) {
             self.answer(asked, response);
         }
     }
@@ -256,18 +263,20 @@ impl Ingress {
     pub(super) fn on_response(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, origin: Origin) -> Option<Asked> {
         let status = frame.header.status;
         let (node, is_latest) = self.answered_attempt(step, origin, status)?;
-        self.reach.note_reached(node, status != Status::Unreachable.number(), step.now.monotonic_us);
+        let from = frame.route.as_ref().map_or(node, |route| route.source);
+        let reached = if is_latest { node } else { from };
+        self.reach.note_reached(reached, status != Status::Unreachable.number(), step.now.monotonic_us);
         let asked = self.pending.get_mut(origin)?.asked;
         if is_refusal(status)
             && let Some(refusal) = asked.decode(frame)
-            && self.keep_refused(step, origin, refusal).is_ok()
+            && self.on_refusal(step, origin, from, refusal).is_ok()
         {
             return None;
         }
         if status == Status::TooLarge.number() && self.hold_if_too_large(step, origin, frame) {
             return None;
         }
-        self.end_answered(step, origin, (status, is_latest))
+        self.end_answered(step, origin, from, (status, is_latest))
     }
 
     /// Returns the node to which the latest attempt of a request was sent that this status answers, and whether it
@@ -282,10 +291,19 @@ impl Ingress {
         Some((self.pending.get_mut(origin)?.node, is_latest == Some(true)))
     }
 
-    /// Removes a request that is answered with this status. Returns it if the client gets that answer, and not
+    /// Removes a request that a node has answered with this status. Returns it if the client gets that answer, and not
     /// OUTCOME_UNKNOWN.
-    fn end_answered(&mut self, step: &mut Step<'_>, origin: Origin, (status, is_latest): (u8, bool)) -> Option<Asked> {
+    fn end_answered(
+        &mut self,
+        step: &mut Step<'_>,
+        origin: Origin,
+        from: NodeId,
+        (status, is_latest): (u8, bool),
+    ) -> Option<Asked> {
         let pending = self.take_pending(step, origin)?;
+        if is_latest && Class::of(status) == Class::Success {
+            self.note_executed(step, &pending, from);
+        }
         let is_refused = is_not_applied(status);
         let is_unknown = pending.is_unsure && (is_refused || is_of_one_attempt(pending.asked.opcode, status));
         if is_unknown {

@@ -36,15 +36,17 @@ pub(super) struct Leaders(Vec<Known>);
 /// The newest that is known of the leader of a slot.
 #[derive(Clone, Copy, Debug)]
 struct Known {
-    /// The term in which it leads; 0 if nobody has said so.
+    /// The newest term of which a leader was known; 0 if there was none.
     term: u64,
     node: NodeId,
+    /// True if nobody has said that the node leads.
+    is_guess: bool,
 }
 
 impl Leaders {
     /// Takes the home of each slot for its leader.
     pub(super) fn new(settings: &Settings) -> Self {
-        let home = |slot| Known { term: 0, node: cube::node_of(slot, settings.dimension) };
+        let home = |slot| Known { term: 0, node: cube::node_of(slot, settings.dimension), is_guess: true };
         Self(settings.slots.all().map(home).collect())
     }
 
@@ -58,13 +60,19 @@ impl Leaders {
         self.known(slot).term
     }
 
+    /// Returns the term in which the node that is taken for the leader of a slot leads; `None` if that is a guess.
+    pub(super) fn known_term(&self, slot: SlotId) -> Option<u64> {
+        let known = self.known(slot);
+        (!known.is_guess).then_some(known.term)
+    }
+
     /// Records that a node leads a slot in this term, unless that is older than what is known. Returns true if another
     /// node was taken for the leader.
     pub(super) fn note(&mut self, slot: SlotId, term: u64, node: NodeId) -> bool {
         let known = &mut self.0[usize::from(slot.index())];
         let is_other = term >= known.term && known.node != node;
         if term >= known.term {
-            *known = Known { term, node };
+            *known = Known { term, node, is_guess: false };
         }
         is_other
     }
@@ -76,6 +84,7 @@ impl Leaders {
         if known.node == node {
             let mut later = settings.members_of(slot).skip_while(|member| *member != node).skip(1);
             known.node = later.next().unwrap_or_else(|| cube::node_of(slot, settings.dimension));
+            known.is_guess = true;
         }
     }
 
@@ -115,7 +124,9 @@ mod tests {
             assert_eq!(leaders.note(slot, term, node(leader)), is_other);
             assert_eq!(leaders.of(slot), node(expected));
         }
-        assert_eq!(leaders.term(slot), 4);
+        assert_eq!((leaders.term(slot), leaders.known_term(slot)), (4, Some(4)));
+        leaders.pass_over(&settings, slot, node(5));
+        assert_eq!((leaders.term(slot), leaders.known_term(slot)), (4, None));
     }
 
     #[test]

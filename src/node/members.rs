@@ -115,9 +115,11 @@ impl Parts {
         }
         if has_begun {
             self.readers.set_leads(slot, true);
+            self.ingress.retry_soon(step);
         }
         if let Some(fault) = fault {
             log::error!("the copy of slot {} on this node is bad, and takes no part any more: {fault}", slot.index());
+            step.leaders.pass_over(step.settings, slot, step.settings.id);
             self.end_leading_of(step, slot);
         }
         for reply in withdrawn {
@@ -127,14 +129,21 @@ impl Parts {
     }
 
     fn on_role(&mut self, step: &mut Step<'_>, slot: SlotId, role: Role) {
-        match role {
-            Role::Leader { term } => _ = step.leaders.note(slot, term, step.settings.id),
+        let here = step.settings.id;
+        let is_other = match role {
+            Role::Leader { term } => step.leaders.note(slot, term, here),
             Role::Follower { term, leader } => {
-                if let Some(leader) = leader.and_then(|leader| node_of(leader, step.settings.dimension)) {
-                    step.leaders.note(slot, term, leader);
+                let leader = leader.and_then(|leader| node_of(leader, step.settings.dimension));
+                let is_other = leader.is_some_and(|leader| step.leaders.note(slot, term, leader));
+                if leader.is_none() {
+                    step.leaders.pass_over(step.settings, slot, here);
                 }
                 self.end_leading_of(step, slot);
+                is_other
             }
+        };
+        if is_other {
+            self.ingress.follow_leader(step, slot);
         }
     }
 

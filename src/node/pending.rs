@@ -95,6 +95,11 @@ impl<T> PendingTable<T> {
     }
 
     /// Returns the entry of an attempt.
+    pub(super) fn get(&self, origin: Origin) -> Option<&T> {
+        self.slot_of(origin)?.entry.as_ref()
+    }
+
+    /// Returns the entry of an attempt, to change it.
     pub(super) fn get_mut(&mut self, origin: Origin) -> Option<&mut T> {
         self.slot_of(origin)?;
         self.slots[origin.slot as usize].entry.as_mut()

@@ -180,7 +180,7 @@ impl Parts {
         let &Forwarding { to, ttl, .. } = forwarding;
         let is_oneway = frame.header.flags.has(Flags::ONEWAY);
         let attempt = if is_oneway {
-            let target = to.node(step.leaders);
+            let target = self.ingress.node_for(step, to);
             if ttl.is_none() && self.ingress.is_unreachable(target, step.now.monotonic_us) {
                 step.stats.oneways_dropped += 1;
                 return Ok(());

@@ -38,11 +38,28 @@ impl Parts {
         };
         let subject = request.and_then(|request| Ok((request, Subject::of(step.settings, &request)?)));
         match subject {
+            Ok((_, subject)) if self.hand_on(step, frame, route, subject) => {}
             Ok((request, subject)) => {
                 self.serve(step, &request, &Call { frame, route, reply, slot: subject.slot() });
             }
             Err(error) => self.reply(step, reply, error.into()),
         }
+    }
+
+    /// Forwards a request for a slot to the node that leads it, as far as is known, if that is another one. Returns
+    /// false if this node has to answer: it leads, the request was handed on before, or the leader is out of reach. In
+    /// the latter case NOT_LEADER is the answer, because UNREACHABLE would mean this node.
+    fn hand_on(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, route: &Route, subject: Subject) -> bool {
+        let Some(slot) = subject.slot().filter(|slot| !self.groups.leads(*slot)) else { return false };
+        let leader = step.leaders.of(slot);
+        if route.kind != Kind::Group || leader == step.settings.id {
+            return false;
+        }
+        // Of kind node, so that it is not handed on again. The answer goes straight to the ingress.
+        let onward = Route { kind: Kind::Node, target: leader, ..route.clone() };
+        let is_sent = self.router.forward(step, frame, onward).is_ok();
+        step.stats.forwarded += u64::from(is_sent);
+        is_sent
     }
 
     /// Executes a request. A change of a topic is proposed, and answered once it is applied.

@@ -1,14 +1,15 @@
 //! Who executes a client's request, if not this node.
 
 use super::super::Settings;
-use super::super::leaders::Leaders;
+use super::super::leaders::{Copies, Leaders};
 use super::super::subject::Subject;
+use crate::limits::{FAILOVER_US, RETRY_FOR_US};
 use crate::types::{NodeId, SlotId};
 use crate::wire::response::ErrorResponse;
 use crate::wire::{Kind, Request, Status};
 
 /// Who executes a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::node) enum Destination {
     /// The leader of a slot: the node that leads when an attempt is made.
     Slot(SlotId),
@@ -34,12 +35,41 @@ impl Destination {
         slot.into_iter().flat_map(|slot| settings.members_of(slot)).chain(node)
     }
 
+    /// Returns the slot, if several nodes keep its topics.
+    pub(super) fn replicated(self, settings: &Settings) -> Option<SlotId> {
+        match (self, settings.copies) {
+            (Self::Slot(slot), Copies::Three) => Some(slot),
+            (Self::Slot(_), Copies::One) | (Self::Node(_), _) => None,
+        }
+    }
+
+    /// Returns for how long a request for it is sent again, in microseconds.
+    pub(super) fn patience_us(self, settings: &Settings) -> u64 {
+        if self.replicated(settings).is_some() { FAILOVER_US } else { RETRY_FOR_US }
+    }
+
     /// Returns the kind of the route of a request for it.
     pub(in crate::node) const fn kind(self) -> Kind {
         match self {
             Self::Slot(_) => Kind::Group,
             Self::Node(_) => Kind::Node,
         }
+    }
+}
+
+/// Some of the nodes of a destination, by their places in [`Destination::nodes`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tried(u8);
+
+impl Tried {
+    /// Adds a node.
+    pub(super) fn insert(&mut self, settings: &Settings, to: Destination, node: NodeId) {
+        self.0 |= to.nodes(settings).position(|it| it == node).map_or(0, |place| 1 << place);
+    }
+
+    /// Returns true if the node was added.
+    pub(super) fn contains(self, settings: &Settings, to: Destination, node: NodeId) -> bool {
+        to.nodes(settings).position(|it| it == node).is_some_and(|place| self.0 & 1 << place != 0)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::types::NodeId;
 use crate::wire::{Opcode, Origin};
 
 /// Identifies a lane: its index in [`Lanes`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct LaneId(usize);
 
 /// The requests that wait for another attempt. Publishes and other requests for a destination have a lane each, because
@@ -42,6 +42,11 @@ struct Lane {
 const LANES_PER_INDEX: usize = 4;
 
 impl LaneId {
+    /// Returns the lane of the requests for a node by its number.
+    pub(super) fn of_node(node: NodeId) -> Self {
+        Self::new(Destination::Node(node), false)
+    }
+
     /// Returns the lane of publishes, or of other requests, for a destination.
     fn new(to: Destination, is_publish: bool) -> Self {
         let (index, is_slot) = match to {
@@ -95,10 +100,15 @@ impl Lanes {
         self.lanes[lane.0].waiting.first_key_value().is_some_and(|(first, _)| *first < number)
     }
 
-    /// Inserts a request. Its lane is due later, the more attempts were not answered since the last answer.
-    pub(super) fn insert(&mut self, lane: LaneId, number: u64, origin: Origin, now_us: u64) {
+    /// Returns how long the next attempt of a request of this lane waits, in microseconds: the longer, the more
+    /// attempts were made since the last answer.
+    pub(super) fn pause_us(&self, lane: LaneId) -> u64 {
+        (RETRY_FIRST_US << self.lanes[lane.0].probes.min(8)).min(RETRY_MOST_US)
+    }
+
+    /// Inserts a request whose lane is due at `again_us` monotonic microseconds, or before.
+    pub(super) fn insert(&mut self, lane: LaneId, number: u64, origin: Origin, again_us: u64) {
         let lane = &mut self.lanes[lane.0];
-        let again_us = now_us + (RETRY_FIRST_US << lane.probes.min(8)).min(RETRY_MOST_US);
         lane.next_us = if lane.waiting.is_empty() { again_us } else { again_us.min(lane.next_us) };
         lane.waiting.insert(number, origin);
         self.due_us = self.due_us.min(lane.next_us);

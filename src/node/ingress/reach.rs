@@ -1,6 +1,7 @@
-//! Targets that were found unreachable: for how long, and which requests for them are refused at once.
+//! Nodes that were found unreachable: for how long, and which requests for them are refused at once. Nodes that do not
+//! answer.
 
-use crate::limits::{OUT_OF_REACH_KNOWN_US, UNREACHABLE_HOLD_US};
+use crate::limits::{OUT_OF_REACH_KNOWN_US, SILENT_LEADER_US, UNREACHABLE_HOLD_US};
 use crate::types::NodeId;
 
 /// What is known about the reachability of each node of the cube, by its id.
@@ -14,6 +15,8 @@ pub(super) struct Reach {
 struct Target {
     /// Until then requests for the node count as UNREACHABLE without being sent.
     held_until_us: u64,
+    /// Until then the node is passed over where another one may execute a request, because it has left one unanswered.
+    silent_until_us: u64,
     /// The requests for the node that found no path to it; `None` while it is reachable.
     failures: Option<Failures>,
 }
@@ -64,6 +67,17 @@ impl Reach {
         if target.held_until_us <= now_us {
             target.held_until_us = now_us + UNREACHABLE_HOLD_US;
         }
+    }
+
+    /// Records that a node has left a request unanswered.
+    pub(super) fn note_silent(&mut self, node: NodeId, now_us: u64) {
+        self.targets[usize::from(node.index())].silent_until_us = now_us + SILENT_LEADER_US;
+    }
+
+    /// Returns true if a node was silent or unreachable just now, so that another one is asked first if there is one.
+    pub(super) fn is_doubtful(&self, node: NodeId, now_us: u64) -> bool {
+        let target = &self.targets[usize::from(node.index())];
+        target.silent_until_us.max(target.held_until_us) > now_us
     }
 
     /// Returns for how long a node has been unreachable, in microseconds: 0 when it is not, or when no request has
@@ -128,6 +142,18 @@ mod tests {
         assert!(reach.is_held(node(3), LATER_US + 1));
         reach.note_reached(node(3), true, LATER_US);
         assert!(!reach.is_held(node(3), LATER_US + 1));
+    }
+
+    #[test]
+    fn a_silent_node_is_doubtful_until_it_answers_or_for_some_time() {
+        let mut reach = Reach::new(4);
+        reach.note_silent(node(3), LATER_US);
+        let ends_us = LATER_US + SILENT_LEADER_US;
+        assert_eq!([ends_us - 1, ends_us].map(|now_us| reach.is_doubtful(node(3), now_us)), [true, false]);
+        assert!(!reach.is_held(node(3), LATER_US) && !reach.is_doubtful(node(1), LATER_US));
+        reach.note_reached(node(3), true, LATER_US);
+        assert!(!reach.is_doubtful(node(3), LATER_US));
+        assert!(with_unreachable().is_doubtful(node(3), LATER_US));
     }
 
     #[test]

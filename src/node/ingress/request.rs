@@ -1,7 +1,7 @@
 //! A client's request that another node is to answer.
 
 use super::super::asked::Asked;
-use super::destination::Destination;
+use super::destination::{Destination, Tried};
 use crate::types::{ConnId, NodeId};
 use crate::wire::Response;
 use crate::wire::frame::Kept;
@@ -15,6 +15,10 @@ pub(super) struct Pending {
     pub to: Destination,
     /// The node to which the latest attempt was sent; before the first attempt, the one to which it would be.
     pub node: NodeId,
+    /// The node that was taken for the leader then.
+    pub leader: NodeId,
+    /// The nodes to which it was sent without a pause between the attempts.
+    pub tried: Tried,
     /// The request's frame, for retries; `None` for a TRACE, which is sent only once.
     pub frame: Option<Kept>,
     /// True if it may be sent again although an earlier attempt may have been applied.

@@ -4,7 +4,7 @@
 //!            an answer that says what became of it
 //!   SENT ──────────────────────────────────────────────► answered
 //!   │  ▲ ╲ refused as not applied, or lost and repeatable   ▲
-//!   │  │  ╲                                                 │ not accepted within RETRY_FOR_US, or its nodes
+//!   │  │  ╲                                                 │ not accepted within RETRY_FOR_US (1), or its nodes
 //!   │  │   ▼                                                │ unreachable for as long: the last refusal, or
 //!   │  └─ WAITING ──────────────────────────────────────────┤ OUTCOME_UNKNOWN when an attempt may have been applied
 //!   │     each answer of its lane lets two go               │
@@ -12,13 +12,16 @@
 //!   └─ lost and not repeatable, or REQUEST_TIMEOUT_US ──────┘ OUTCOME_UNKNOWN
 //! ```
 //!
+//! 1. Or FAILOVER_US, if several nodes keep the topic.
+//!
 //! Requests for one destination, a slot or a node, wait in a lane, in the order in which they came, and new ones wait
 //! behind them: the batches of a producer stay in their order. One of them at a time asks whether requests are taken
 //! again. Each answer then lets two more go, so a lane of any length is sent within a few round trips, and a node or a
 //! link that is only busy is not flooded. Publishes and other requests have a lane each, because a full disk refuses
 //! only the former.
 //!
-//! To which node a request is sent is decided at each attempt: those for a slot go to the node that leads it then.
+//! To which node a request is sent is decided at each attempt: those for a slot go to the node that leads it then, see
+//! `failover`.
 //!
 //! Silence is tested with one request as well, the oldest that may be repeated. When a repetition is answered and the
 //! first attempt was not, what was sent before the repetition is taken for lost.
@@ -26,14 +29,16 @@
 //! Each attempt has an origin of its own. Success of any attempt is the answer; a refusal of an earlier attempt says
 //! nothing about the latest.
 
+use std::collections::BTreeSet;
+
 use super::super::Step;
 use super::super::router::Stuck;
-use super::destination::Destination;
+use super::destination::{Destination, Tried};
 use super::lanes::LaneId;
 use super::request::{Pending, State};
 use super::{Attempt, Effect, Ingress};
-use crate::limits::{RETRY_AFTER_LOSS_US, RETRY_FOR_US, RETRY_LOST_US, RETRY_SILENCE_US};
-use crate::types::{ConnId, NodeSet};
+use crate::limits::{RETRY_AFTER_LOSS_US, RETRY_LOST_US, RETRY_SILENCE_US};
+use crate::types::ConnId;
 use crate::wire::frame::Kept;
 use crate::wire::{Opcode, Origin, Response, Status};
 
@@ -51,11 +56,11 @@ enum Due {
 }
 
 impl Pending {
-    /// Returns true when its time for another attempt is over, at `now_us` monotonic microseconds. What was lost may
-    /// take a little longer, because the loss is detected late, unless its node is known to be unreachable.
-    const fn is_over(&self, now_us: u64, is_unreachable: bool) -> bool {
+    /// Returns true when its time for another attempt, `patience_us`, is over at `now_us` monotonic microseconds. What
+    /// was lost may take a little longer, because the loss is detected late, unless its node is out of reach.
+    const fn is_over(&self, now_us: u64, patience_us: u64, is_unreachable: bool) -> bool {
         let is_new_loss = now_us.saturating_sub(self.lost_us) < RETRY_AFTER_LOSS_US;
-        now_us.saturating_sub(self.asked_us) >= RETRY_FOR_US && (is_unreachable || !is_new_loss)
+        now_us.saturating_sub(self.asked_us) >= patience_us && (is_unreachable || !is_new_loss)
     }
 }
 
@@ -65,23 +70,27 @@ impl Ingress {
     /// # Errors
     /// Returns the refusal if no other attempt is to be made.
     pub(super) fn keep_refused(&mut self, step: &Step<'_>, origin: Origin, refusal: Response) -> Result<(), Response> {
-        let now_us = step.now.monotonic_us;
+        let (now_us, settings) = (step.now.monotonic_us, step.settings);
         let Some(pending) = self.pending.get_mut(origin) else { return Err(refusal) };
         let (lane, number, status) = (pending.lane(), pending.number, refusal.status());
         let (to, node, sent_us) = (pending.to, pending.node, pending.sent_us);
-        // An earlier batch, which still waits in this lane, may fill the gap.
-        let is_early = status == Status::SequenceGap.number() && self.lanes.has_before(lane, number);
-        let is_over = pending.is_over(now_us, status == Status::Unreachable.number());
-        let is_hopeless = is_over || self.unreachable_for_us(step, to) >= RETRY_FOR_US;
+        let is_unreachable = status == Status::Unreachable.number();
+        let patience_us = to.patience_us(settings);
+        let is_over = pending.is_over(now_us, patience_us, is_unreachable && to.replicated(settings).is_none());
+        let is_hopeless = is_over || self.unreachable_for_us(step, to) >= patience_us;
+        // An earlier batch, which still waits in this lane or was sent to another node, may fill the gap.
+        let is_early = status == Status::SequenceGap.number()
+            && (self.lanes.has_before(lane, number) || self.has_earlier_elsewhere(step, origin));
+        let again_us = self.again_us(step, lane, to, &refusal);
         let Some(pending) = self.pending.get_mut(origin) else { return Err(refusal) };
         if pending.frame.is_none() || is_hopeless || !is_early && !is_not_applied(status) {
             return Err(refusal);
         }
         pending.state = State::Waiting { refusal: Some(Box::new(refusal)) };
-        if status == Status::Unreachable.number() && pending.via.is_some() {
+        if is_unreachable && pending.via.is_some() {
             self.lanes.pass(node, sent_us);
         }
-        self.lanes.insert(lane, number, origin, now_us);
+        self.lanes.insert(lane, number, origin, again_us);
         Ok(())
     }
 
@@ -95,7 +104,7 @@ impl Ingress {
             return false;
         }
         pending.state = State::Waiting { refusal: None };
-        self.lanes.insert(lane, pending.number, origin, now_us);
+        self.lanes.insert(lane, pending.number, origin, now_us + self.lanes.pause_us(lane));
         true
     }
 
@@ -164,7 +173,7 @@ impl Ingress {
         self.give_up_unreachable(step);
         let now_us = step.now.monotonic_us;
         let late_us = now_us.saturating_sub(RETRY_SILENCE_US);
-        let mut tested = NodeSet::new();
+        let mut tested = BTreeSet::new();
         let late = self.pending.iter().take_while(|(_, pending)| pending.asked_us <= late_us);
         let due: Vec<(Origin, Due)> =
             late.filter_map(|(origin, pending)| Some((origin, self.due(step, pending, &mut tested)?))).collect();
@@ -174,7 +183,9 @@ impl Ingress {
                 Due::MarkLost => self.mark_lost(step, origin),
                 Due::Test => {
                     let Some(pending) = self.pending.get_mut(origin) else { continue };
-                    pending.is_unsure = true;
+                    (pending.is_unsure, pending.tried) = (true, Tried::default());
+                    let (to, node) = (pending.to, pending.node);
+                    self.on_silent(step, to, node);
                     self.effects.push_back(Effect::Send { origin });
                 }
             }
@@ -183,7 +194,7 @@ impl Ingress {
 
     /// Returns for how long all nodes that may execute requests for a destination have been unreachable, in
     /// microseconds; 0 when one of them is not.
-    fn unreachable_for_us(&self, step: &Step<'_>, to: Destination) -> u64 {
+    pub(super) fn unreachable_for_us(&self, step: &Step<'_>, to: Destination) -> u64 {
         let unreachable_us = |node| self.reach.unreachable_for_us(node, step.now.monotonic_us);
         to.nodes(step.settings).map(unreachable_us).min().unwrap_or(0)
     }
@@ -193,19 +204,26 @@ impl Ingress {
     fn give_up_unreachable(&mut self, step: &mut Step<'_>) {
         let nodes = step.settings.dimension.all().map(Destination::Node);
         let all = nodes.chain(step.settings.slots.all().map(Destination::Slot));
-        let lost = all.filter(|to| self.unreachable_for_us(step, *to) >= RETRY_FOR_US);
+        let lost = all.filter(|to| self.unreachable_for_us(step, *to) >= to.patience_us(step.settings));
         let waiting: Vec<Origin> = lost.flat_map(|to| self.lanes.waiting_for(to)).collect();
         for origin in waiting {
             self.give_up(step, origin);
         }
     }
 
-    /// Returns what is due about a request, when older ones have tested the nodes in `tested`.
-    fn due(&self, step: &Step<'_>, pending: &Pending, tested: &mut NodeSet) -> Option<Due> {
-        let (now_us, node) = (step.now.monotonic_us, pending.node);
+    /// Returns what is due about a request, when older ones have tested what is in `tested`.
+    fn due(&self, step: &Step<'_>, pending: &Pending, tested: &mut BTreeSet<LaneId>) -> Option<Due> {
+        let (now_us, node, to) = (step.now.monotonic_us, pending.node, pending.to);
+        // Another node is asked with a request of each lane of a slot that several nodes keep; one that waits is also
+        // about to ask. Otherwise it is the node that is tested.
+        let is_replicated = to.replicated(step.settings).is_some();
+        let test = if is_replicated { pending.lane() } else { LaneId::of_node(node) };
         let State::Sent { give_up_us } = pending.state else {
-            let is_unreachable = self.unreachable_for_us(step, pending.to) > 0;
-            return pending.is_over(now_us, is_unreachable).then_some(Due::GiveUp);
+            if is_replicated {
+                tested.insert(test);
+            }
+            let is_unreachable = self.unreachable_for_us(step, to) > 0;
+            return pending.is_over(now_us, to.patience_us(step.settings), is_unreachable).then_some(Due::GiveUp);
         };
         if give_up_us <= now_us {
             return Some(Due::GiveUp);
@@ -215,28 +233,27 @@ impl Ingress {
             return (pending.is_repeatable || give_up_us == u64::MAX).then_some(Due::MarkLost);
         }
         // What this node executes itself is not lost.
-        if !pending.is_repeatable || node == step.settings.id || tested.contains(node) {
+        if !pending.is_repeatable || node == step.settings.id || !tested.insert(test) {
             return None;
         }
-        tested.insert(node);
         (silent_us >= RETRY_SILENCE_US).then_some(Due::Test)
     }
 
     /// Notes that the latest attempt of a request was probably lost. The request is sent again if it is repeatable;
     /// else it is given up soon.
-    fn mark_lost(&mut self, step: &Step<'_>, origin: Origin) {
+    pub(super) fn mark_lost(&mut self, step: &Step<'_>, origin: Origin) {
         let now_us = step.now.monotonic_us;
         let Some(pending) = self.pending.get_mut(origin) else { return };
         if pending.is_repeatable {
             (pending.is_unsure, pending.lost_us) = (planted!("loss taken for a refusal", true, false), now_us);
-            pending.state = State::Waiting { refusal: None };
+            (pending.state, pending.tried) = (State::Waiting { refusal: None }, Tried::default());
             self.lanes.insert_due(pending.lane(), pending.number, origin, now_us);
         } else {
             pending.state = State::Sent { give_up_us: now_us + RETRY_LOST_US };
         }
     }
 
-    fn send_oldest(&mut self, lane: LaneId) {
+    pub(super) fn send_oldest(&mut self, lane: LaneId) {
         if let Some(origin) = self.lanes.take_oldest(lane) {
             self.effects.push_back(Effect::Send { origin });
         }
@@ -246,15 +263,13 @@ impl Ingress {
     /// answered meanwhile.
     pub(in crate::node) fn begin_attempt(&mut self, step: &mut Step<'_>, origin: Origin) -> Option<(Attempt, Kept)> {
         let pending = self.pending.get_mut(origin)?;
-        let (frame, kind) = (pending.frame.clone()?, pending.to.kind());
-        pending.node = pending.to.node(step.leaders);
-        let target = pending.node;
+        let frame = pending.frame.clone()?;
         step.stats.requests_repeated += u64::from(pending.via.is_some());
         if let State::Waiting { .. } = std::mem::replace(&mut pending.state, State::SENT) {
             self.lanes.remove(pending.lane(), pending.number);
         }
         let origin = self.pending.renew(origin)?;
-        Some((Attempt { origin, target, kind }, frame))
+        Some((self.aim(step, origin)?, frame))
     }
 
     /// Answers a request for which there is no further attempt: with its refusal, or OUTCOME_UNKNOWN.

@@ -214,6 +214,13 @@ impl Harness {
         Self::with(settings)
     }
 
+    /// A node with its link up, in a cube in which three nodes keep each topic.
+    pub(super) fn linked_with_three_copies(dimension: u8) -> Self {
+        let mut harness = Self::with(Settings { copies: Copies::Three, ..settings(0, dimension) });
+        harness.link_up();
+        harness
+    }
+
     /// A node alone in its cube whose topics are divided among four groups.
     pub(super) fn with_four_groups(durability: Durability, memory_bytes: u64) -> Self {
         let slots = Slots::new(2).unwrap();
@@ -232,7 +239,8 @@ impl Harness {
         let now = Now { monotonic_us: 1_000_000, wall_us: 1_700_000_000_000_000 };
         let mut node = Node::new(settings, now);
         // The process has been running for a long time.
-        node.parts.groups.iter_mut().for_each(|group| group.set_announced(true));
+        let led = node.parts.groups.iter_mut().filter(|group| group.leads());
+        led.for_each(|group| group.set_announced(true));
         let mut harness = Self {
             node,
             now,

@@ -29,7 +29,7 @@ pub enum Detail {
     Next(Offset),
     /// The limit that was exceeded.
     Limit(u64),
-    /// The node that reports the error.
+    /// The node that reports the error; with NOT_LEADER the node that leads, as far as the one that reports it knows.
     Node(u16),
     /// Number of hops that the frame made.
     Hops(u16),
@@ -39,6 +39,8 @@ pub enum Detail {
     TopicId(TopicId),
     /// The epoch of the topic's log.
     Epoch(Epoch),
+    /// The term in which the named node leads.
+    Term(u64),
 }
 
 /// The kind of a detail: the tag of its TLV.
@@ -54,6 +56,7 @@ pub enum Tag {
     Links = 0x16,
     TopicId = 0x17,
     Epoch = 0x18,
+    Term = 0x19,
 }
 
 impl Tag {
@@ -69,6 +72,7 @@ impl Tag {
             Self::Links => "LINKS",
             Self::TopicId => "TOPIC_ID",
             Self::Epoch => "EPOCH",
+            Self::Term => "TERM",
         }
     }
 }
@@ -84,6 +88,7 @@ impl Status {
             Self::OffsetOutOfRange => (&[Tag::Earliest, Tag::Next], &[]),
             Self::SequenceGap => (&[Tag::ExpectedSequence], &[]),
             Self::UnknownNode | Self::ShuttingDown => (&[], &[Tag::Node]),
+            Self::NotLeader => (&[Tag::Node], &[Tag::Term]),
             Self::Quota => (&[], &[Tag::Limit]),
             Self::Truncated => (&[], &[Tag::Next, Tag::Epoch]),
             Self::Storage => (&[], &[Tag::Next]),
@@ -105,7 +110,6 @@ impl Status {
             | Self::CorruptFrame
             | Self::OutcomeUnknown
             | Self::UnknownProducer
-            | Self::NotLeader
             | Self::Internal
             | Self::ProtocolError
             | Self::BadHeader
@@ -154,9 +158,14 @@ impl ErrorResponse {
         self.details.iter().find_map(|detail| if let Detail::Limit(limit) = detail { Some(*limit) } else { None })
     }
 
-    /// Returns the node that reports the error.
+    /// Returns the node that reports the error; of NOT_LEADER, the node that leads.
     pub fn node(&self) -> Option<u16> {
         self.details.iter().find_map(|detail| if let Detail::Node(node) = detail { Some(*node) } else { None })
+    }
+
+    /// Returns the term in which the named node leads.
+    pub fn term(&self) -> Option<u64> {
+        self.details.iter().find_map(|detail| if let Detail::Term(term) = detail { Some(*term) } else { None })
     }
 
     /// Returns the number of hops that the request made.
@@ -221,13 +230,16 @@ impl Detail {
             Self::Links(_) => Tag::Links,
             Self::TopicId(_) => Tag::TopicId,
             Self::Epoch(_) => Tag::Epoch,
+            Self::Term(_) => Tag::Term,
         }
     }
 
     pub(super) fn encode(&self, args: &mut Writer<'_>) {
         let tag = self.tag() as u8;
         match self {
-            Self::ExpectedSequence(number) | Self::Limit(number) => args.tlv(tag, &number.to_be_bytes()),
+            Self::ExpectedSequence(number) | Self::Limit(number) | Self::Term(number) => {
+                args.tlv(tag, &number.to_be_bytes())
+            }
             Self::Earliest(offset) | Self::Next(offset) => args.tlv(tag, &offset.0.to_be_bytes()),
             Self::Node(number) | Self::Hops(number) => args.tlv(tag, &number.to_be_bytes()),
             Self::Links(links) => {
@@ -251,6 +263,7 @@ impl Detail {
             0x16 => Self::Links(decode_links(&mut value)?),
             0x17 => Self::TopicId(topic_id(&mut value)?),
             0x18 => Self::Epoch(Epoch(value.u32("EPOCH")?)),
+            0x19 => Self::Term(value.u64("TERM")?),
             _ => return Ok(None),
         };
         if value.is_at_end() { Ok(Some(detail)) } else { Err(DecodeError::Value { field: "detail" }) }
@@ -277,10 +290,12 @@ mod tests {
             Detail::Hops(4),
             Detail::Links(vec![(5, 6), (7, 8)]),
             Detail::Next(Offset(9)),
+            Detail::Term(10),
         ];
         let all = details.into_iter().fold(none.clone(), ErrorResponse::with);
         let numbers = |error: &ErrorResponse| (error.expected_sequence(), error.limit(), error.node(), error.hops());
         assert_eq!((numbers(&none), numbers(&all)), ((None, None, None, None), (Some(1), Some(2), Some(3), Some(4))));
+        assert_eq!((none.term(), all.term()), (None, Some(10)));
         assert_eq!((none.down(), all.down()), (&[][..], &[(5, 6), (7, 8)][..]));
         let offsets = |error: &ErrorResponse| (error.next_offset(), error.readable_from());
         assert_eq!((offsets(&none), offsets(&all)), ((None, None), (Some(Offset(9)), Some(Offset(9)))));
