@@ -4,7 +4,7 @@ use dht_node::journal::{Identity, OpenError};
 use dht_node::limits::{CLIENTS_MAX, CLOCK_JUMP_LASTS_US, HANDSHAKES_EXTRA};
 use dht_node::node::{Copies, Node, Settings, SourceLimits};
 use dht_node::turn::MemoryStore;
-use dht_node::types::{NodeId, Now, Slots};
+use dht_node::types::{NodeId, Now};
 
 use crate::faults::{DAY_US, Fault, WALL_US};
 use crate::ground::{Ending, Loss};
@@ -66,7 +66,7 @@ impl World {
         Settings {
             id,
             dimension,
-            slots: Slots::one_per_node(dimension),
+            slots: self.profile.slots,
             copies: Copies::One,
             cluster: CLUSTER.to_owned(),
             software: "sim".to_owned(),
@@ -161,13 +161,15 @@ impl World {
         assert!(self.seen(&restored, &store) == before, "node {node} has another state after the crash");
     }
 
-    /// Returns everything that clients can see of a node's topics.
-    fn seen(&self, node: &Node, store: &SimStore) -> (Vec<u8>, Vec<Vec<u8>>) {
-        let topics = (0..self.profile.topics.len()).filter_map(|topic| node.topic(self.profile.name(topic)));
+    /// Returns everything that clients can see of a node's topics: the groups, and the records of each topic.
+    fn seen(&self, node: &Node, store: &SimStore) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
         let keeper = if let SimStore::Disk(store) = store { Some(store.keeper()) } else { None };
-        let slot = node.slots()[0];
-        let records = topics.map(|topic| records::of(slot, topic, keeper).expect("the disk works"));
-        (node.image(slot).topics, records.collect())
+        let records = self.profile.topics.iter().enumerate().filter_map(|(topic, plan)| {
+            let topic = node.topic(self.profile.name(topic))?;
+            Some(records::of(plan.slot, topic, keeper).expect("the disk works"))
+        });
+        let groups = node.images().into_iter().map(|image| image.topics);
+        (groups.collect(), records.collect())
     }
 
     /// Starts a node, with the content of its disk, if it has one.

@@ -5,7 +5,7 @@ use dht_node::cube;
 use dht_node::limits::{
     CLIENT_QUEUE_MAX, DRAIN_US, LINK_QUEUE_MAX, PUSH_QUEUE_MAX, TOPIC_BYTES_DEFAULT, TURN_INPUT_US,
 };
-use dht_node::types::{Dimension, Retention, TopicName};
+use dht_node::types::{Dimension, Retention, SlotId, Slots, TopicName};
 use dht_node::wire::response::Durability;
 use fastrand::Rng;
 
@@ -15,6 +15,8 @@ use crate::faults::Kind;
 #[derive(Debug)]
 pub(crate) struct Profile {
     pub dimension: Dimension,
+    /// The number of slots: one, two or four for each node.
+    pub slots: Slots,
     pub topics: Vec<Plan>,
     /// The nodes' defaults for topics that specify nothing.
     pub default_retention: Retention,
@@ -32,6 +34,8 @@ pub(crate) struct Profile {
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub name: String,
+    /// Its slot, and the node on which the topics of that slot live.
+    pub slot: SlotId,
     pub home: usize,
     /// The retention in CREATE.
     pub retention: Retention,
@@ -124,7 +128,9 @@ pub(crate) struct Faults {
 }
 
 impl Profile {
-    pub(crate) fn draw(rng: &mut Rng) -> Self {
+    /// Draws the properties of the run with a seed. The number of slots follows from the seed itself, so that it changes
+    /// nothing else of a run.
+    pub(crate) fn draw(seed: u64, rng: &mut Rng) -> Self {
         let dimension =
             Dimension::new(pick(rng, &[0, 1, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 4])).expect("at most 4");
         let default_retention =
@@ -159,9 +165,11 @@ impl Profile {
         if clients.greedy > 0 {
             (clients.record_bytes, clients.batch_records) = (40, 1);
         }
+        let slots = slots(dimension, u8::try_from(seed % 3).expect("small"));
         Self {
             dimension,
-            topics: plans(rng, dimension),
+            slots,
+            topics: plans(rng, (dimension, slots)),
             default_retention,
             memory_bytes: *choose(rng, &[1 << 30, 1 << 30, 1 << 30, 40 << 10, 6 << 10]),
             network,
@@ -174,12 +182,14 @@ impl Profile {
 
     /// Returns the profile of a calm cube without clients.
     pub(crate) fn calm(dimension: Dimension, names: Vec<String>, end_us: u64) -> Self {
+        let slots = slots(dimension, 1);
         let plan = |name: String| {
-            let (retention, other) = (Retention::default(), Retention::default());
-            Plan { home: home(&name, dimension), name, retention, other }
+            let (slot, home) = home(&name, (dimension, slots));
+            Plan { name, slot, home, retention: Retention::default(), other: Retention::default() }
         };
         Self {
             dimension,
+            slots,
             topics: names.into_iter().map(plan).collect(),
             default_retention: Retention { bytes: TOPIC_BYTES_DEFAULT, ..Retention::default() },
             memory_bytes: 1 << 30,
@@ -365,27 +375,32 @@ impl Faults {
 }
 
 /// Returns topics with various limits of retention.
-fn plans(rng: &mut Rng, dimension: Dimension) -> Vec<Plan> {
+fn plans(rng: &mut Rng, cube: (Dimension, Slots)) -> Vec<Plan> {
     let count = *choose(rng, &[1, 2, 3, 5, 8, 40]);
     let long = rng.u8(..100) < 5;
     let plan = |index: usize, rng: &mut Rng| {
         let name = if long { format!("{}{index}", "long/".repeat(45)) } else { format!("topic-{index}") };
-        let home = home(&name, dimension);
+        let (slot, home) = home(&name, cube);
         let bounded = |rng: &mut Rng, values: &[u64]| if rng.u8(..100) < 30 { *choose(rng, values) } else { 0 };
         let bounds = |rng: &mut Rng| Retention {
             records: bounded(rng, &[1, 2, 7, 50]),
             bytes: bounded(rng, &[1, 60, 500, 5_000, 50_000]),
             age_ms: bounded(rng, &[300, 2_000]),
         };
-        Plan { name, home, retention: bounds(rng), other: bounds(rng) }
+        Plan { name, slot, home, retention: bounds(rng), other: bounds(rng) }
     };
     (0..count).map(|index| plan(index, rng)).collect()
 }
 
-/// Returns the home vertex of a topic name.
-fn home(name: &str, dimension: Dimension) -> usize {
-    let name = TopicName::new(name).expect("a valid name");
-    usize::from(cube::home(name, dimension).index())
+/// Returns the slots of a cube, with `2^bits` of them for each node.
+fn slots(dimension: Dimension, bits: u8) -> Slots {
+    Slots::new(dimension.bits() + bits).expect("small")
+}
+
+/// Returns the slot of a topic name, and its home vertex.
+fn home(name: &str, (dimension, slots): (Dimension, Slots)) -> (SlotId, usize) {
+    let slot = cube::slot(TopicName::new(name).expect("a valid name"), slots);
+    (slot, usize::from(cube::node_of(slot, dimension).index()))
 }
 
 /// Returns a random element of `values`.

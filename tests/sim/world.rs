@@ -63,7 +63,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(seed: u64, care: Care) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let profile = Profile::draw(&mut rng);
+        let profile = Profile::draw(seed, &mut rng);
         let roles = Role::cast(&profile, &mut rng);
         Self { care, ..Self::with(profile, roles, &mut rng) }
     }
