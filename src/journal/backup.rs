@@ -214,11 +214,13 @@ impl<D: Disk> Copy<'_, D> {
             planted!("removed checkpoint not noticed", self.check_retained(&base)?, ());
         }
         let last = last.max(from);
+        // A group may have been applied further than the log behind the checkpoint begins, and have records there.
+        let indexed = needed.clone();
         // A journal on which no node has been started yet has no segments.
         needed.extend((from..=last).filter(|_| !logs.is_empty()));
         for number in needed {
             let next = number.checked_add(1).filter(|next| *next <= last && logs.binary_search(next).is_ok());
-            if number <= from {
+            if number <= from || indexed.contains(&number) {
                 self.copy_index(number)?;
             }
             self.copy_log(number, next)?;

@@ -8,7 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use dht_node::entry::{
     self, Body, DecodeError, Entry, Image, LogPart, LogPosition, LogQuery, MemberState, Note, Place, TopicKey,
 };
-use dht_node::journal::{Disk, GroupLog, Identity, Keeper, Look, Mark, Membership, NoRoom, OpenError, State, Writer};
+use dht_node::journal::{
+    Disk, GroupLog, Identity, Keeper, Look, Mark, Membership, NoRoom, OpenError, State, Writer, backup, begin_restore,
+    end_restore,
+};
 use dht_node::limits::LOG_ENTRY_BYTES;
 use dht_node::node::Node;
 use dht_node::types::{Dimension, NodeId, Offset, SlotId, Slots, TopicId, TopicName};
@@ -416,4 +419,23 @@ fn a_lost_index_is_rebuilt_although_the_checkpoint_finds_one_group_further_than_
         rebuilt += usize::from(again.applied.values().any(|applied| applied.index > 0));
     }
     assert!(rebuilt > 100, "{rebuilt}");
+}
+
+#[test]
+fn a_backup_has_all_groups_as_they_were() {
+    for seed in 0..50 {
+        let (disk, target, mut rng, mut serial) = (FakeDisk::default(), FakeDisk::default(), Rng::with_seed(seed), 0);
+        let mut member = Member::start(&disk, (&[], 0), false).unwrap();
+        for _ in 0..3 {
+            (0..rng.usize(50..150)).for_each(|_| member.step(&disk, &mut serial, &mut rng).unwrap());
+            member.sync().unwrap();
+            backup(&disk, &target).unwrap();
+            let copy = target.copy();
+            assert!(begin_restore(&copy).unwrap());
+            end_restore(&copy).unwrap();
+            let restored = Member::start(&copy, (&member.ops, member.durable), false).unwrap();
+            let again = Member::start(&disk.copy(), (&member.ops, member.durable), false).unwrap();
+            assert_eq!(restored.applied, again.applied);
+        }
+    }
 }

@@ -128,8 +128,8 @@ pub(crate) struct Faults {
 }
 
 impl Profile {
-    /// Draws the properties of the run with a seed. The number of slots follows from the seed itself, so that it changes
-    /// nothing else of a run.
+    /// Draws the properties of the run with a seed. The number of slots follows from the seed itself, so that it
+    /// changes nothing else of a run.
     pub(crate) fn draw(seed: u64, rng: &mut Rng) -> Self {
         let dimension =
             Dimension::new(pick(rng, &[0, 1, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 4])).expect("at most 4");
