@@ -241,6 +241,7 @@ const fn hint_for(status: Status) -> Option<&'static str> {
         Status::Truncated => "records at the end of the topic were lost; read again from `next`",
         Status::Recreated => "the topic was deleted and created again; read it from the start",
         Status::OutcomeUnknown => "send it again with the same Idempotency-Key: it is stored once",
+        Status::NoQuorum => "most of the nodes that keep the topic are down, or cut off: see /v1/cluster",
         Status::Unreachable => "the topic's node is down, or cut off: see /v1/cluster",
         _ => return None,
     })

@@ -217,6 +217,8 @@ impl Ingress {
             node: to.node(step.leaders),
             leader: to.node(step.leaders),
             tried: Tried::default(),
+            asked_of: Tried::default(),
+            has_other_refusal: false,
             is_repeatable: is_repeatable && frame.is_some(),
             frame,
             is_unsure: false,
@@ -253,7 +255,7 @@ impl Ingress {
                 Err(refusal) => response = refusal,
             }
         }
-        if let Some(asked) = self.end_answered(step, origin, step.settings.id, (status, is_latest)) {
+        if let Some(asked) = self.end_answered(step, origin, step.settings.id, (response.status(), is_latest)) {
             self.answer(asked, response);
         }
     }
@@ -269,9 +271,14 @@ impl Ingress {
         let asked = self.pending.get_mut(origin)?.asked;
         if is_refusal(status)
             && let Some(refusal) = asked.decode(frame)
-            && self.on_refusal(step, origin, from, refusal).is_ok()
         {
-            return None;
+            let refusal = self.on_refusal(step, origin, from, refusal).err()?;
+            let last = refusal.status();
+            if last != status {
+                let asked = self.end_answered(step, origin, from, (last, is_latest))?;
+                self.answer(asked, refusal);
+                return None;
+            }
         }
         if status == Status::TooLarge.number() && self.hold_if_too_large(step, origin, frame) {
             return None;
@@ -358,7 +365,8 @@ impl Ingress {
         self.review_pending(step);
     }
 
-    /// Answers the requests that have timed out with OUTCOME_UNKNOWN, so many in a turn.
+    /// Answers the requests that have timed out, so many in a turn: with OUTCOME_UNKNOWN, unless it is known that a
+    /// request was not applied because no node leads.
     fn expire(&mut self, step: &mut Step<'_>) {
         for _ in 0..EXPIRED_PER_TURN {
             let Some(pending) = self.pending.expire(step.now.monotonic_us) else {
@@ -366,7 +374,12 @@ impl Ingress {
                 return;
             };
             self.end_pending(step, &pending);
-            self.answer_unknown(step, &pending);
+            match self.no_quorum(step, &pending) {
+                Some(error) if matches!(pending.state, State::Waiting { .. }) => {
+                    self.answer(pending.asked, error.into())
+                }
+                Some(_) | None => self.answer_unknown(step, &pending),
+            }
         }
         self.is_behind = true;
     }

@@ -39,7 +39,7 @@ struct Known {
     /// The newest term of which a leader was known; 0 if there was none.
     term: u64,
     node: NodeId,
-    /// True if nobody has said that the node leads.
+    /// True if nobody has said in which term the node leads.
     is_guess: bool,
 }
 
@@ -55,11 +55,6 @@ impl Leaders {
         self.known(slot).node
     }
 
-    /// Returns the newest term of a slot of which a leader was known; 0 if there is none.
-    pub(super) fn term(&self, slot: SlotId) -> u64 {
-        self.known(slot).term
-    }
-
     /// Returns the term in which the node that is taken for the leader of a slot leads; `None` if that is a guess.
     pub(super) fn known_term(&self, slot: SlotId) -> Option<u64> {
         let known = self.known(slot);
@@ -73,6 +68,17 @@ impl Leaders {
         let is_other = term >= known.term && known.node != node;
         if term >= known.term {
             *known = Known { term, node, is_guess: false };
+        }
+        is_other
+    }
+
+    /// Takes a node for the leader of a slot, of whose term nobody has said anything. Returns true if another one was
+    /// taken for it.
+    pub(super) fn suppose(&mut self, slot: SlotId, node: NodeId) -> bool {
+        let known = &mut self.0[usize::from(slot.index())];
+        let is_other = known.node != node;
+        if is_other {
+            (known.node, known.is_guess) = (node, true);
         }
         is_other
     }
@@ -124,9 +130,13 @@ mod tests {
             assert_eq!(leaders.note(slot, term, node(leader)), is_other);
             assert_eq!(leaders.of(slot), node(expected));
         }
-        assert_eq!((leaders.term(slot), leaders.known_term(slot)), (4, Some(4)));
+        assert_eq!(leaders.known_term(slot), Some(4));
         leaders.pass_over(&settings, slot, node(5));
-        assert_eq!((leaders.term(slot), leaders.known_term(slot)), (4, None));
+        assert_eq!(leaders.known_term(slot), None);
+        assert_eq!([7, 7].map(|guess| leaders.suppose(slot, node(guess))), [true, false]);
+        assert_eq!((leaders.of(slot), leaders.known_term(slot)), (node(7), None));
+        assert!(!leaders.note(slot, 4, node(7)));
+        assert_eq!(leaders.known_term(slot), Some(4));
     }
 
     #[test]

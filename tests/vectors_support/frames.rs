@@ -615,10 +615,11 @@ fn publish_errors() -> Vec<Good> {
     let (gap, limit) = ([Detail::ExpectedSequence(38)], [Detail::Limit(1_044_480)]);
     let (dropped, damaged) = ("args announce 2 records, the payload has 1", "the payload does not match its checksum");
     use Status::{
-        CorruptFrame, MalformedRecords, NotLeader, OutcomeUnknown, ProducerFenced, SequenceGap, SequenceReused,
-        TooLarge, UnknownProducer,
+        CorruptFrame, MalformedRecords, NoQuorum, NotLeader, OutcomeUnknown, ProducerFenced, SequenceGap,
+        SequenceReused, TooLarge, UnknownProducer,
     };
     let leader = [Detail::Node(7), Detail::Term(3)];
+    let few = "too few of the nodes that keep the topic can be reached";
     vec![
         error("publish-error-gap", "Batch 40 came before 38.", SequenceGap, "sequence 38 is expected", &gap),
         error("publish-error-reused", "Batch 40 was another one.", SequenceReused, "40 was another batch", &[]),
@@ -628,6 +629,7 @@ fn publish_errors() -> Vec<Good> {
         error("publish-error-records", "The payload is not two records.", MalformedRecords, dropped, &[]),
         error("publish-error-unknown", "Stored or not.", OutcomeUnknown, "no answer within 4 s", &[]),
         error("publish-error-not-leader", "111 leads in term 3.", NotLeader, "node 110 does not lead", &leader),
+        error("publish-error-no-quorum", "Certainly not stored.", NoQuorum, few, &[]),
         error("publish-error-corrupt", "The payload was damaged.", CorruptFrame, damaged, &[]),
         overloaded(),
     ]

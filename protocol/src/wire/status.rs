@@ -118,6 +118,8 @@ statuses! {
     ShuttingDown = 0x83, "SHUTTING_DOWN";
     /// Args or payload were corrupted in transit.
     CorruptFrame = 0x84, "CORRUPT_FRAME";
+    /// Too few of the nodes that keep the topic can be reached.
+    NoQuorum = 0x85, "NO_QUORUM";
     /// No response arrived in time, or the path to it was lost.
     OutcomeUnknown = 0xA0, "OUTCOME_UNKNOWN";
     /// The topic does not remember this producer any more.
@@ -157,12 +159,11 @@ statuses! {
 }
 
 /// Reserved numbers, with the names that they will have. Until they are assigned, a receiver knows only their class.
-pub const RESERVED: [(u8, &str); 9] = [
+pub const RESERVED: [(u8, &str); 8] = [
     (0x52, "FORBIDDEN"),
     (0x53, "UNKNOWN_POSITION"),
     (0x54, "POSITION_EXISTS"),
     (0x55, "CONFLICT"),
-    (0x85, "NO_QUORUM"),
     (0x86, "NO_RESPONDERS"),
     (0xED, "AUTH_REQUIRED"),
     (0xEE, "AUTH_FAILED"),

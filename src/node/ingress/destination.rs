@@ -71,6 +71,11 @@ impl Tried {
     pub(super) fn contains(self, settings: &Settings, to: Destination, node: NodeId) -> bool {
         to.nodes(settings).position(|it| it == node).is_some_and(|place| self.0 & 1 << place != 0)
     }
+
+    /// Returns the nodes that were added.
+    pub(super) fn nodes(self, settings: &Settings, to: Destination) -> impl Iterator<Item = NodeId> {
+        to.nodes(settings).filter(move |node| self.contains(settings, to, *node))
+    }
 }
 
 /// How a client's request is sent to another node.

@@ -26,7 +26,11 @@ use super::request::{Pending, State};
 use super::{Attempt, Ingress};
 use crate::limits::{RETRY_FIRST_US, RETRY_MOST_US};
 use crate::types::{NodeId, SlotId};
+use crate::wire::response::ErrorResponse;
 use crate::wire::{Kind, Origin, Response, Status};
+
+/// Delay in milliseconds before a client should retry a request for which no node led.
+const NO_QUORUM_AGAIN_MS: u32 = 200;
 
 impl Ingress {
     /// Returns the node to which a request for a destination is sent now: the one that leads as far as is known, or, if
@@ -53,13 +57,14 @@ impl Ingress {
         let pending = self.pending.get_mut(origin)?;
         (pending.node, pending.leader) = (target, to.node(step.leaders));
         pending.tried.insert(step.settings, to, target);
+        pending.asked_of.insert(step.settings, to, target);
         Some(Attempt { origin, target, kind: if is_for_one { Kind::Node } else { to.kind() } })
     }
 
     /// Handles the refusal of the latest attempt of a request by the node `from`.
     ///
     /// # Errors
-    /// Returns the refusal if no other attempt is to be made.
+    /// Returns the answer if no other attempt is to be made: the refusal, or NO_QUORUM if no attempt found a leader.
     pub(super) fn on_refusal(
         &mut self,
         step: &mut Step<'_>,
@@ -68,18 +73,26 @@ impl Ingress {
         refusal: Response,
     ) -> Result<(), Response> {
         let Some(pending) = self.pending.get_mut(origin) else { return Err(refusal) };
-        let (to, node) = (pending.to, pending.node);
+        let (to, node, lane, status) = (pending.to, pending.node, pending.lane(), refusal.status());
+        let is_short = status == Status::NotLeader.number() || status == Status::Unreachable.number();
+        pending.has_other_refusal |= !is_short;
         let Some(slot) = to.replicated(step.settings) else { return self.keep_refused(step, origin, refusal) };
         let (is_other, is_elsewhere) = note_refusal(step, slot, (node, from), &refusal);
-        let kept = self.keep_refused(step, origin, refusal);
+        self.lanes.note_refusal(lane, is_short);
+        let mut kept = self.keep_refused(step, origin, refusal);
         if is_other {
             self.follow_leader(step, slot);
+        }
+        if let Err(refusal) = &mut kept
+            && let Some(pending) = self.pending.get(origin)
+            && let Some(error) = self.no_quorum(step, pending)
+        {
+            *refusal = error.into();
         }
         let next = self.node_for(step, to);
         if kept.is_ok()
             && let Some(pending) = self.pending.get_mut(origin)
         {
-            let lane = pending.lane();
             if is_elsewhere && !pending.tried.contains(step.settings, to, next) {
                 // The oldest one is sent, so that the requests of the lane keep their order.
                 self.send_oldest(lane);
@@ -116,9 +129,9 @@ impl Ingress {
     /// if this one was handed on: then they are as well.
     pub(super) fn note_executed(&mut self, step: &mut Step<'_>, answered: &Pending, from: NodeId) {
         let Some(slot) = answered.to.replicated(step.settings) else { return };
-        let (leader, term) = (step.leaders.of(slot), step.leaders.term(slot));
+        let leader = step.leaders.of(slot);
         let is_member = step.settings.members_of(slot).any(|node| node == from);
-        let is_other = is_member && answered.leader == leader && step.leaders.note(slot, term, from);
+        let is_other = is_member && answered.leader == leader && step.leaders.suppose(slot, from);
         if is_other && from == answered.node || answered.is_unsure {
             self.follow_leader(step, slot);
         }
@@ -137,6 +150,25 @@ impl Ingress {
         for origin in behind {
             self.mark_lost(step, origin);
         }
+    }
+
+    /// Returns the answer to a request that was certainly not applied, because too few of the nodes that keep its slot
+    /// can be reached: those that were asked, or were asked with earlier ones, do not lead or are unreachable.
+    pub(super) fn no_quorum(&self, step: &Step<'_>, pending: &Pending) -> Option<ErrorResponse> {
+        let (settings, to) = (step.settings, pending.to);
+        to.replicated(settings)?;
+        let names = |nodes: Vec<NodeId>| nodes.iter().map(|node| settings.name(*node)).collect::<Vec<_>>().join(", ");
+        let asked: Vec<NodeId> = pending.asked_of.nodes(settings, to).collect();
+        let is_short = if asked.is_empty() { self.lanes.is_short(pending.lane()) } else { !pending.has_other_refusal };
+        if pending.is_unsure || pending.frame.is_none() || !is_short {
+            return None;
+        }
+        let asked = if asked.is_empty() { "none, earlier requests wait".to_owned() } else { names(asked) };
+        let all = names(to.nodes(settings).collect());
+        let message = format!(
+            "nothing was done: too few of the nodes that keep the topic ({all}) can be reached; asked: {asked}"
+        );
+        Some(ErrorResponse::new(Status::NoQuorum, message).retry_after(NO_QUORUM_AGAIN_MS))
     }
 
     /// Returns true if an earlier request of the same lane was sent to another node than this one, or after it: its

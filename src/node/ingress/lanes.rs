@@ -36,6 +36,8 @@ struct Lane {
     next_us: u64,
     /// Number of requests sent for that reason since the last answer.
     probes: u32,
+    /// True if the last answer was that the node does not lead or is unreachable.
+    is_short: bool,
 }
 
 /// Lanes with the same index of a slot or node: those of the slot and of the node, each with two.
@@ -133,7 +135,17 @@ impl Lanes {
 
     /// Notes that a request of a lane was answered.
     pub(super) fn note_answer(&mut self, lane: LaneId) {
-        self.lanes[lane.0].probes = 0;
+        (self.lanes[lane.0].probes, self.lanes[lane.0].is_short) = (0, false);
+    }
+
+    /// Notes that a request of a lane was refused, and whether because the node does not lead or is unreachable.
+    pub(super) fn note_refusal(&mut self, lane: LaneId, is_short: bool) {
+        self.lanes[lane.0].is_short = is_short;
+    }
+
+    /// Returns true if the last request of a lane that was answered found no node that leads.
+    pub(super) fn is_short(&self, lane: LaneId) -> bool {
+        self.lanes[lane.0].is_short
     }
 
     /// Notes that a request sent to a node at `sent_us` was answered, possibly before those sent earlier.

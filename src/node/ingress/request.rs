@@ -19,6 +19,10 @@ pub(super) struct Pending {
     pub leader: NodeId,
     /// The nodes to which it was sent without a pause between the attempts.
     pub tried: Tried,
+    /// The nodes to which it was sent at all.
+    pub asked_of: Tried,
+    /// True if an attempt was refused for another reason than that the node does not lead or is unreachable.
+    pub has_other_refusal: bool,
     /// The request's frame, for retries; `None` for a TRACE, which is sent only once.
     pub frame: Option<Kept>,
     /// True if it may be sent again although an earlier attempt may have been applied.

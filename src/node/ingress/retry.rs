@@ -5,14 +5,15 @@
 //!   SENT ──────────────────────────────────────────────► answered
 //!   │  ▲ ╲ refused as not applied, or lost and repeatable   ▲
 //!   │  │  ╲                                                 │ not accepted within RETRY_FOR_US (1), or its nodes
-//!   │  │   ▼                                                │ unreachable for as long: the last refusal, or
-//!   │  └─ WAITING ──────────────────────────────────────────┤ OUTCOME_UNKNOWN when an attempt may have been applied
-//!   │     each answer of its lane lets two go               │
+//!   │  │   ▼                                                │ unreachable for as long: the last refusal,
+//!   │  └─ WAITING ──────────────────────────────────────────┤ NO_QUORUM (2), or OUTCOME_UNKNOWN when an attempt
+//!   │     each answer of its lane lets two go               │ may have been applied
 //!   │                                                       │
 //!   └─ lost and not repeatable, or REQUEST_TIMEOUT_US ──────┘ OUTCOME_UNKNOWN
 //! ```
 //!
 //! 1. Or FAILOVER_US, if several nodes keep the topic.
+//! 2. If several nodes keep the topic, and no attempt found one that leads.
 //!
 //! Requests for one destination, a slot or a node, wait in a lane, in the order in which they came, and new ones wait
 //! behind them: the batches of a producer stay in their order. One of them at a time asks whether requests are taken
@@ -277,8 +278,11 @@ impl Ingress {
         let Some(mut pending) = self.take_pending(step, origin) else { return };
         match &mut pending.state {
             State::Waiting { refusal } if !pending.is_unsure => {
-                let refusal = refusal.take().map_or_else(|| self.waited_in_vain(step, pending.to), |it| *it);
-                self.answer(pending.asked, refusal);
+                let refusal = refusal.take();
+                let last = self.no_quorum(step, &pending).map(Response::from);
+                let last = last.or_else(|| refusal.map(|refusal| *refusal));
+                let last = last.unwrap_or_else(|| self.waited_in_vain(step, pending.to));
+                self.answer(pending.asked, last);
             }
             State::Waiting { .. } | State::Sent { .. } => self.answer_unknown(step, &pending),
         }
@@ -307,6 +311,7 @@ pub(super) const fn is_not_applied(status: u8) -> bool {
         || status == Status::ShuttingDown.number()
         || status == Status::NotLeader.number()
         || status == Status::TtlExpired.number()
+        || status == Status::NoQuorum.number()
 }
 
 /// Returns true for a refusal that says nothing about an earlier attempt that was silent. What that attempt stored or

@@ -190,6 +190,25 @@ fn the_home_is_elected_first_and_all_copies_get_what_it_acknowledges() {
 }
 
 #[test]
+fn a_request_that_waits_is_executed_as_soon_as_its_node_leads() {
+    let mut three = Three::new();
+    three.create(0, &names().next().unwrap());
+    while three.leads().is_empty() {
+        assert_eq!(three.answers(0), []);
+        three.now.monotonic_us += TICK_US;
+        three.act(0, |parts, step| parts.ingress.on_timeout(step));
+        (0..3).for_each(|node| three.act(node, |parts, step| parts.tick_members(step)));
+        three.settle();
+    }
+    assert_eq!(three.leads(), [0]);
+    three.act(0, |parts, step| parts.ingress.on_timeout(step));
+    // What is executed at the end of an event is sealed with the next one.
+    three.act(0, |_, _| {});
+    three.settle();
+    assert_eq!(three.answers(0), [Status::Ok]);
+}
+
+#[test]
 fn one_disk_of_three_may_stand_still() {
     for slow in 0..3 {
         let mut three = Three::new();

@@ -4,7 +4,11 @@
 
 use super::harness::{Harness, names, records, refusal, topic, topic_id};
 use super::sent::Sent;
-use crate::limits::{REQUEST_TIMEOUT_US, RETRY_SILENCE_US, SILENT_LEADER_US, TICK_US};
+use crate::limits::{
+    FAILOVER_US, REQUEST_TIMEOUT_US, RETRY_FOR_US, RETRY_MOST_US, RETRY_SILENCE_US, SILENT_LEADER_US, TICK_US,
+};
+use crate::node::group::member_of;
+use crate::replica::{Message, Payload};
 use crate::types::{ConnId, Epoch, NodeId, Offset, ProducerId, Retention, SlotId};
 use crate::wire::request::{Publish, Sequenced};
 use crate::wire::response::{Detail, Durability, ErrorResponse, Published};
@@ -347,4 +351,116 @@ fn a_request_that_cannot_be_handed_on_is_refused_with_the_leader() {
     let sent = node.node_sends(&route, 5, &Request::Info(topic(&name)), &[]);
     assert_eq!((sent.len(), sent[0].status()), (1, Status::NotLeader), "UNREACHABLE would mean this node");
     assert_eq!(sent[0].details(), [Detail::Node(6), Detail::Term(4)]);
+}
+
+/// Answers each attempt with what `answer` returns for its target until the client has `count` answers. Returns these,
+/// and how long that took, in microseconds.
+fn refuse_to_the_end(
+    node: &mut Harness,
+    client: ConnId,
+    mut sent: Vec<Sent>,
+    count: usize,
+    mut answer: impl FnMut(u16) -> Response,
+) -> (Vec<(u64, Status)>, Vec<String>, u64) {
+    let (began_us, mut answered, mut messages) = (node.now.monotonic_us, Vec::new(), Vec::new());
+    loop {
+        for sent in sent.iter().filter(|sent| sent.conn == client) {
+            let Response::Error(error) = sent.response() else { panic!("{sent:?} is no refusal") };
+            messages.push(error.message);
+        }
+        answered.extend(answers(&sent, client));
+        if answered.len() == count {
+            return (answered, messages, node.now.monotonic_us - began_us);
+        }
+        let mut next: Vec<Sent> = Vec::new();
+        for asked in requests(&sent) {
+            next.extend(node.answer(asked, &answer(asked.route().target.index())));
+        }
+        if next.is_empty() {
+            next = node.pass(10_000);
+        }
+        sent = next;
+    }
+}
+
+#[test]
+fn when_no_node_leads_the_answer_is_no_quorum_after_the_time_of_a_failover() {
+    let (mut node, client, name) = ingress();
+    let mut sent = send_batches(&mut node, client, &name, 0..1);
+    while !attempts(&sent).is_empty() {
+        sent = node.answer(&sent[0], &not_leader(7, None));
+    }
+    // It waits behind the first one, and is never sent.
+    assert_eq!(attempts(&node.ask_with(client, 9, &publish(&name, None), &records(1, 10))), []);
+    // Number 5 is dead. The other two do not elect a leader.
+    let answer = |target| if target == 5 { refusal(Status::Unreachable) } else { not_leader(5, Some(1)) };
+    let (answered, messages, took_us) = refuse_to_the_end(&mut node, client, sent, 2, answer);
+    assert_eq!(answered, [(2, Status::NoQuorum), (9, Status::NoQuorum)]);
+    assert!((FAILOVER_US..FAILOVER_US + RETRY_MOST_US).contains(&took_us), "after {took_us} us");
+    assert!(messages[0].ends_with("(111, 110, 101) can be reached; asked: 111, 110, 101"), "{messages:?}");
+    assert!(messages[1].ends_with("asked: none, earlier requests wait"), "{messages:?}");
+    let admission = node.node.parts.ingress.admission();
+    assert_eq!((admission.reserved(), admission.inflight()), (0, 0));
+}
+
+#[test]
+fn requests_do_not_wait_again_for_nodes_that_were_all_unreachable_for_long() {
+    let (mut node, client, name) = ingress();
+    let sent = send_batches(&mut node, client, &name, 0..1);
+    let (answered, ..) = refuse_to_the_end(&mut node, client, sent, 1, |_| refusal(Status::Unreachable));
+    assert_eq!(answered, [(2, Status::NoQuorum)]);
+    let sent = node.ask(client, 9, &Request::Info(topic(&name)));
+    let (answered, _, took_us) = refuse_to_the_end(&mut node, client, sent, 1, |_| refusal(Status::Unreachable));
+    assert_eq!((answered, took_us), (vec![(9, Status::NoQuorum)], 0));
+    // A request for one of them is no matter of a quorum.
+    let sent = node.ask(client, 10, &Request::Ping { node: 7, token: 7 });
+    let (answered, _, took_us) = refuse_to_the_end(&mut node, client, sent, 1, |_| refusal(Status::Unreachable));
+    assert_eq!(answered, [(10, Status::Unreachable)]);
+    assert!(took_us <= RETRY_FOR_US + RETRY_MOST_US);
+}
+
+#[test]
+fn the_answer_is_not_no_quorum_if_an_attempt_was_silent_or_refused_for_another_reason() {
+    // The first attempt may have been applied.
+    let (mut node, client, name) = ingress();
+    send_batches(&mut node, client, &name, 0..1);
+    let sent = node.pass(RETRY_SILENCE_US);
+    let (answered, ..) = refuse_to_the_end(&mut node, client, sent, 1, |_| not_leader(7, None));
+    assert_eq!(answered, [(2, Status::OutcomeUnknown)]);
+    // A leader was there, and busy.
+    let (mut node, client, name) = ingress();
+    let sent = send_batches(&mut node, client, &name, 0..1);
+    node.answer(&sent[0], &refusal(Status::Overloaded));
+    let (answered, ..) = refuse_to_the_end(&mut node, client, Vec::new(), 1, |_| not_leader(7, None));
+    assert_eq!(answered, [(2, Status::NotLeader)]);
+}
+
+#[test]
+fn requests_that_wait_when_their_time_is_over_at_once_are_answered_as_they_stand() {
+    for (is_silent, expected) in [(false, Status::NoQuorum), (true, Status::OutcomeUnknown)] {
+        let (mut node, client, name) = ingress();
+        let mut sent = send_batches(&mut node, client, &name, 0..1);
+        if is_silent {
+            sent = node.pass(RETRY_SILENCE_US);
+        }
+        while let Some(asked) = requests(&sent).first() {
+            sent = node.answer(asked, &not_leader(7, None));
+        }
+        assert_eq!(answers(&node.stall(REQUEST_TIMEOUT_US), client), [(2, expected)]);
+    }
+}
+
+#[test]
+fn requests_follow_a_leader_of_which_the_member_on_this_node_hears() {
+    let (mut node, client, _) = ingress();
+    let (name, slot) = (names(1, 3).next().unwrap(), slot_of(&node, 1));
+    assert_eq!(attempts(&send_batches(&mut node, client, &name, 0..1)), [(2, 1)]);
+    let (now, from, to) = (node.now, member_of(node_of(&node, 3)), member_of(node_of(&node, 0)));
+    let mut out = Vec::new();
+    let (parts, mut step) = node.node.split(now, &mut out);
+    let payload = Payload::Heartbeat { commit: 0 };
+    let message = Message { from, to, term: 3, payload };
+    assert!(parts.groups.existing_mut(slot).on_message(step.settings, message));
+    parts.follow_up(&mut step, slot);
+    assert_eq!(attempts(&node.timeout()), [(2, 3)]);
 }

@@ -402,6 +402,10 @@ fn explain_status(status: Status, error: &Error, known: Advice<'_>) -> Lines {
             line("links that are down interrupt every path to it; is its node running?"),
             line("look at the cube: dht-cli cluster"),
         ),
+        Status::NoQuorum => (
+            line("most of the nodes that keep the topic are down or cut off; nothing was done"),
+            line("look at the cube: dht-cli cluster"),
+        ),
         Status::OutcomeUnknown => {
             (line("the request may have been executed nevertheless"), line("look at the cube: dht-cli cluster"))
         }

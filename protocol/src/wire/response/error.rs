@@ -108,6 +108,7 @@ impl Status {
             | Self::UnknownSubscription
             | Self::ProducerExists
             | Self::CorruptFrame
+            | Self::NoQuorum
             | Self::OutcomeUnknown
             | Self::UnknownProducer
             | Self::Internal
