@@ -313,7 +313,7 @@ impl Node {
 impl Parts {
     fn new(settings: &Settings, now: Now) -> Self {
         let (groups, mut readers) = (Groups::new(settings), Readers::new(settings));
-        groups.led().for_each(|slot| readers.set_leads(slot, true));
+        groups.led().for_each(|slot| readers.start_leading(slot));
         Self {
             conns: Conns::new(settings.source_limits),
             router: Router::new(settings),
@@ -352,7 +352,7 @@ impl Parts {
             Event::Committed => self.on_committed(step),
             Event::Read { lookup, found } => self.on_read(step, lookup, found),
             // No group asks for bodies yet.
-            Event::Fetched { .. } => {}
+            Event::Fetched { query, part } => self.on_fetched(step, query, part),
             Event::Space { room } => self.on_space(step, room),
             Event::Timeout => self.on_timeout(step),
             Event::Drain => self.on_drain(step),

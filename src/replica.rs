@@ -105,6 +105,11 @@ pub enum Input {
         /// Consecutive entries. There are none if the first of them is not on the disk any more.
         entries: Vec<LogEntry>,
     },
+    /// Answers `Output::Fetch` when the disk cannot be read at the moment. The entries are asked for again later.
+    NotFetched {
+        /// The index before the first of them.
+        index: u64,
+    },
 }
 
 /// What a member wants done.

@@ -7,6 +7,7 @@
 use super::Settings;
 use crate::cube;
 use crate::types::{NodeId, SlotId};
+use crate::wire::response::ErrorResponse;
 
 /// How many nodes keep each topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +84,32 @@ impl Leaders {
         is_other
     }
 
+    /// Handles that a node has refused something because it does not lead a slot. Returns true if it has named another
+    /// leader than the known one.
+    pub(super) fn on_not_leader(
+        &mut self,
+        settings: &Settings,
+        slot: SlotId,
+        from: NodeId,
+        error: &ErrorResponse,
+    ) -> bool {
+        let named = error.node().and_then(|number| NodeId::new(number, settings.dimension));
+        let named = named.filter(|named| *named != from && settings.members_of(slot).any(|node| node == *named));
+        match named.zip(error.term()) {
+            Some((leader, term)) => self.note(slot, term, leader),
+            None => {
+                self.pass_over(settings, slot, from);
+                false
+            }
+        }
+    }
+
+    /// Returns true if what a node says as the leader of a slot in this term is old: another one has led it since.
+    pub(super) fn is_stale(&self, slot: SlotId, term: u64, node: NodeId) -> bool {
+        let known = self.known(slot);
+        term < known.term && node != known.node
+    }
+
     /// Records that a node does not lead a slot, or cannot be reached, if it was taken for the leader: the next one
     /// that has a copy is taken for it until somebody says who leads.
     pub(super) fn pass_over(&mut self, settings: &Settings, slot: SlotId, node: NodeId) {
@@ -131,6 +158,8 @@ mod tests {
             assert_eq!(leaders.of(slot), node(expected));
         }
         assert_eq!(leaders.known_term(slot), Some(4));
+        let stale = [(3, 4), (3, 5), (4, 4), (9, 7)].map(|(term, leader)| leaders.is_stale(slot, term, node(leader)));
+        assert_eq!(stale, [true, false, false, false], "a home that has lost its disk begins with a low term");
         leaders.pass_over(&settings, slot, node(5));
         assert_eq!(leaders.known_term(slot), None);
         assert_eq!([7, 7].map(|guess| leaders.suppose(slot, node(guess))), [true, false]);

@@ -4,12 +4,14 @@
 #[cfg(test)]
 mod tests;
 
+use super::action::Action;
 use super::call::{Answer, Call};
 use super::frames::{malformed, request_frame, sound_payload};
 use super::group::{FollowUp, member_of, node_of};
 use super::leaders::Copies;
 use super::{Parts, Settings, Step};
 use crate::cube;
+use crate::entry::{LogPart, LogQuery, Unreadable};
 use crate::limits::{RAFT_FRAME_BYTES, RAFT_ITEMS_MAX};
 use crate::replica::{Message, Payload, Role};
 use crate::types::{Link, NodeId, RequestId, SlotId};
@@ -81,6 +83,14 @@ impl Parts {
         Ok(Answer::Later)
     }
 
+    /// Handles the journal's answer to a query for bodies that another member lacks.
+    pub(super) fn on_fetched(&mut self, step: &mut Step<'_>, query: LogQuery, part: Result<LogPart, Unreadable>) {
+        if let Some(group) = self.groups.of_mut(query.slot) {
+            group.on_fetched(step.settings, query, part);
+            self.follow_up(step, query.slot);
+        }
+    }
+
     /// Lets the members know that a tick has passed.
     pub(super) fn tick_members(&mut self, step: &mut Step<'_>) {
         if step.settings.copies == Copies::One {
@@ -102,7 +112,7 @@ impl Parts {
         if !group.has_follow_up() {
             return;
         }
-        let FollowUp { role, has_begun, messages, withdrawn, fault } = group.take_follow_up();
+        let FollowUp { role, has_begun, messages, fetches, withdrawn, fault } = group.take_follow_up();
         group.file_notes(step);
         group.note_usage(step.budget);
         for message in messages {
@@ -110,11 +120,13 @@ impl Parts {
                 self.outbox.push(Outgoing { way, item: RaftItem { slot, message } });
             }
         }
+        step.out.extend(fetches.into_iter().map(|query| Action::Fetch { query }));
         if let Some(role) = role {
             self.on_role(step, slot, role);
         }
         if has_begun {
-            self.readers.set_leads(slot, true);
+            self.readers.begin_leading(step, &self.groups, slot);
+            self.announce(step);
             self.ingress.retry_soon(step);
         }
         if let Some(fault) = fault {
@@ -129,21 +141,25 @@ impl Parts {
     }
 
     fn on_role(&mut self, step: &mut Step<'_>, slot: SlotId, role: Role) {
-        let here = step.settings.id;
-        let is_other = match role {
-            Role::Leader { term } => step.leaders.note(slot, term, here),
+        match role {
+            Role::Leader { term } => self.note_leader(step, slot, term, step.settings.id),
             Role::Follower { term, leader } => {
-                let leader = leader.and_then(|leader| node_of(leader, step.settings.dimension));
-                let is_other = leader.is_some_and(|leader| step.leaders.note(slot, term, leader));
-                if leader.is_none() {
-                    step.leaders.pass_over(step.settings, slot, here);
+                match leader.and_then(|leader| node_of(leader, step.settings.dimension)) {
+                    Some(leader) => self.note_leader(step, slot, term, leader),
+                    None => step.leaders.pass_over(step.settings, slot, step.settings.id),
                 }
                 self.end_leading_of(step, slot);
-                is_other
             }
-        };
-        if is_other {
+        }
+    }
+
+    /// Records that a node leads a slot in this term. If that is news, what was asked of another node is asked of it.
+    pub(super) fn note_leader(&mut self, step: &mut Step<'_>, slot: SlotId, term: u64, node: NodeId) {
+        if step.leaders.note(slot, term, node) {
             self.ingress.follow_leader(step, slot);
+            if node != step.settings.id && !self.groups.leads(slot) {
+                self.readers.on_new_leader(step, slot);
+            }
         }
     }
 

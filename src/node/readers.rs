@@ -20,6 +20,7 @@ mod clients;
 mod deliver;
 mod follow;
 mod home;
+mod leading;
 mod outage;
 mod pending;
 mod pull;
@@ -126,14 +127,9 @@ impl Readers {
         Some(effect)
     }
 
-    /// Records whether this node leads a slot, and so has the records of its topics and who reads them.
-    pub(super) fn set_leads(&mut self, slot: SlotId, leads: bool) {
-        self.table.home_mut(slot).is_here = leads;
-    }
-
-    /// Returns true if this node leads a slot, as far as the readers know.
-    pub(super) fn leads(&self, slot: SlotId) -> bool {
-        self.table.home(slot).is_here
+    /// Records at the start that this node leads a slot, and so has the records of its topics and who reads them.
+    pub(super) fn start_leading(&mut self, slot: SlotId) {
+        self.table.home_mut(slot).is_here = true;
     }
 
     /// Adds a client.

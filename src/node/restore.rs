@@ -16,6 +16,11 @@ impl Node {
         self.parts.groups.of(cube::slot(name, self.settings.slots))?.topics().find(name)
     }
 
+    /// Returns true if the node leads a group.
+    pub fn leads(&self, slot: SlotId) -> bool {
+        self.parts.groups.leads(slot)
+    }
+
     /// Returns true if the node has a copy of a group.
     pub fn has_group(&self, slot: SlotId) -> bool {
         self.parts.groups.of(slot).is_some()

@@ -12,6 +12,7 @@ use super::{Parts, Settings, Step};
 use crate::entry::{Entry, Found, Room, Unreadable, Written};
 use crate::limits::ANNOUNCE_US;
 use crate::types::{NodeId, NodeSet, Offset, SlotId, TopicId};
+use crate::wire::feed::Heads;
 use crate::wire::response::{ErrorResponse, Published};
 use crate::wire::{Flags, Frame, Kind, Opcode, Origin, Request, Response, Route, Status, TrafficClass};
 
@@ -86,7 +87,7 @@ impl Parts {
         match request {
             Request::List(list) => Ok(Answer::Now(Response::Listed(self.groups.list(step, list)))),
             Request::Ping { token, .. } => Ok(self.pong(step, *token)),
-            Request::Heads(heads) => self.readers.on_heads(step, heads, call),
+            Request::Heads(heads) => self.on_heads(step, heads, call),
             Request::Raft { count } => self.on_raft(step, *count, call),
             Request::Trace { .. } => Ok(self.traced(step, call.route)),
             Request::Cluster { .. } => Ok(self.view(step)),
@@ -275,8 +276,12 @@ impl Parts {
 
     /// Ends leading a group, if this node leads it.
     pub(super) fn end_leading_of(&mut self, step: &mut Step<'_>, slot: SlotId) {
-        self.readers.set_leads(slot, false);
+        if !self.groups.leads(slot) {
+            return;
+        }
         let ended = self.groups.existing_mut(slot).end_leading(step);
+        step.leaders.pass_over(step.settings, slot, step.settings.id);
+        self.readers.end_leading(step, slot);
         ended.into_iter().for_each(|finished| self.finish_read(step, finished));
         self.groups.existing_mut(slot).note_usage(step.budget);
     }
@@ -299,8 +304,11 @@ impl Parts {
             Effect::Report { slot, frame } => {
                 // A FEED that is lost is sent again.
                 let (home, no_origin) = (step.leaders.of(slot), Origin::from_number(0));
-                let sent = self.send_request(step, home, TrafficClass::Control, no_origin, frame);
-                if sent.is_err_and(|stuck| stuck.is_unreachable()) {
+                let is_stuck = home == step.settings.id
+                    || self
+                        .send_request(step, home, TrafficClass::Control, no_origin, frame)
+                        .is_err_and(|stuck| stuck.is_unreachable());
+                if is_stuck {
                     self.readers.note_unreachable(step, slot);
                 }
             }
@@ -321,7 +329,7 @@ impl Parts {
     /// Sends a fetch for readers to another node.
     fn fetch_for_readers(&mut self, step: &mut Step<'_>, slot: SlotId, origin: Origin, frame: Frame<'static>) {
         let (home, now_us) = (step.leaders.of(slot), step.now.monotonic_us);
-        if self.ingress.is_unreachable(home, now_us) {
+        if home == step.settings.id || self.ingress.is_unreachable(home, now_us) {
             return self.readers.on_pull_failed(step, origin);
         }
         step.stats.pulls += 1;
@@ -363,6 +371,18 @@ impl Parts {
         for (node, frame) in heads {
             let _ = self.send_request(step, node, TrafficClass::Control, Origin::from_number(0), frame);
         }
+    }
+
+    /// Handles HEADS of the node that leads a slot.
+    fn on_heads(&mut self, step: &mut Step<'_>, heads: &Heads, call: &Call<'_>) -> Result<Answer, ErrorResponse> {
+        let (slot, leader) = (step.settings.slot(heads.slot)?, call.route.source);
+        if step.leaders.is_stale(slot, heads.term, leader) {
+            return Err(step.not_leader(slot));
+        }
+        if !self.groups.leads(slot) {
+            self.note_leader(step, slot, heads.term, leader);
+        }
+        self.readers.on_heads(step, heads, call)
     }
 
     /// Handles a node's answer to HEADS, which shows that it is alive.

@@ -19,6 +19,7 @@
 //! | `pulls` | fetches for readers: the limits on them, and that no reader is forgotten |
 //! | `retries` | requests that another node does not answer or does not execute |
 //! | `failover` | requests for a slot whose leader changes |
+//! | `follow` | subscriptions follow the node that leads their slot |
 //! | `growth` | the cost of tables: twice the entries take twice the work |
 //! | `memory` | what clients make a node hold: reserved before it is read, and never more than the budget |
 //! | `bounded` | no event and no turn takes as long as very many readers or requests need |
@@ -39,6 +40,7 @@ mod counters;
 mod drain;
 mod empty;
 mod failover;
+mod follow;
 mod groups;
 mod growth;
 mod harness;

@@ -60,7 +60,7 @@ impl Alone {
             }
             Input::Written { ticket } => self.on_written(ticket, out),
             Input::Message(_) => self.dropped += 1,
-            Input::Tick | Input::Fetched { .. } => {}
+            Input::Tick | Input::Fetched { .. } | Input::NotFetched { .. } => {}
         }
     }
 

@@ -63,6 +63,7 @@ impl Voter {
             Input::Message(message) => self.on_message(message, out),
             Input::Written { ticket } => self.on_written(ticket, out),
             Input::Fetched { base, entries } => self.on_fetched(base, entries),
+            Input::NotFetched { index } => self.wants.retain(|want| want.index != index),
         }
         if self.fault.is_none() {
             self.drain(out);

@@ -105,7 +105,11 @@ impl<C: Choose> Mob<C> {
         let Some(input) = input else { return };
         let receiver = match &input {
             Input::Message(message) => place(message.to).unwrap_or(member),
-            Input::Tick | Input::Propose { .. } | Input::Written { .. } | Input::Fetched { .. } => member,
+            Input::Tick
+            | Input::Propose { .. }
+            | Input::Written { .. }
+            | Input::Fetched { .. }
+            | Input::NotFetched { .. } => member,
         };
         self.handle(receiver, input);
     }

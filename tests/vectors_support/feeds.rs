@@ -89,7 +89,7 @@ fn feed() -> Vec<Good> {
         Good { route: control(INGRESS, HOME), ..listed(request, items, FeedItem::encode) }
     };
     let answers = |name, what, items: Vec<Fed>| {
-        let list = FedList { slot: HOME, instance: 0x5EED_0000_0000_0006, counter: 40, items };
+        let list = FedList { slot: HOME, term: 3, instance: 0x5EED_0000_0000_0006, counter: 40, items };
         let answer = response(name, what, VERSION, Opcode::Feed, Response::Fed(list));
         Good { route: control(HOME, INGRESS), ..answer }
     };
@@ -134,7 +134,7 @@ fn unreachable(links: &[(u16, u16)]) -> ErrorResponse {
 
 fn heads() -> Vec<Good> {
     let digest = ORDERS ^ 0x99;
-    let heads = Heads { slot: HOME, instance: 0xA5A5_0000_0000_0006, counter: 41, feeds: 2, digest, count: 2 };
+    let heads = Heads { slot: HOME, term: 3, instance: 0xA5A5_0000_0000_0006, counter: 41, feeds: 2, digest, count: 2 };
     let head = Head { topic: state().id, epoch: Epoch(1), next: Offset(1236) };
     let gone = Head { topic: other(), epoch: Epoch(0), next: Offset(0) };
     let tells = |name, what, heads, items: &[Head]| {

@@ -28,6 +28,8 @@ pub struct FeedItem<'a> {
 pub struct FedList {
     /// The slot of the request.
     pub slot: u16,
+    /// The term in which the home leads the slot.
+    pub term: u64,
     /// The home's instance.
     pub instance: u64,
     /// Counter of the last HEADS sent to this ingress; 0 if there was none.
@@ -56,6 +58,8 @@ pub struct Fed {
 pub struct Heads {
     /// The slot of the topics. Any number can be decoded: only the node knows how many slots its cube has.
     pub slot: u16,
+    /// The term in which the home leads the slot.
+    pub term: u64,
     /// The home's instance.
     pub instance: u64,
     /// Number of this HEADS: it increases by 1 with each HEADS of this instance about the slot to the same ingress.
@@ -140,24 +144,37 @@ impl Fed {
 impl FedList {
     pub(super) fn encode(&self, args: &mut Writer<'_>) {
         let count = u16::try_from(self.items.len()).expect("as many as in the request");
-        args.u16(self.slot).u64(self.instance).u64(self.counter).u16(count);
+        args.u16(self.slot).u64(self.term).u64(self.instance).u64(self.counter).u16(count);
     }
 
     pub(super) fn decode(args: &mut Reader<'_, impl Observer>, payload: &[u8]) -> Result<Self, DecodeError> {
-        let slot = args.u16("slot")?;
+        let (slot, term) = (args.u16("slot")?, args.u64("term")?);
         let (instance, counter, count) = (args.u64("instance")?, args.u64("counter")?, args.u16("count")?);
-        Ok(Self { slot, instance, counter, items: items(args.nested(payload), (count, FEED_ITEMS_MAX), Fed::decode)? })
+        Ok(Self {
+            slot,
+            term,
+            instance,
+            counter,
+            items: items(args.nested(payload), (count, FEED_ITEMS_MAX), Fed::decode)?,
+        })
     }
 }
 
 impl Heads {
     pub(super) fn encode<'w, 'b>(&self, args: &'w mut Writer<'b>) -> &'w mut Writer<'b> {
-        args.u16(self.slot).u64(self.instance).u64(self.counter).u32(self.feeds).u64(self.digest).u16(self.count)
+        args.u16(self.slot)
+            .u64(self.term)
+            .u64(self.instance)
+            .u64(self.counter)
+            .u32(self.feeds)
+            .u64(self.digest)
+            .u16(self.count)
     }
 
     pub(super) fn decode(args: &mut Reader<'_, impl Observer>) -> Result<Self, DecodeError> {
         Ok(Self {
             slot: args.u16("slot")?,
+            term: args.u64("term")?,
             instance: args.u64("instance")?,
             counter: args.u64("counter")?,
             feeds: args.u32("feeds")?,

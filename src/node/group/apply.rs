@@ -73,7 +73,7 @@ impl Group {
         self.applied = LogPosition { index, term, end };
         if self.member.was_elected(term) && !self.leads() {
             // This is the first body of its term, so everything from earlier terms is applied.
-            self.begin_leading(settings);
+            self.begin_leading(settings, term.into());
             self.member.note_begun();
         }
         Some(body.into_entries())

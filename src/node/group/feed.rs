@@ -8,8 +8,10 @@ use super::super::call::{Answer, Call};
 use super::super::frames::{malformed, sound_payload};
 use super::Group;
 use super::feeds::{Feeds, Member};
+use super::read::check_epoch;
+use super::topics::recreated;
 use crate::topic::{Catalogue, Topic};
-use crate::types::{Epoch, NodeId, Offset, TopicId};
+use crate::types::{Epoch, NodeId, Offset, TopicId, TopicName};
 use crate::wire::feed::{Fed, FedList, FeedItem};
 use crate::wire::response::{ErrorResponse, Subscribed};
 use crate::wire::{Response, Status};
@@ -34,6 +36,26 @@ impl Group {
             lead.feeds.set(step.work, id, true, member);
         }
         Ok(Response::Subscribed(subscribed))
+    }
+
+    /// Returns the log end offset of a topic that readers of this node have followed while another node led the group.
+    ///
+    /// # Errors
+    /// Returns why they cannot follow it any more.
+    pub(in crate::node) fn check_followed(
+        &self,
+        step: &Step<'_>,
+        (id, epoch): (TopicId, Epoch),
+        name: &str,
+    ) -> Result<Offset, ErrorResponse> {
+        let Some(topic) = self.catalogue.get(id) else {
+            let successor = TopicName::new(name).ok().and_then(|name| self.catalogue.find(name));
+            return Err(match successor {
+                Some(topic) => recreated(topic),
+                None => step.settings.deleted_before(),
+            });
+        };
+        check_epoch(topic, Some(epoch)).map(|()| topic.log.next())
     }
 
     /// Handles FEED, in which a node reports its readers.
@@ -66,7 +88,8 @@ impl Group {
         let items = items.iter().map(|item| feed_one(step, &self.catalogue, &mut lead.feeds, item, (source, version)));
         let items = items.collect();
         let counter = lead.feeds.ingresses[usize::from(source.index())].counter;
-        let fed = FedList { slot: self.slot.index(), instance: step.settings.instance, counter, items };
+        let fed =
+            FedList { slot: self.slot.index(), term: lead.term, instance: step.settings.instance, counter, items };
         Ok(Answer::Now(Response::Fed(fed)))
     }
 }

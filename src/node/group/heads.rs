@@ -42,7 +42,7 @@ impl Group {
             let mut rest = items.chunks(HEADS_ITEMS_MAX);
             let mut part = rest.next().unwrap_or_default();
             loop {
-                heads.push((node, heads_frame(step, self.slot, &mut lead.feeds, node, part)));
+                heads.push((node, heads_frame(step, (self.slot, lead.term), &mut lead.feeds, node, part)));
                 match rest.next() {
                     Some(next) => part = next,
                     None => break,
@@ -59,7 +59,7 @@ impl Group {
         lead.has_announced = true;
         let here = step.settings.id;
         let others = step.settings.dimension.all().filter(|node| *node != here);
-        others.map(|node| (node, heads_frame(step, self.slot, &mut lead.feeds, node, &[]))).collect()
+        others.map(|node| (node, heads_frame(step, (self.slot, lead.term), &mut lead.feeds, node, &[]))).collect()
     }
 
     /// Records that a node has answered HEADS, so it is alive.
@@ -71,11 +71,18 @@ impl Group {
 }
 
 /// Returns HEADS for a node, which are counted.
-fn heads_frame(step: &Step<'_>, slot: SlotId, feeds: &mut Feeds, node: NodeId, items: &[Head]) -> Frame<'static> {
+fn heads_frame(
+    step: &Step<'_>,
+    (slot, term): (SlotId, u64),
+    feeds: &mut Feeds,
+    node: NodeId,
+    items: &[Head],
+) -> Frame<'static> {
     let ingress = &mut feeds.ingresses[usize::from(node.index())];
     ingress.counter += 1;
     let heads = Heads {
         slot: slot.index(),
+        term,
         instance: step.settings.instance,
         counter: ingress.counter,
         feeds: u32::try_from(ingress.topics.len()).unwrap_or(u32::MAX),

@@ -16,6 +16,8 @@ pub(super) struct Lead {
     /// How many times this node has begun to lead the group. Queries of the journal carry it, because their answers may
     /// come after the end.
     pub(super) number: u64,
+    /// The term in which this node leads.
+    pub(super) term: u64,
     pub(super) feeds: Feeds,
     pub(super) times: Times,
     pub(super) reads: Reads,
@@ -34,11 +36,12 @@ impl Group {
     }
 
     /// Begins to lead the group.
-    pub(in crate::node) fn begin_leading(&mut self, settings: &Settings) {
+    pub(in crate::node) fn begin_leading(&mut self, settings: &Settings, term: u64) {
         assert!(self.lead.is_none(), "this node leads the group already");
         self.leads += 1;
         self.lead = Some(Box::new(Lead {
             number: self.leads,
+            term,
             feeds: Feeds::new(settings.dimension.nodes()),
             times: Times::new(&self.catalogue),
             reads: Reads::default(),
@@ -119,7 +122,7 @@ mod tests {
             assert!(!group.leads() && !group.has_feeds() && group.is_settled());
             assert!(group.subscribed(step, id, Offset(0), other).is_err());
             assert!(group.heads(step).is_empty() && group.announce(step).is_empty());
-            group.begin_leading(step.settings);
+            group.begin_leading(step.settings, 2);
             assert!(!group.has_feeds() && group.is_settled());
         });
         // The next read has the same token as the one whose answer comes now.

@@ -17,8 +17,7 @@ use super::super::leaders::Copies;
 use super::super::{Settings, Step};
 use super::Group;
 use super::proposal::Proposal;
-use super::tail::Logged;
-use crate::entry::{self, Body, Entry, LogPosition, MemberState, Note, Place, Write, Written};
+use crate::entry::{self, Body, LogPart, LogPosition, LogQuery, MemberState, Place, Unreadable, Write, Written};
 use crate::limits::REQUEST_TIMEOUT_US;
 use crate::replica::{
     Config, Fault, Hard, Input, LogEntry, MemberId, Message, Output, Payload, Replica, Restored, Role, Ticket,
@@ -65,6 +64,8 @@ pub(in crate::node) struct FollowUp {
     pub has_begun: bool,
     /// Messages to other members.
     pub messages: Vec<Message>,
+    /// Bodies that another member lacks, and that are to be read from the journal.
+    pub fetches: Vec<LogQuery>,
     /// Who waits for what will never be done, because another leader has replaced it.
     pub withdrawn: Vec<ReplyTo>,
     /// What is wrong with this copy, when that was detected.
@@ -73,8 +74,13 @@ pub(in crate::node) struct FollowUp {
 
 impl FollowUp {
     const fn is_empty(&self) -> bool {
-        let Self { role, has_begun, messages, withdrawn, fault } = self;
-        role.is_none() && !*has_begun && messages.is_empty() && withdrawn.is_empty() && fault.is_none()
+        let Self { role, has_begun, messages, fetches, withdrawn, fault } = self;
+        role.is_none()
+            && !*has_begun
+            && messages.is_empty()
+            && fetches.is_empty()
+            && withdrawn.is_empty()
+            && fault.is_none()
     }
 }
 
@@ -202,15 +208,37 @@ impl Group {
         late.flat_map(|body| body.proposals.iter_mut().flat_map(Proposal::take_replies)).collect()
     }
 
+    /// Handles the journal's answer to a query for bodies that another member lacks.
+    pub(in crate::node) fn on_fetched(
+        &mut self,
+        settings: &Settings,
+        query: LogQuery,
+        part: Result<LogPart, Unreadable>,
+    ) {
+        let input = match part {
+            Ok(LogPart { base: (index, term), bodies }) => {
+                let entries = bodies.into_iter().map(|Body { index, term, bytes, .. }| LogEntry {
+                    index,
+                    term: term.into(),
+                    body: bytes,
+                });
+                Input::Fetched { base: (index, term.into()), entries: entries.collect() }
+            }
+            // The member needs a snapshot, as if they had been removed.
+            Err(Unreadable::Lost { .. }) => Input::Fetched { base: (query.index, 0), entries: Vec::new() },
+            Err(Unreadable::NotNow) => Input::NotFetched { index: query.index },
+        };
+        self.member.replica.handle(input, &mut self.member.outputs);
+        self.carry_out(settings);
+    }
+
     /// Handles the report that the oldest write is done.
     pub(in crate::node) fn on_written(&mut self, settings: &Settings, written: Written) {
         let (expected, ticket) = self.member.unreported.pop_front().expect("only what was to be written is reported");
         match (written, expected) {
             (Written::Body { index, term, place, .. }, Unreported::Body { index: of, term: in_term, number }) => {
                 assert_eq!((index, term), (of, in_term), "writes are reported in their order");
-                if let Some(replaced) = self.tail.locate(number, index, place) {
-                    self.note_void(settings, replaced);
-                }
+                self.tail.locate(number, index, place);
             }
             (Written::State { .. }, Unreported::State) => {}
             (written, expected) => panic!("writes are reported in their order: {written:?} instead of {expected:?}"),
@@ -256,7 +284,7 @@ impl Group {
                         self.member.writes.push_back(Write::State { slot: self.slot, state });
                         self.member.unreported.push_back((Unreported::State, None));
                     }
-                    entries.into_iter().for_each(|entry| self.add_to_log(settings, entry));
+                    entries.into_iter().for_each(|entry| self.add_to_log(entry));
                     self.member.unreported.back_mut().expect("it writes something").1 = Some(ticket);
                 }
                 Output::Commit { entries } => {
@@ -267,51 +295,33 @@ impl Group {
                     self.member.note_role(role);
                     // A member that is alone has applied its whole log before it starts, and so everything from
                     // earlier terms.
-                    if settings.copies == Copies::One && !self.leads() {
-                        self.begin_leading(settings);
+                    if let Role::Leader { term } = role
+                        && settings.copies == Copies::One
+                        && !self.leads()
+                    {
+                        self.begin_leading(settings, term);
                     }
                 }
                 Output::Bad(fault) => self.member.follow_up.fault = Some(fault),
                 Output::Refused { .. } => unreachable!("{output:?}: it accepted bodies"),
-                Output::Fetch { index, .. } => {
-                    let (base, entries) = ((index, 0), Vec::new());
-                    self.member.replica.handle(Input::Fetched { base, entries }, &mut self.member.outputs);
+                Output::Fetch { index, bytes_max } => {
+                    let (slot, last) = (self.slot, self.member.committed);
+                    self.member.follow_up.fetches.push(LogQuery { slot, index, last, bytes_max });
                 }
             }
         }
-        if self.member.outputs.is_empty() {
-            self.member.outputs = outputs;
-        } else {
-            self.carry_out(settings);
-        }
+        self.member.outputs = outputs;
     }
 
     /// Passes on a body to be written. If another leader has proposed it, it replaces what the log has from its
     /// position on.
-    fn add_to_log(&mut self, settings: &Settings, entry: LogEntry) {
+    fn add_to_log(&mut self, entry: LogEntry) {
         let (slot, term) = (self.slot, term_of(entry.term));
-        let mut replaced = Vec::new();
-        let number = self.tail.admit(&entry, term, &mut replaced);
-        for mut body in replaced {
-            self.member.follow_up.withdrawn.extend(body.take_replies());
-            if body.place.is_some() {
-                self.note_void(settings, body);
-            } else {
-                self.tail.keep_replaced(body);
-            }
-        }
+        let (number, replaced) = self.tail.admit(&entry, term);
+        self.member.follow_up.withdrawn.extend(replaced);
         let LogEntry { index, body: bytes, .. } = entry;
         self.member.unreported.push_back((Unreported::Body { index, term, number }, None));
         self.member.writes.push_back(Write::Body(Body { slot, index, term, bytes }));
-    }
-
-    /// Tells the journal that the batches of a body that was replaced are not stored.
-    fn note_void(&mut self, settings: &Settings, body: Logged) {
-        for (entry, _) in body.into_entries() {
-            if let Entry::Publish(batch) = entry {
-                self.file(settings, Note::Void(batch.place));
-            }
-        }
     }
 }
 

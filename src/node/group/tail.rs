@@ -25,8 +25,6 @@ use crate::replica::LogEntry;
 pub(super) struct Tail {
     /// Their positions are consecutive.
     bodies: VecDeque<Logged>,
-    /// Bodies that others have replaced before the store has reported where they are.
-    replaced: VecDeque<Logged>,
     /// What all of them count.
     totals: Totals,
     /// Number of bodies that were passed on to be written.
@@ -144,46 +142,34 @@ impl Tail {
     }
 
     /// Notes that a body is on its way to the disk, and returns its number. It is the one that was proposed here last,
-    /// or comes from another leader. It then replaces those that the log has at its position and after it, which are
-    /// appended to `replaced`.
-    pub(super) fn admit(&mut self, body: &LogEntry, term: u32, replaced: &mut Vec<Logged>) -> u64 {
+    /// or comes from another leader. Then it replaces those that the log has at its position and after it; returns who
+    /// waits for what was proposed in those.
+    pub(super) fn admit(&mut self, body: &LogEntry, term: u32) -> (u64, Vec<ReplyTo>) {
         self.written += 1;
-        let number = Some(self.written);
+        let (number, mut replaced) = (Some(self.written), Vec::new());
         let is_new = |last: &Logged| (last.index, last.term) == (body.index, term) && last.is_new();
         if let Some(last) = self.bodies.back_mut().filter(|last| is_new(last)) {
             last.number = number;
-            return self.written;
+            return (self.written, replaced);
         }
         while self.bodies.back().is_some_and(|last| last.index >= body.index) {
-            let last = self.bodies.pop_back().expect("it was just looked at");
+            let mut last = self.bodies.pop_back().expect("it was just looked at");
             self.totals = self.totals.minus(last.totals());
-            replaced.push(last);
+            replaced.extend(last.take_replies());
         }
         let content = Content::Received(body.body.clone());
         self.push(Logged { index: body.index, term, place: None, content, number });
-        self.written
+        (self.written, replaced)
     }
 
-    /// Keeps a body that was replaced until the store reports where it is.
-    pub(super) fn keep_replaced(&mut self, body: Logged) {
-        self.totals = self.totals.plus(body.totals());
-        self.replaced.push_back(body);
-    }
-
-    /// Records where the journal has the body of that number. If it was replaced meanwhile, returns it.
-    pub(super) fn locate(&mut self, number: u64, index: u64, place: Place) -> Option<Logged> {
+    /// Records where the journal has the body of that number, unless another one has replaced it.
+    pub(super) fn locate(&mut self, number: u64, index: u64, place: Place) {
         let first = self.bodies.front().map_or(index, |logged| logged.index);
         let at = index.checked_sub(first).and_then(|at| usize::try_from(at).ok());
         let found = at.and_then(|at| self.bodies.get_mut(at)).filter(|logged| logged.number == Some(number));
         if let Some(logged) = found {
             logged.place = Some(place);
-            return None;
         }
-        let at = self.replaced.iter().position(|logged| logged.number == Some(number));
-        let mut logged = at.and_then(|at| self.replaced.remove(at)).expect("it is not applied before it is written");
-        self.totals = self.totals.minus(logged.totals());
-        logged.place = Some(place);
-        Some(logged)
     }
 
     /// Removes and returns the oldest body if its position is at most `committed`.
@@ -218,8 +204,7 @@ impl Tail {
     pub(super) fn check(&self) {
         let indexes = self.bodies.iter().map(|logged| logged.index);
         assert!(indexes.is_sorted_by(|before, after| before + 1 == *after), "the log has no gaps");
-        assert!(self.replaced.iter().all(|logged| logged.place.is_none() && logged.number.is_some()));
-        let totals = self.bodies.iter().chain(&self.replaced).map(Logged::totals);
+        let totals = self.bodies.iter().map(Logged::totals);
         assert_eq!(self.totals, totals.fold(Totals::default(), Totals::plus));
         assert!(self.bodies.iter().all(|logged| match &logged.content {
             Content::Proposed(Sealed { entries, proposals, .. }) => entries.len() == proposals.len(),
@@ -241,20 +226,21 @@ mod tests {
         LogEntry { index, term, body: Bytes::new() }
     }
 
-    /// Passes a body on to be written. Returns its number, and the positions and terms of those that it replaces.
-    fn admit(tail: &mut Tail, index: u64, term: u32) -> (u64, Vec<Logged>) {
-        let mut replaced = Vec::new();
-        let number = tail.admit(&entry(index, term.into()), term, &mut replaced);
+    /// Passes a body on to be written. Returns its number.
+    fn admit(tail: &mut Tail, index: u64, term: u32) -> u64 {
+        let (number, withdrawn) = tail.admit(&entry(index, term.into()), term);
         tail.check();
-        (number, replaced)
+        assert_eq!(withdrawn.len(), 0, "nobody waits");
+        number
     }
 
     fn place(position: u32) -> Place {
         Place { segment: 1, position }
     }
 
-    fn positions(tail: &Tail) -> Vec<(u64, u32)> {
-        tail.iter().map(|logged| (logged.index, logged.term)).collect()
+    /// Returns the positions, terms and places of the bodies.
+    fn bodies(tail: &Tail) -> Vec<(u64, u32, Option<Place>)> {
+        tail.iter().map(|logged| (logged.index, logged.term, logged.place)).collect()
     }
 
     #[test]
@@ -262,47 +248,52 @@ mod tests {
         let mut tail = Tail::default();
         for index in [1, 2] {
             tail.add(index, 3, Sealed { len: 9, ..Sealed::default() });
-            let (number, replaced) = admit(&mut tail, index, 3);
-            assert_eq!((number, replaced.len()), (index, 0));
+            assert_eq!(admit(&mut tail, index, 3), index);
         }
         assert!(tail.take(0).is_none());
-        assert!(tail.locate(1, 1, place(8)).is_none() && tail.locate(2, 2, place(40)).is_none());
+        tail.locate(1, 1, place(8));
         let taken = tail.take(1).unwrap();
         assert_eq!((taken.index, taken.len(), taken.place), (1, 9, Some(place(8))));
         assert!(tail.take(1).is_none());
+        tail.locate(2, 2, place(40));
+        assert_eq!(bodies(&tail), [(2, 3, Some(place(40)))]);
     }
 
     #[test]
     fn bodies_of_another_leader_replace_those_from_their_position_on() {
         let mut tail = Tail::default();
-        let numbers: Vec<u64> = (5..8).map(|index| admit(&mut tail, index, 2).0).collect();
+        let numbers: Vec<u64> = (5..8).map(|index| admit(&mut tail, index, 2)).collect();
         tail.locate(numbers[0], 5, place(8));
         tail.locate(numbers[1], 6, place(40));
-        let (number, replaced) = admit(&mut tail, 6, 3);
-        assert_eq!(positions(&tail), [(5, 2), (6, 3)]);
-        let places: Vec<_> = replaced.iter().map(|body| (body.index, body.place)).collect();
-        assert_eq!(places, [(7, None), (6, Some(place(40)))]);
-        for body in replaced.into_iter().filter(|body| body.place.is_none()) {
-            tail.keep_replaced(body);
-        }
+        let number = admit(&mut tail, 6, 3);
+        assert_eq!(bodies(&tail), [(5, 2, Some(place(8))), (6, 3, None)]);
+        tail.locate(numbers[2], 7, place(72));
+        tail.locate(number, 6, place(104));
+        assert_eq!(bodies(&tail), [(5, 2, Some(place(8))), (6, 3, Some(place(104)))]);
         tail.check();
-        let replaced = tail.locate(numbers[2], 7, place(72)).unwrap();
-        assert_eq!((replaced.index, replaced.term, replaced.place), (7, 2, Some(place(72))));
-        assert!(tail.locate(number, 6, place(104)).is_none());
-        tail.check();
-        assert_eq!(tail.totals(), tail.iter().map(Logged::totals).fold(Totals::default(), Totals::plus));
     }
 
     #[test]
     fn a_body_that_comes_back_is_another_one() {
         let mut tail = Tail::default();
-        let (first, _) = admit(&mut tail, 1, 2);
-        let (_, replaced) = admit(&mut tail, 1, 3);
-        replaced.into_iter().for_each(|body| tail.keep_replaced(body));
+        let first = admit(&mut tail, 1, 2);
+        admit(&mut tail, 1, 3);
         // A later leader has the first one.
-        let (_, replaced) = admit(&mut tail, 1, 2);
-        replaced.into_iter().for_each(|body| tail.keep_replaced(body));
-        assert!(tail.locate(first, 1, place(8)).is_some(), "the journal has two of them");
-        assert_eq!((positions(&tail), tail.iter().next().unwrap().place), (vec![(1, 2)], None));
+        let last = admit(&mut tail, 1, 2);
+        tail.locate(first, 1, place(8));
+        assert_eq!(bodies(&tail), [(1, 2, None)], "the journal has two of them, and the later one counts");
+        tail.locate(last, 1, place(72));
+        assert_eq!(bodies(&tail), [(1, 2, Some(place(72)))]);
+    }
+
+    #[test]
+    fn those_who_wait_for_a_replaced_body_are_told() {
+        let mut tail = Tail::default();
+        let proposals = vec![Proposal::of(ReplyTo::Nobody), Proposal::default(), Proposal::of(ReplyTo::Nobody)];
+        let entries = vec![Entry::RaiseEpochs; 3];
+        tail.add(1, 2, Sealed { entries, proposals, ..Sealed::default() });
+        admit(&mut tail, 1, 2);
+        let (_, withdrawn) = tail.admit(&entry(1, 3), 3);
+        assert_eq!(withdrawn.len(), 2);
     }
 }

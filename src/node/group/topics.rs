@@ -209,7 +209,7 @@ impl Group {
             retention: topic.retention,
             durability: settings.durability,
         });
-        Description { home: settings.id.index(), topic, path }
+        Description { home: cube::node_of(self.slot, settings.dimension).index(), topic, path }
     }
 }
 
@@ -230,7 +230,7 @@ fn path_of(settings: &Settings, route: &Route) -> Vec<u16> {
 }
 
 /// Returns the error for a name that belongs to a new topic now.
-fn recreated(found: &Topic) -> ErrorResponse {
+pub(super) fn recreated(found: &Topic) -> ErrorResponse {
     let message = "the topic was deleted and made again; its offsets start anew";
     ErrorResponse::new(Status::Recreated, message).with(Detail::TopicId(found.id))
 }

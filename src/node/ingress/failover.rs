@@ -198,13 +198,5 @@ fn note_refusal(step: &mut Step<'_>, slot: SlotId, (node, from): (NodeId, NodeId
         // This node was elected, and is about to lead.
         return (false, false);
     }
-    let named = error.node().and_then(|number| NodeId::new(number, settings.dimension));
-    let named = named.filter(|named| *named != from && settings.members_of(slot).any(|node| node == *named));
-    match named.zip(error.term()) {
-        Some((leader, term)) => (step.leaders.note(slot, term, leader), true),
-        None => {
-            step.leaders.pass_over(settings, slot, from);
-            (false, true)
-        }
-    }
+    (step.leaders.on_not_leader(settings, slot, from, error), true)
 }

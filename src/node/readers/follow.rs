@@ -109,15 +109,33 @@ impl Readers {
         if frame.header.status == Status::Unreachable.number() {
             return self.note_feed_unreachable(step, frame.header.request_id.0);
         }
-        let Some(Response::Fed(list)) = decode_response(step, Opcode::Feed, frame) else { return };
+        let list = match decode_response(step, Opcode::Feed, frame) {
+            Some(Response::Fed(list)) => list,
+            Some(Response::Error(error)) if error.status == Status::NotLeader.number() => {
+                // The FEED is sent again to the node that is taken for the leader then.
+                let slot = self.slot_of_feed(step, frame.header.request_id.0);
+                if let Some((slot, route)) = slot.zip(frame.route.as_ref()) {
+                    step.leaders.on_not_leader(step.settings, slot, route.source, &error);
+                }
+                return;
+            }
+            _ => return,
+        };
         let Ok(slot) = step.settings.slot(list.slot) else { return };
         if self.table.home(slot).is_here {
             return; // it is late: this node has become the home meanwhile
         }
+        let Some(leader) = frame.route.as_ref().map(|route| route.source) else { return };
+        if step.leaders.is_stale(slot, list.term, leader) {
+            return;
+        }
+        if step.leaders.note(slot, list.term, leader) {
+            self.on_new_leader(step, slot);
+        }
         self.note_alive(step, slot);
         let state = self.table.home_mut(slot);
         // HEADS are counted from here on. The items of this answer cover all earlier pushes.
-        state.last.get_or_insert((list.instance, list.counter));
+        state.last.get_or_insert(((list.instance, list.term), list.counter));
         for fed in list.items {
             let Some(place) = self.place_of(fed.topic, slot) else { continue };
             if fed.status == Status::Ok.number() {
@@ -169,13 +187,13 @@ impl Readers {
                 self.raise_head(place, item.next);
             }
         }
+        let begun = (heads.instance, heads.term);
         let state = self.table.home_mut(slot);
-        let is_next = state
-            .last
-            .is_none_or(|(start, counter)| start == heads.instance && counter.checked_add(1) == Some(heads.counter));
+        let is_next =
+            state.last.is_none_or(|(start, counter)| start == begun && counter.checked_add(1) == Some(heads.counter));
         let agrees = state.topics > 0 && state.feeds == heads.feeds && state.digest == heads.digest;
         state.mismatches = if agrees { 0 } else { state.mismatches.saturating_add(1) };
-        state.last = state.last.map(|_| (heads.instance, heads.counter));
+        state.last = state.last.map(|_| (begun, heads.counter));
         state.heard_us = step.now.monotonic_us;
         if !is_next || state.mismatches > 1 {
             self.resync(step, slot);

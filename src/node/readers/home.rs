@@ -13,9 +13,9 @@ pub(super) struct Home {
     pub feeds: u32,
     /// Exclusive or of the ids of the topics for which it has confirmed that it pushes.
     pub digest: u64,
-    /// The home's instance and the counter of its last HEADS. Counting starts with the answer to a FEED; while this is
-    /// `None`, no HEADS counts as missed.
-    pub last: Option<(u64, u64)>,
+    /// The home's instance and term, and the counter of its last HEADS. Counting starts with the answer to a FEED;
+    /// while this is `None`, no HEADS counts as missed.
+    pub last: Option<((u64, u64), u64)>,
     /// Monotonic time in microseconds of the last HEADS, or at which following began.
     pub heard_us: u64,
     /// Number of consecutive HEADS with a digest that differs from ours.

@@ -45,10 +45,14 @@ impl Readers {
 
     /// Records that the FEED with this request id found no path to its home.
     pub(super) fn note_feed_unreachable(&mut self, step: &Step<'_>, version: u64) {
-        let slot = step.settings.slots.all().find(|slot| self.table.home(*slot).feed_version == version);
-        if let Some(slot) = slot {
+        if let Some(slot) = self.slot_of_feed(step, version) {
             self.note_unreachable(step, slot);
         }
+    }
+
+    /// Returns the slot about which the FEED with this request id was, if it is the last one about that.
+    pub(super) fn slot_of_feed(&self, step: &Step<'_>, version: u64) -> Option<SlotId> {
+        step.settings.slots.all().find(|slot| self.table.home(*slot).feed_version == version)
     }
 
     /// Probes silent homes, and starts the outage of those that have been silent or unreachable for too long.

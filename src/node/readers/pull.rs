@@ -62,6 +62,11 @@ impl Readers {
         });
     }
 
+    /// Returns the fetches from a slot that are in flight.
+    pub(super) fn pulls_of(&self, slot: SlotId) -> Vec<Origin> {
+        self.pulls.iter().filter(|(_, pull)| pull.slot == slot).map(|(origin, _)| origin).collect()
+    }
+
     /// Ends a fetch that could not be sent.
     pub(in crate::node) fn on_pull_failed(&mut self, step: &mut Step<'_>, origin: Origin) {
         if let Some(pull) = self.pulls.remove(origin) {

@@ -227,7 +227,7 @@ fn a_frame_that_was_damaged_on_its_way_is_counted_once_wherever_that_is_noticed(
             |node, _, _| {
                 follow(node, 0);
                 let sent = node.pass(HEADS_US);
-                let fed = Response::Fed(FedList { slot: 1, instance: 7, counter: 1, items: Vec::new() });
+                let fed = Response::Fed(FedList { slot: 1, term: 1, instance: 7, counter: 1, items: Vec::new() });
                 node.damaged(Section::Args, |node| node.answer(only(&sent, Opcode::Feed)[0], &fed));
             },
             CORRUPT,

@@ -272,8 +272,8 @@ impl Harness {
         if parts.groups.leads(slot) && !leads {
             parts.end_leading_of(&mut step, slot);
         } else if !parts.groups.leads(slot) && leads {
-            parts.groups.existing_mut(slot).begin_leading(step.settings);
-            parts.readers.set_leads(slot, true);
+            parts.groups.existing_mut(slot).begin_leading(step.settings, 9);
+            parts.readers.begin_leading(&mut step, &parts.groups, slot);
         }
         assert!(out.is_empty(), "{out:?}");
     }

@@ -156,7 +156,8 @@ fn a_list_with_too_many_items_is_refused_and_has_no_effect() {
         let mut payload = Vec::new();
         (0..items).for_each(|number| head(unknown(number)).encode(&mut Writer::new(&mut payload)));
         let count = u16::try_from(items).unwrap();
-        let request = Request::Heads(Heads { slot: INGRESS, instance: 7, counter: 1, feeds: 0, digest: 0, count });
+        let request =
+            Request::Heads(Heads { slot: INGRESS, term: 1, instance: 7, counter: 1, feeds: 0, digest: 0, count });
         let sent = home.node.node_asks(INGRESS, 0, &request, &payload);
         assert_eq!(sent[0].status() == Status::Ok, is_accepted, "{items}: {:?}", sent[0].status());
     }

@@ -28,7 +28,7 @@ fn fed(counter: u64, status: Status, epoch: u32, next: u64) -> Response {
         next: Offset(next),
         successor: None,
     };
-    Response::Fed(FedList { slot: HOME, instance: HOME_INSTANCE, counter, items: vec![item] })
+    Response::Fed(FedList { slot: HOME, term: 1, instance: HOME_INSTANCE, counter, items: vec![item] })
 }
 
 fn deliver(id: u64, epoch: u32, base: u64) -> Push {
@@ -178,7 +178,7 @@ fn records_of_another_life_that_were_fetched_before_are_given_to_nobody() {
 }
 
 const fn heads(instance: u64, counter: u64, digest: u64) -> Heads {
-    Heads { slot: HOME, instance, counter, feeds: 1, digest, count: 0 }
+    Heads { slot: HOME, term: 1, instance, counter, feeds: 1, digest, count: 0 }
 }
 
 /// A message from the home.
@@ -320,7 +320,7 @@ fn answers_and_heads_are_about_the_slot_in_them_whoever_sends_them() {
     for (slot, status, is_of_home) in [
         (HOME, Status::Ok, true),
         (2, Status::Ok, false),
-        (0, Status::BadRequest, false),
+        (0, Status::NotLeader, false),
         (4, Status::BadRequest, false),
         (u16::MAX, Status::BadRequest, false),
     ] {

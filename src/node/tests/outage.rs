@@ -26,7 +26,7 @@ fn fed(asked: &Sent, status: Status) -> Response {
         next: Offset(0),
         successor: None,
     });
-    Response::Fed(FedList { slot: asked.feed_slot(), instance: 77, counter: 0, items: items.collect() })
+    Response::Fed(FedList { slot: asked.feed_slot(), term: 1, instance: 77, counter: 0, items: items.collect() })
 }
 
 fn feeds(sent: &[Sent]) -> Vec<&Sent> {
@@ -114,7 +114,10 @@ fn a_node_on_the_way_that_knows_no_path_is_believed_unless_the_home_is_heard_aga
         assert!(!asked.is_empty(), "a silent home is asked");
         node.answer(asked.last().unwrap(), &refusal(Status::Unreachable));
         if is_heard {
-            node.node_says(Heads { slot: HOME, instance: 77, counter: 1, feeds: 1, digest: TOPIC, count: 0 }, &[]);
+            node.node_says(
+                Heads { slot: HOME, term: 1, instance: 77, counter: 1, feeds: 1, digest: TOPIC, count: 0 },
+                &[],
+            );
         }
         let sent = node.pass(OUTAGE_NOTIFIED_US + TICK_US);
         assert_eq!(notices(&sent, client).len(), usize::from(!is_heard));
