@@ -58,7 +58,7 @@ impl Admin {
                 (Request::Trace { ttl, target: TraceTarget::Node(on_wire(node)) }, What::Trace { target: node, ttl })
             }
             _ => {
-                let target = ctx.profile.topics[topic].home;
+                let target = ctx.leader(topic);
                 (
                     Request::Trace { ttl: u16::MAX, target: TraceTarget::Topic(name) },
                     What::Trace { target, ttl: u16::MAX },

@@ -22,7 +22,7 @@ impl World {
             // After a start without neighbours, no record expires for ten minutes.
             return;
         }
-        let is_here = |index: &usize| self.profile.topics[*index].home == node;
+        let is_here = |index: &usize| self.ground.leader_of(&self.profile.topics[*index]) == node;
         for index in (0..self.profile.topics.len()).filter(is_here) {
             let Some(topic) = host.driver.turn.node().topic(self.profile.name(index)) else { continue };
             let life = Life { id: topic.id, epoch: topic.epoch };

@@ -32,6 +32,13 @@ pub(crate) struct Ctx<'a> {
     pub phase: Phase,
 }
 
+impl Ctx<'_> {
+    /// Returns the node that leads the slot of a topic.
+    pub(crate) fn leader(&self, topic: usize) -> usize {
+        self.ground.leader_of(&self.profile.topics[topic])
+    }
+}
+
 /// The activity of a client.
 #[derive(Debug)]
 pub(crate) enum Role {

@@ -4,15 +4,20 @@
 use std::collections::VecDeque;
 
 use dht_node::cube;
-use dht_node::types::{Dimension, Link, NodeId};
+use dht_node::node::{Copies, Node};
+use dht_node::types::{Link, NodeId};
 
 use crate::model::Span;
+use crate::profile::{Plan, Profile};
 
 /// A link that has been broken for this long is known to be down at both ends: a second of silence and some ticks.
 const DOWN_SETTLES_US: u64 = 1_600_000;
 
 /// A link that has worked for this long is up at both ends: earlier connections are gone, and it was dialled again.
 const UP_SETTLES_US: u64 = 3_500_000;
+
+/// When all links have worked for this long, each slot has a leader that stays.
+const LED_US: u64 = UP_SETTLES_US + 4_000_000;
 
 /// The true state of a node.
 #[derive(Clone, Debug, Default)]
@@ -96,10 +101,14 @@ pub(crate) struct Ground {
     pub stopped_us: Option<u64>,
     /// True if connects are so slow that it is unknown when a link is up.
     is_slow: bool,
+    /// The node that leads each slot, if several nodes keep its topics: the one that has begun last.
+    leaders: Option<Vec<Option<usize>>>,
 }
 
 impl Ground {
-    pub(crate) fn new(dimension: Dimension, is_slow: bool) -> Self {
+    pub(crate) fn new(profile: &Profile) -> Self {
+        let (dimension, is_slow) = (profile.dimension, profile.network.hang > 0 || profile.is_far());
+        let slots = usize::from(profile.slots.count());
         let mut edges: Vec<Link> = Vec::new();
         for node in dimension.all() {
             edges.extend(
@@ -116,7 +125,45 @@ impl Ground {
             healed_us: None,
             stopped_us: None,
             is_slow,
+            leaders: (profile.copies == Copies::Three).then(|| vec![None; slots]),
         }
+    }
+
+    /// Records which slots a node leads.
+    pub(crate) fn note_leading(&mut self, index: usize, node: &Node) {
+        let Some(leaders) = &mut self.leaders else { return };
+        for slot in node.slots() {
+            let leader = &mut leaders[usize::from(slot.index())];
+            if node.leads(slot) {
+                *leader = Some(index);
+            } else if *leader == Some(index) {
+                *leader = None;
+            }
+        }
+    }
+
+    /// Records that a node leads nothing any more.
+    pub(crate) fn note_ended(&mut self, node: usize) {
+        let leaders = self.leaders.iter_mut().flatten();
+        leaders.filter(|leader| **leader == Some(node)).for_each(|leader| *leader = None);
+    }
+
+    /// Returns the node that leads the slot of a topic; its home while nobody does.
+    pub(crate) fn leader_of(&self, topic: &Plan) -> usize {
+        let leader = self.leaders.as_ref().and_then(|leaders| leaders[usize::from(topic.slot.index())]);
+        leader.unwrap_or(topic.home)
+    }
+
+    /// Returns true if every slot is led by somebody.
+    pub(crate) fn is_led(&self) -> bool {
+        self.leaders.as_ref().is_none_or(|leaders| leaders.iter().all(Option::is_some))
+    }
+
+    /// Returns true if a slot may have had no leader at that time, or another one since: several nodes keep its topics,
+    /// and a node or a link has failed shortly before.
+    pub(crate) fn may_lack_leader(&self, asked_us: u64) -> bool {
+        let is_sure = |edge: &Edge| edge.works && edge.since_us + LED_US <= asked_us;
+        self.leaders.is_some() && !self.edges.iter().all(is_sure)
     }
 
     /// Returns the two ends of each link.
@@ -158,7 +205,9 @@ impl Ground {
     /// Returns true if UNREACHABLE can be true for a request of that time: there was no path of settled links.
     pub(crate) fn may_be_unreachable(&self, source: usize, target: usize, asked_us: u64) -> bool {
         let is_sure = |edge: &Edge| edge.works && edge.since_us + UP_SETTLES_US <= asked_us;
-        self.is_slow && source != target || !self.is_connected(source, target, is_sure)
+        self.may_lack_leader(asked_us)
+            || self.is_slow && source != target
+            || !self.is_connected(source, target, is_sure)
     }
 
     /// Returns true if a request of that time can be lost: it cannot if every link is settled, up or down, and there is

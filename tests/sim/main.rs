@@ -33,6 +33,7 @@ mod changes;
 mod check;
 mod client;
 mod conns;
+mod copies;
 mod craft;
 mod crowd;
 #[path = "../support/disk.rs"]

@@ -35,6 +35,7 @@ impl World {
         let Some(host) = &mut self.hosts[node] else { return };
         let around = &mut Around { now_us, network: &mut self.network, trace: &mut self.trace };
         let fate = host.pass(around);
+        self.ground.note_leading(node, host.driver.turn.node());
         let next_us = host.next_us(now_us);
         match fate {
             Fate::GoesOn => return self.wake_node(node, next_us.max(now_us)),
@@ -67,7 +68,7 @@ impl World {
             id,
             dimension,
             slots: self.profile.slots,
-            copies: Copies::One,
+            copies: self.profile.copies,
             cluster: CLUSTER.to_owned(),
             software: "sim".to_owned(),
             addresses: Vec::new(),
@@ -139,7 +140,8 @@ impl World {
     pub(crate) fn check_disk(&mut self, node: usize) {
         let Some(host) = &mut self.hosts[node] else { return };
         let SimStore::Disk(store) = &mut host.driver.turn.store else { return };
-        if !store.is_idle() {
+        // A member of several knows only after it has heard from the others what of the end of its log is committed.
+        if !store.is_idle() || self.profile.copies == Copies::Three {
             return;
         }
         store.settle().expect("the disk works");
@@ -203,6 +205,7 @@ impl World {
     pub(crate) fn stop(&mut self, node: usize, how: Leave) {
         self.note_durable(node);
         let Some(host) = self.hosts[node].take() else { return };
+        self.ground.note_ended(node);
         let ending = host.driver.turn.store.ending(how);
         let around = &mut Around { now_us: self.now_us, network: &mut self.network, trace: &mut self.trace };
         host.end(how, around);

@@ -61,7 +61,7 @@ impl World {
     }
 
     fn watch_links(&mut self) {
-        let is_whole = self.clients.iter().all(Client::sees_all_links);
+        let is_whole = self.clients.iter().all(Client::sees_all_links) && self.ground.is_led();
         let end_us = self.profile.faults.end_us;
         // A link that was silent for almost too long may still be closed.
         if is_whole && (self.profile.is_calm() || self.now_us >= end_us + LINGERING_US) {

@@ -5,6 +5,7 @@ use dht_node::cube;
 use dht_node::limits::{
     CLIENT_QUEUE_MAX, DRAIN_US, LINK_QUEUE_MAX, PUSH_QUEUE_MAX, TOPIC_BYTES_DEFAULT, TURN_INPUT_US,
 };
+use dht_node::node::Copies;
 use dht_node::types::{Dimension, Retention, SlotId, Slots, TopicName};
 use dht_node::wire::response::Durability;
 use fastrand::Rng;
@@ -28,6 +29,8 @@ pub(crate) struct Profile {
     pub faults: Faults,
     /// The properties of the journals; `None` if nodes keep everything in memory.
     pub disks: Option<Disks>,
+    /// How many nodes keep each topic. With three, every acknowledged record is on the disks of two.
+    pub copies: Copies,
 }
 
 /// A topic that clients use.
@@ -138,6 +141,7 @@ impl Profile {
         let mut disks = rng.bool().then(|| Disks::draw(rng));
         let mut faults = Faults::draw(rng);
         faults.kinds.retain(|kind| disks.is_some() || !kind.is_of_disks());
+        let copies = copies(dimension, disks.as_ref(), &faults);
         let narrow = rng.u8(..100) < 15;
         let mut clients = Clients::draw(rng);
         let mut network = Wires::draw(rng, narrow);
@@ -177,6 +181,7 @@ impl Profile {
             clients,
             faults,
             disks,
+            copies,
         }
     }
 
@@ -206,6 +211,7 @@ impl Profile {
             clients: Clients { think_us: (2_000, 4_000), ..Clients::default() },
             faults: Faults { last_us: 1, end_us, ..Faults::default() },
             disks: None,
+            copies: Copies::One,
         }
     }
 
@@ -372,6 +378,14 @@ impl Faults {
             end_us: if early || long { end_us + 4_000_000 } else { end_us },
         }
     }
+}
+
+/// Returns how many nodes keep each topic: three if no node ends, because they would lose what they have in memory, and
+/// no clock jumps, because the times of records then come from the clocks of several nodes.
+fn copies(dimension: Dimension, disks: Option<&Disks>, faults: &Faults) -> Copies {
+    const OF_ONE: [Kind; 6] = [Kind::Crash, Kind::PowerOff, Kind::Drain, Kind::Rolling, Kind::WallJump, Kind::WallYear];
+    let is_possible = dimension.bits() >= 2 && disks.is_none();
+    if is_possible && !faults.kinds.iter().any(|kind| OF_ONE.contains(kind)) { Copies::Three } else { Copies::One }
 }
 
 /// Returns topics with various limits of retention.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use dht_node::limits::{RESPONSE_CHARGE, TAILS_BYTES_MAX};
+use dht_node::node::Copies;
 use dht_node::types::{Offset, TopicId};
 use dht_node::wire::request::{ANY_NODE, List, Start, Topic};
 use dht_node::wire::response::Fetched;
@@ -113,7 +114,7 @@ impl Verifier {
                     self.audiences = audiences(ctx, self.node);
                     (self.odd, self.odd_before) = (None, self.odd.take());
                     self.tasks.push_back(Task::Stats);
-                    let is_mine = |topic: &usize| ctx.profile.topics[*topic].home == self.node;
+                    let is_mine = |topic: &usize| ctx.leader(*topic) == self.node;
                     self.tasks.extend((0..ctx.profile.topics.len()).filter(is_mine).map(Task::Info));
                 }
                 self.do_next(ctx, session);
@@ -247,7 +248,8 @@ impl Verifier {
 
     /// Checks that every topic of this node that must exist was listed.
     fn check_listed(&self, ctx: &Ctx<'_>) {
-        for (topic, plan) in ctx.profile.topics.iter().enumerate().filter(|(_, plan)| plan.home == self.node) {
+        let is_mine = |topic: &usize| ctx.leader(*topic) == self.node;
+        for (topic, plan) in ctx.profile.topics.iter().enumerate().filter(|(topic, _)| is_mine(topic)) {
             let there = ctx.model.surely_there(topic, ctx.now_us, ctx.ground);
             assert!(there.is_none_or(|id| self.listed.contains(&id)), "{} was not listed", plan.name);
         }
@@ -267,11 +269,12 @@ impl Verifier {
         };
         // After a restart, records may be in other chunks and tables than before, and occupy a slightly different
         // amount of memory.
-        let slack = if ctx.profile.disks.is_some() { ctx.profile.memory_bytes / 2 } else { 0 };
+        let is_applied_anyway = ctx.profile.disks.is_some() || ctx.profile.copies == Copies::Three;
+        let slack = if is_applied_anyway { ctx.profile.memory_bytes } else { 0 };
         let (used, most) = (value("memory_bytes"), ctx.profile.memory_bytes + slack);
         assert!(used <= most, "topics use {used} bytes of at most {most}");
         assert!(value("tail_bytes") <= TAILS_BYTES_MAX as u64, "the tails exceed their limit");
-        let home = |seat: &Seat| ctx.profile.topics[seat.name].home;
+        let home = |seat: &Seat| ctx.leader(seat.name);
         let seats = || ctx.model.seats.values();
         let here = seats().filter(|seat| seat.node == self.node);
         let followed: BTreeSet<TopicId> =
@@ -299,7 +302,7 @@ impl Verifier {
 /// Returns the subscribers of the topics at a node.
 fn audiences(ctx: &Ctx<'_>, node: usize) -> BTreeMap<TopicId, Audience> {
     let mut audiences: BTreeMap<TopicId, Audience> = BTreeMap::new();
-    for seat in ctx.model.seats.values().filter(|seat| ctx.profile.topics[seat.name].home == node) {
+    for seat in ctx.model.seats.values().filter(|seat| ctx.leader(seat.name) == node) {
         let audience = audiences.entry(seat.life.id).or_default();
         let end = ctx.model.logs[&seat.life].nexts.at(u64::MAX);
         audience.subscribers += 1;

@@ -84,7 +84,7 @@ impl World {
             clients: Vec::new(),
             wakes_us: Vec::new(),
             network: Network::new(count, profile.network.clone(), rng.fork()),
-            ground: Ground::new(profile.dimension, profile.network.hang > 0 || profile.is_far()),
+            ground: Ground::new(&profile),
             model: Model::new(&profile),
             trace: Trace::default(),
             chaos: rng.fork(),
@@ -125,6 +125,7 @@ impl World {
         while self.phase < Phase::Over {
             self.advance();
         }
+        self.check_copies();
         for node in 0..self.hosts.len() {
             self.check_ages(node);
             self.check_disk(node);
