@@ -213,8 +213,8 @@ impl Readers {
     /// Reports all followed topics to a home again, because its state may be lost.
     pub(super) fn resync(&mut self, step: &mut Step<'_>, slot: SlotId) {
         step.stats.resyncs += 1;
-        let places: Vec<TopicKey> =
-            self.table.topics().filter(|(_, topic)| topic.slot == slot).map(|(place, _)| place).collect();
+        let places: Vec<TopicKey> = self.table.topics_of(slot).collect();
+        step.work.add_entries(places.len());
         for &place in &places {
             self.table.set_confirmed_report(place, None);
         }

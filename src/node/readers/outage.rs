@@ -77,8 +77,7 @@ impl Readers {
                 self.begin_outage(step, slot, outage);
             }
             if is_probe_due {
-                let of_home = self.table.topics().find(|(_, topic)| topic.slot == slot);
-                let place = of_home.map(|(place, _)| place).expect("a home with topics has one");
+                let place = self.table.topics_of(slot).next().expect("a home with topics has one");
                 self.send_report(step, place);
             }
         }
@@ -92,8 +91,8 @@ impl Readers {
     fn begin_outage(&mut self, step: &mut Step<'_>, slot: SlotId, outage: Outage) {
         step.stats.outages += 1;
         self.table.home_mut(slot).outage = Some(outage);
-        let places: Vec<TopicKey> =
-            self.table.topics().filter(|(_, topic)| topic.slot == slot).map(|(place, _)| place).collect();
+        let places: Vec<TopicKey> = self.table.topics_of(slot).collect();
+        step.work.add_entries(places.len());
         for place in places {
             self.table.topic_mut(place).outage.get_or_insert(outage);
             self.wake_topic(place);

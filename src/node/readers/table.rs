@@ -179,6 +179,8 @@ pub(super) struct Table {
     pub pending_readers: HashMap<(ConnId, RequestId), PendingReader, RandomState>,
     /// The state of each home, by slot.
     homes: Vec<Home>,
+    /// The topics of each slot, without those that have ended.
+    of_slots: Vec<BTreeSet<TopicKey>>,
     /// Readers that may be able to continue.
     pub queue: VecDeque<ReaderKey>,
     /// Topics with readers that are still to be queued; some may have none by now.
@@ -210,6 +212,7 @@ impl Table {
             by_id: HashMap::default(),
             pending_readers: HashMap::default(),
             homes: vec![Home::default(); usize::from(slots.count())],
+            of_slots: vec![BTreeSet::new(); usize::from(slots.count())],
             queue: VecDeque::new(),
             wakes: VecDeque::new(),
             endings: VecDeque::new(),
@@ -251,6 +254,11 @@ impl Table {
     /// Returns the followed topics with their keys, without those that have ended.
     pub(super) fn topics(&self) -> impl Iterator<Item = (TopicKey, &Followed)> {
         self.topics.iter().filter(|(_, topic)| topic.ended.is_none())
+    }
+
+    /// Returns the keys of the followed topics of a slot.
+    pub(super) fn topics_of(&self, slot: SlotId) -> impl Iterator<Item = TopicKey> {
+        self.of_slots[usize::from(slot.index())].iter().copied()
     }
 
     /// Returns the number of followed topics.
@@ -312,9 +320,10 @@ impl Table {
             *home = Home { is_here, pulls, heard_us: now_us, alive_us: now_us, ..Home::default() };
         }
         home.topics += 1;
-        let id = new.id;
+        let (id, slot) = (new.id, new.slot);
         let place = self.topics.insert(new);
         self.by_id.insert(id, place);
+        self.of_slots[usize::from(slot.index())].insert(place);
         place
     }
 
@@ -342,6 +351,7 @@ impl Table {
         self.clear_tail(place);
         let topic = &self.topics[place];
         self.by_id.remove(&topic.id);
+        self.of_slots[usize::from(topic.slot.index())].remove(&place);
         self.homes[usize::from(topic.slot.index())].topics -= 1;
     }
 
@@ -493,6 +503,8 @@ impl Table {
                 continue;
             }
             followed += 1;
+            let of_slot = &self.of_slots[usize::from(topic.slot.index())];
+            assert!(of_slot.contains(&place), "each slot knows its topics");
             let is_out = self.home(topic.slot).outage.is_some();
             assert!(!is_out || topic.outage.is_some(), "all topics of a home that is out of reach are");
             let home = &mut homes[usize::from(topic.slot.index())];
@@ -508,8 +520,9 @@ impl Table {
         assert_eq!(self.readers.len(), self.by_request.len());
         let polls = self.readers.iter().filter(|(_, reader)| matches!(reader.consumer, Consumer::Poll(_))).count();
         assert_eq!(polls, self.polls.len());
-        for (home, expected) in self.homes.iter().zip(homes) {
+        for ((home, topics), expected) in self.homes.iter().zip(&self.of_slots).zip(homes) {
             assert_eq!((home.topics, home.feeds, home.digest), expected);
+            assert_eq!(topics.len(), home.topics as usize);
         }
     }
 }
@@ -591,6 +604,11 @@ mod tests {
             table.set_confirmed_report(place, report);
         }
         assert_eq!((table.homes[5].feeds, table.homes[5].digest), (2, 1 ^ 2));
+        let of = |table: &Table, slot| -> Vec<u64> {
+            let places = table.topics_of(SlotId::new(slot, Slots::new(3).unwrap()).unwrap());
+            places.map(|place| table.topic(place).id.number()).collect()
+        };
+        assert_eq!((of(&table, 5), of(&table, 6), of(&table, 7)), (vec![1, 2], vec![3], vec![]));
         let place = table.topic_of(TopicId::new(2).unwrap()).unwrap();
         table.set_confirmed_report(place, report.map(|report| Report { push: false, ..report }));
         assert_eq!((table.homes[5].feeds, table.homes[5].digest), (2, 1));
@@ -598,6 +616,7 @@ mod tests {
         table.remove(table.stream(conn(1), RequestId(2)).unwrap());
         table.unfollow(place);
         assert_eq!((table.homes[5].topics, table.homes[6].topics), (1, 1));
+        assert_eq!((of(&table, 5), of(&table, 6)), (vec![1], vec![3]));
         table.check();
     }
 
