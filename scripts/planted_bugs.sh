@@ -55,6 +55,7 @@ replica             persisted before it is durable
 replica             commit index ahead of its entries
 replica             heartbeat answers wait for the disk
 replica             equal election ranks
+unit:replica        no vote hold after a start
 sim                 journal not told of records
 process:larger      journal asked before it is told
 unit:storage        given back before the sync

@@ -231,6 +231,9 @@ impl<C: Tabled, S: Store> Driver<C, S> {
     pub fn on_time(&mut self, os: &mut impl Os<C::Socket>, now: Now) -> bool {
         let is_due = self.turn.node().next_timeout() <= now.monotonic_us;
         if is_due {
+            // The process may have stood still since `now`. Members of replica groups count ticks after a message, so
+            // the time of the first one must not be from before that message was handled (`VOTE_HOLD_TICKS`).
+            let now = os.now();
             self.turn.handle(now, Event::Timeout);
             self.turn.finish(now);
         }

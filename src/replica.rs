@@ -5,7 +5,8 @@
 //!  from another member ► Message │             ├─► Send                 a message to another member
 //!  each 100 ms ────────► Tick    ├──► Replica ─┼─► Write                what must become durable, in this order
 //!  the disk ───────────► Written │             ├─► Commit               entries to apply, in this order
-//!                        Fetched ┘             ├─► Fetch                entries to read from the disk
+//!                        Fetched │             ├─► Fetch                entries to read from the disk
+//!  reads ──────────────► Confirm ┘             ├─► Confirmed            this member still leads
 //!                                              └─► Role · Bad
 //! ```
 //!
@@ -23,7 +24,7 @@
 //! here, no clock and no randomness: time comes in as ticks, and the election timeout follows from the member's rank.
 //!
 //! What this module does not cover: the meaning of bodies, the encoding of messages and entries, membership changes,
-//! leases for reads, and snapshots for members that need entries which are not on the leader's disk any more.
+//! and snapshots for members that need entries which are not on the leader's disk any more.
 
 mod alone;
 mod convert;
@@ -98,6 +99,13 @@ pub enum Input {
         /// The write.
         ticket: Ticket,
     },
+    /// A leader wants to know whether it still leads.
+    Confirm {
+        /// The leader's own time, which has no meaning here. `Output::Confirmed` has it if another member confirms that
+        /// this one has led since. There is no such output if this member does not lead or has not committed an entry
+        /// of its term, and there may be none for other reasons.
+        at_us: u64,
+    },
     /// Answers `Output::Fetch`.
     Fetched {
         /// Index and term of the entry before these; zeros before the first one.
@@ -148,6 +156,12 @@ pub enum Output {
     Commit {
         /// The entries, consecutive with those before.
         entries: Vec<LogEntry>,
+    },
+    /// This member has led until after `Input::Confirm` came with that time: a majority knew of no later term then. For
+    /// `LEASE_US` from that time on no other member is elected, unless this one ceases to lead before.
+    Confirmed {
+        /// The time.
+        at_us: u64,
     },
     /// Reads entries that this member has applied, for a follower that is behind. `Input::Fetched` has them.
     Fetch {

@@ -23,6 +23,12 @@ const _: () = {
     assert!(SEGMENT_RESERVE_TRIMS < SEGMENT_RESERVE && SEGMENT_RESERVE_DELETES < SEGMENT_RESERVE_TRIMS);
     assert!(SEGMENT_RESERVE_CLOCK < SEGMENT_RESERVE_DELETES);
     assert!(HEARTBEAT_TICKS * 3 < ELECTION_TICKS[0], "three lost heartbeats do not cost the leadership");
+    assert!(
+        (VOTE_HOLD_TICKS as u64 - 1) * TICK_US * 3 >= LEASE_US * 4,
+        "no member votes while its leader has a lease, even if their clocks differ by a quarter"
+    );
+    assert!(VOTE_HOLD_TICKS < ELECTION_TICKS[0], "who could be elected finds members that vote");
+    assert!(HEARTBEAT_TICKS as u64 * TICK_US * 2 < LEASE_US, "one lost round does not end a lease");
     assert!(ELECTION_TICKS[0] < ELECTION_TICKS[1] && ELECTION_TICKS[1] < ELECTION_TICKS[2], "ranks differ");
     assert!(APPENDS_INFLIGHT_MAX * APPEND_BYTES_MAX <= PUSH_QUEUE_MAX, "heartbeats wait behind no more than pushes");
     assert!(APPENDS_INFLIGHT_MAX * BODY_BYTES_MAX < UNWRITTEN_BYTES_MAX, "a follower takes all that is in flight");

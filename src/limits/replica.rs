@@ -8,6 +8,20 @@ pub const ELECTION_TICKS: [usize; 3] = [8, 10, 12];
 /// Ticks between two heartbeats of a leader. Three in a row may be lost before a follower starts an election.
 pub const HEARTBEAT_TICKS: usize = 2;
 
+/// Ticks for which a member gives nobody its vote after a message of its leader, and after its own start: it may have
+/// answered a leader right before. Shorter than the shortest election timeout, so that it delays no election. The first
+/// tick may come at once, so the time that passes is at least that of one tick less.
+pub const VOTE_HOLD_TICKS: usize = 7;
+
+/// Microseconds for which a leader may answer reads from what it has applied, from the time at which it sent a
+/// heartbeat that another member has answered. Three quarters of the time for which that member holds its vote, so that
+/// no other leader acknowledges anything meanwhile even if the clocks of the two run at different rates.
+pub const LEASE_US: u64 = 450_000;
+
+/// Maximum number of rounds of heartbeats that a leader waits for at once. The answer to one of them ends all before
+/// it, so more are in flight only while no other member answers.
+pub const ROUNDS_MAX: usize = 16;
+
 /// Bytes of applied entries that a member keeps for followers that are a little behind.
 pub const LOG_WINDOW_BYTES: usize = 4 << 20;
 

@@ -60,7 +60,11 @@ impl Alone {
             }
             Input::Written { ticket } => self.on_written(ticket, out),
             Input::Message(_) => self.dropped += 1,
-            Input::Tick | Input::Fetched { .. } | Input::NotFetched { .. } => {}
+            // Its first entry is in the first write.
+            Input::Confirm { at_us } if self.unwritten.front().is_none_or(|(ticket, _)| *ticket > Ticket(1)) => {
+                out.push(Output::Confirmed { at_us });
+            }
+            Input::Tick | Input::Confirm { .. } | Input::Fetched { .. } | Input::NotFetched { .. } => {}
         }
     }
 

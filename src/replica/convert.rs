@@ -40,12 +40,12 @@ pub(super) fn to_raft(message: Message) -> eraftpb::Message {
             (raw.reject_hint, raw.log_term) = (hint, hint_term);
             Type::MsgAppendResponse
         }
-        Payload::Heartbeat { commit } => {
-            raw.commit = commit;
+        Payload::Heartbeat { commit, context } => {
+            (raw.commit, raw.context) = (commit, to_raft_context(context).into());
             Type::MsgHeartbeat
         }
-        Payload::HeartbeatAnswer { commit } => {
-            raw.commit = commit;
+        Payload::HeartbeatAnswer { commit, context } => {
+            (raw.commit, raw.context) = (commit, to_raft_context(context).into());
             Type::MsgHeartbeatResponse
         }
         Payload::RequestVote { is_pre, progress } => {
@@ -80,8 +80,10 @@ pub(super) fn from_raft(mut raw: eraftpb::Message) -> Message {
             Payload::Rejected { index: raw.index, hint: raw.reject_hint, hint_term: raw.log_term, commit: raw.commit }
         }
         Type::MsgAppendResponse => Payload::Appended { index: raw.index, commit: raw.commit },
-        Type::MsgHeartbeat => Payload::Heartbeat { commit: raw.commit },
-        Type::MsgHeartbeatResponse => Payload::HeartbeatAnswer { commit: raw.commit },
+        Type::MsgHeartbeat => Payload::Heartbeat { commit: raw.commit, context: from_raft_context(&raw.context) },
+        Type::MsgHeartbeatResponse => {
+            Payload::HeartbeatAnswer { commit: raw.commit, context: from_raft_context(&raw.context) }
+        }
         kind @ (Type::MsgRequestVote | Type::MsgRequestPreVote) => Payload::RequestVote {
             is_pre: kind == Type::MsgRequestPreVote,
             progress: Progress {
@@ -113,6 +115,20 @@ pub(super) fn from_raft(mut raw: eraftpb::Message) -> Message {
     Message { from: member(raw.from), to: member(raw.to), term: raw.term, payload }
 }
 
+/// Converts the context of a heartbeat to the library's form. It takes an empty one for none.
+pub(super) fn to_raft_context(context: u64) -> Vec<u8> {
+    if context == 0 { Vec::new() } else { context.to_be_bytes().to_vec() }
+}
+
+/// Returns our form of a heartbeat's context.
+///
+/// # Panics
+///
+/// Panics if it is none that [`to_raft_context`] has returned.
+pub(super) fn from_raft_context(context: &[u8]) -> u64 {
+    if context.is_empty() { 0 } else { u64::from_be_bytes(context.try_into().expect("eight bytes")) }
+}
+
 /// Returns true if the entries have consecutive indexes after `index`.
 pub(super) fn follow(index: u64, entries: &[LogEntry]) -> bool {
     entries.iter().zip(index + 1..).all(|(entry, expected)| entry.index == expected)
@@ -133,8 +149,8 @@ mod tests {
             Payload::Append { index: 0, log_term: 0, commit: 0, entries: Vec::new() },
             Payload::Appended { index: 9, commit: 8 },
             Payload::Rejected { index: 9, hint: 5, hint_term: 2, commit: 4 },
-            Payload::Heartbeat { commit: 5 },
-            Payload::HeartbeatAnswer { commit: 6 },
+            Payload::Heartbeat { commit: 5, context: 0 },
+            Payload::HeartbeatAnswer { commit: 6, context: u64::MAX - 1 },
         ];
         for is_pre in [false, true] {
             payloads.push(Payload::RequestVote { is_pre, progress });

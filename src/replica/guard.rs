@@ -13,8 +13,28 @@
 //! | `Heartbeat` | bad copy: it commits an entry that this member has acknowledged and no longer has |
 //! | `Appended`, `Rejected` | it is about entries that were never sent, or is older than an acknowledgement |
 //! | `Vote` | this candidate's own vote is not durable, so it cannot have asked for others yet |
+//! | `RequestVote` | this member holds its vote: it has just started, or heard from a leader a moment ago |
 //!
-//! A rule that leases will need belongs here as well: no votes for a while after a start and after a leader's message.
+//! The last rule is what a leader's lease ([`LEASE_US`]) relies on. Let a leader of term T have a lease because a
+//! member F has answered a heartbeat that it sent at the time S. Any leader of a later term needs the vote of the old
+//! leader, whose lease has ended by then because its role has, or that of F. F has answered before it knew a later
+//! term, so it votes after that answer. From the answer on it drops all requests for votes for [`VOTE_HOLD_TICKS`],
+//! also when it restarts meanwhile. So the other leader is elected, and acknowledges something, later than S +
+//! `LEASE_US`.
+//!
+//! The library has a similar rule (`check_quorum`: no vote within an election timeout after a message of the leader),
+//! which is not enough for two reasons. It forgets the leader in a restart; and it forgets it when any message with a
+//! later term arrives, such as the late answer to an append that F itself had sent as a leader before. A request for a
+//! vote of that term then finds no leader and no vote given.
+//!
+//! F itself becomes a candidate no earlier than [`ELECTION_TICKS`] after the same answer, since the library starts that
+//! timeout anew with each message of the leader, and with each change of its role. Nobody is asked to skip this: a
+//! leader that hands over its leadership before its term ends must give up its lease first. No message has that meaning
+//! yet.
+//!
+//! [`ELECTION_TICKS`]: crate::limits::ELECTION_TICKS
+//! [`LEASE_US`]: crate::limits::LEASE_US
+//! [`VOTE_HOLD_TICKS`]: crate::limits::VOTE_HOLD_TICKS
 
 use raft::{Raft, StateRole};
 
@@ -35,8 +55,8 @@ pub(super) enum Verdict {
     Bad(Fault),
 }
 
-/// Decides about a message.
-pub(super) fn judge(raft: &Raft<Log>, unwritten: &Unwritten, message: Message) -> Verdict {
+/// Decides about a message. `holds_vote` is true while this member gives nobody its vote.
+pub(super) fn judge(raft: &Raft<Log>, unwritten: &Unwritten, holds_vote: bool, message: Message) -> Verdict {
     let (from, to) = (message.from.as_u64(), message.to.as_u64());
     let is_of_group = to == raft.id && from != raft.id && raft.prs().get(from).is_some();
     if !is_of_group || !(1..=TERM_MAX).contains(&message.term) || !has_possible_indexes(&message.payload) {
@@ -47,7 +67,8 @@ pub(super) fn judge(raft: &Raft<Log>, unwritten: &Unwritten, message: Message) -
         Payload::Append { .. } | Payload::Heartbeat { .. } if message.term < raft.term => Verdict::Step(message),
         Payload::Append { .. } | Payload::Heartbeat { .. } if has_other_leader(raft, &message) => Verdict::Drop,
         Payload::Append { .. } => judge_append(raft, unwritten, message),
-        Payload::Heartbeat { commit } => judge_heartbeat(raft, *commit, message),
+        Payload::Heartbeat { commit, .. } => judge_heartbeat(raft, *commit, message),
+        Payload::RequestVote { .. } if holds_vote => Verdict::Drop,
         Payload::Appended { .. } | Payload::Rejected { .. } => judge_answer(raft, message),
         // A candidate asks for votes only once its own vote and everything written before it are durable, as the
         // library requires of a new leader.
@@ -61,7 +82,7 @@ fn has_possible_indexes(payload: &Payload) -> bool {
     let indexes = match payload {
         Payload::Append { index, commit, .. } | Payload::Appended { index, commit } => [*index, *commit, 0],
         Payload::Rejected { index, hint, commit, .. } => [*index, *hint, *commit],
-        Payload::Heartbeat { commit } | Payload::HeartbeatAnswer { commit } | Payload::Vote { commit, .. } => {
+        Payload::Heartbeat { commit, .. } | Payload::HeartbeatAnswer { commit, .. } | Payload::Vote { commit, .. } => {
             [*commit, 0, 0]
         }
         Payload::RequestVote { progress, .. } => [progress.last_index, progress.commit, 0],
@@ -164,14 +185,14 @@ mod tests {
                 Expected::Drop => Verdict::Drop,
                 Bad(fault) => Verdict::Bad(fault),
             };
-            assert_eq!(judge(&replica.raw.raft, &replica.unwritten, message.clone()), expected, "{message:?}");
+            assert_eq!(judge(&replica.raw.raft, &replica.unwritten, false, message.clone()), expected, "{message:?}");
         }
     }
 
     #[test]
     fn a_follower_is_protected_from_its_leader() {
         let commit = 0;
-        let heartbeat = |commit| Payload::Heartbeat { commit };
+        let heartbeat = |commit| Payload::Heartbeat { commit, context: 0 };
         let rejoin = |index, log_term, entries: &[(u64, u64)]| append(index, log_term, entries);
         let vote = Payload::Vote { is_pre: false, is_granted: true, commit, commit_term: 0 };
         // Its log is 1 1 2 2 3, of which three are committed.
@@ -208,7 +229,7 @@ mod tests {
     #[test]
     fn a_term_has_one_leader() {
         let mut replica = follower();
-        let heartbeat = Payload::Heartbeat { commit: 3 };
+        let heartbeat = Payload::Heartbeat { commit: 3, context: 0 };
         replica.handle(Input::Message(message(1, 2, 3, heartbeat.clone())), &mut Vec::new());
         check(
             &replica,
@@ -241,7 +262,7 @@ mod tests {
             ],
         );
         // What is behind the acknowledged entries need not be sent again.
-        let late = judge(&replica.raw.raft, &replica.unwritten, message(2, 1, 4, rejected(6, 3, 2)));
+        let late = judge(&replica.raw.raft, &replica.unwritten, false, message(2, 1, 4, rejected(6, 3, 2)));
         assert_eq!(late, Verdict::Step(message(2, 1, 4, rejected(6, 5, 0))));
     }
 
@@ -261,7 +282,7 @@ mod tests {
         ] {
             let told = message(2, 1, 4, rejected(hint, hint_term, commit));
             let stepped = message(2, 1, 4, rejected(expected.0, expected.1, commit));
-            let verdict = judge(&replica.raw.raft, &replica.unwritten, told);
+            let verdict = judge(&replica.raw.raft, &replica.unwritten, false, told);
             assert_eq!(verdict, Verdict::Step(stepped), "{hint} {hint_term} {commit}");
         }
     }

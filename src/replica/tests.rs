@@ -2,7 +2,9 @@
 
 use super::voter::Voter;
 use super::*;
-use crate::limits::{APPEND_BYTES_MAX, ELECTION_TICKS, TICK_US, UNCOMMITTED_BYTES_MAX};
+use crate::limits::{
+    APPEND_BYTES_MAX, ELECTION_TICKS, HEARTBEAT_TICKS, ROUNDS_MAX, TICK_US, UNCOMMITTED_BYTES_MAX, VOTE_HOLD_TICKS,
+};
 
 pub(super) fn member(number: u64) -> MemberId {
     MemberId::new(number).expect("not zero")
@@ -67,6 +69,16 @@ fn handle(replica: &mut Voter, input: Input) -> Vec<Output> {
     replica.handle(input, &mut out);
     replica.check();
     out
+}
+
+fn tick(replica: &mut Voter, count: usize) {
+    (0..count).for_each(|_| drop(handle(replica, Input::Tick)));
+}
+
+/// A candidate asks for the vote of member 2, which has nothing that the candidate lacks.
+fn request_vote(from: u64, term: u64, is_pre: bool) -> Input {
+    let progress = Progress { last_index: 5, last_term: 3, commit: 3, commit_term: 2 };
+    Input::Message(message(from, 2, term, Payload::RequestVote { is_pre, progress }))
 }
 
 fn sent(out: &[Output]) -> Vec<&Payload> {
@@ -143,11 +155,11 @@ fn a_member_that_is_alone_does_what_raft_does_with_one_voter() {
         }
         let (mut tickets_of_one, mut tickets_of_raft) = (Vec::new(), Vec::new());
         let mut written = 0;
-        for step in 0..100 {
+        for step in 0..150 {
             let outs = [normal(of_one, &mut tickets_of_one), normal(of_raft, &mut tickets_of_raft)];
             assert_eq!(outs[0], outs[1], "seed {seed}, step {step}, {start:?}");
             (of_one, of_raft) = (Vec::new(), Vec::new());
-            let inputs = match rng.u8(..3) {
+            let inputs = match rng.u8(..4) {
                 0 if written < tickets_of_one.len() => {
                     written = rng.usize(written + 1..=tickets_of_one.len());
                     [&tickets_of_one, &tickets_of_raft].map(|tickets| Input::Written { ticket: tickets[written - 1] })
@@ -156,7 +168,8 @@ fn a_member_that_is_alone_does_what_raft_does_with_one_voter() {
                     let body = Bytes::from(vec![rng.u8(..); rng.usize(1..3 * BODY_BYTES_MAX / 200)]);
                     [Input::Propose { body: body.clone() }, Input::Propose { body }]
                 }
-                _ => [Input::Tick, Input::Tick],
+                2 => [Input::Tick, Input::Tick],
+                _ => [Input::Confirm { at_us: step }, Input::Confirm { at_us: step }],
             };
             let [for_one, for_raft] = inputs;
             one.handle(for_one, &mut of_one);
@@ -184,13 +197,13 @@ fn a_start_finds_what_is_lost_whether_a_member_is_alone_or_not() {
 #[test]
 fn a_vote_is_given_when_it_is_durable() {
     let mut replica = follower();
-    let progress = Progress { last_index: 5, last_term: 3, commit: 3, commit_term: 2 };
-    let ask = |is_pre| Input::Message(message(1, 2, 4, Payload::RequestVote { is_pre, progress }));
+    tick(&mut replica, VOTE_HOLD_TICKS);
+    let ask = |is_pre| request_vote(3, 4, is_pre);
     let vote = |is_pre| Payload::Vote { is_pre, is_granted: true, commit: 0, commit_term: 0 };
     assert_eq!(sent(&handle(&mut replica, ask(true))), [&vote(true)]);
     let out = handle(&mut replica, ask(false));
     let ticket = replica.unwritten.newest().expect("a write");
-    let hard = Some(Hard { term: 4, vote: Some(member(1)) });
+    let hard = Some(Hard { term: 4, vote: Some(member(3)) });
     assert!(out.contains(&Output::Write { ticket, hard, commit: 3, entries: Vec::new() }));
     assert!(sent(&out).is_empty());
     assert_eq!(sent(&handle(&mut replica, Input::Written { ticket })), [&vote(false)]);
@@ -203,9 +216,9 @@ fn an_append_is_acknowledged_when_it_is_durable_and_a_heartbeat_at_once() {
     assert!(sent(&out).is_empty());
     // The same once more says nothing new, but its acknowledgement must wait as well.
     assert_eq!(handle(&mut replica, Input::Message(message(1, 2, 3, append(5, 3, &[(6, 3)])))), []);
-    let heartbeat = Input::Message(message(1, 2, 3, Payload::Heartbeat { commit: 5 }));
+    let heartbeat = Input::Message(message(1, 2, 3, Payload::Heartbeat { commit: 5, context: 0 }));
     let out = handle(&mut replica, heartbeat);
-    assert_eq!(sent(&out), [&Payload::HeartbeatAnswer { commit: 5 }]);
+    assert_eq!(sent(&out), [&Payload::HeartbeatAnswer { commit: 5, context: 0 }]);
     // What was durable before is applied meanwhile.
     assert!(out.contains(&Output::Commit { entries: vec![entry(4, 2), entry(5, 3)] }));
     let ticket = replica.unwritten.newest().expect("a write");
@@ -268,7 +281,7 @@ fn a_body_is_refused_by_who_does_not_lead_and_by_who_has_too_many() {
 #[test]
 fn a_bad_copy_says_so_once_and_then_takes_no_part() {
     let mut replica = follower();
-    let heartbeat = Input::Message(message(1, 2, 3, Payload::Heartbeat { commit: 6 }));
+    let heartbeat = Input::Message(message(1, 2, 3, Payload::Heartbeat { commit: 6, context: 0 }));
     let fault = Fault::Lost { commit: 6, last: 5 };
     assert_eq!(handle(&mut replica, heartbeat.clone()), [Output::Bad(fault)]);
     assert_eq!(handle(&mut replica, heartbeat), []);
@@ -288,7 +301,7 @@ fn a_follower_that_is_behind_gets_entries_from_the_leaders_disk() {
     let rejected = Payload::Rejected { index: 5, hint: 1, hint_term: 1, commit: 1 };
     let out = handle(&mut replica, Input::Message(message(3, 1, 4, rejected)));
     assert_eq!(out, [Output::Fetch { index: 1, bytes_max: APPEND_BYTES_MAX }]);
-    let heartbeat = Payload::HeartbeatAnswer { commit: 1 };
+    let heartbeat = Payload::HeartbeatAnswer { commit: 1, context: 0 };
     assert_eq!(handle(&mut replica, Input::Message(message(3, 1, 4, heartbeat))), [], "it is being read");
     let fetched = Input::Fetched { base: (1, 1), entries: entries[1..].to_vec() };
     let out = handle(&mut replica, fetched.clone());
@@ -303,13 +316,156 @@ fn what_is_not_on_the_disk_any_more_is_not_read_again() {
     let rejected = Payload::Rejected { index: 5, hint: 1, hint_term: 1, commit: 1 };
     handle(&mut replica, Input::Message(message(3, 1, 4, rejected)));
     assert_eq!(handle(&mut replica, Input::Fetched { base: (1, 1), entries: Vec::new() }), []);
-    let heartbeat = Payload::HeartbeatAnswer { commit: 1 };
+    let heartbeat = Payload::HeartbeatAnswer { commit: 1, context: 0 };
     assert_eq!(handle(&mut replica, Input::Message(message(3, 1, 4, heartbeat))), []);
 }
 
 #[test]
 fn what_is_dropped_is_counted() {
     let mut replica = follower();
-    assert_eq!(handle(&mut replica, Input::Message(message(9, 2, 3, Payload::Heartbeat { commit: 0 }))), []);
+    assert_eq!(
+        handle(&mut replica, Input::Message(message(9, 2, 3, Payload::Heartbeat { commit: 0, context: 0 }))),
+        []
+    );
     assert_eq!(replica.dropped(), 1);
+}
+
+/// A leader of term 4 that has committed an entry of it.
+fn settled_leader() -> Voter {
+    let mut replica = leader();
+    let out = handle(&mut replica, Input::Message(message(2, 1, 4, Payload::Appended { index: 6, commit: 3 })));
+    assert!(out.iter().any(|output| matches!(output, Output::Commit { .. })));
+    replica
+}
+
+fn answer(from: u64, term: u64, context: u64) -> Input {
+    Input::Message(message(from, 1, term, Payload::HeartbeatAnswer { commit: 6, context }))
+}
+
+/// Returns the contexts of the heartbeats that were sent to members 2 and 3.
+fn contexts(out: &[Output]) -> [Vec<u64>; 2] {
+    let heartbeat = |output: &Output| {
+        let Output::Send(Message { to, payload: Payload::Heartbeat { context, .. }, .. }) = output else { return None };
+        Some((*to, *context))
+    };
+    let sent: Vec<_> = out.iter().filter_map(heartbeat).collect();
+    [2, 3].map(|to| sent.iter().filter(|(of, _)| *of == member(to)).map(|(_, context)| *context).collect())
+}
+
+fn confirmed(out: &[Output]) -> Vec<u64> {
+    out.iter().filter_map(|output| if let Output::Confirmed { at_us } = output { Some(*at_us) } else { None }).collect()
+}
+
+#[test]
+fn one_answer_confirms_that_a_leader_has_led() {
+    let mut replica = settled_leader();
+    let out = handle(&mut replica, Input::Confirm { at_us: 0 });
+    assert_eq!((contexts(&out), confirmed(&out)), ([vec![1], vec![1]], vec![]));
+    for (answer, expected) in [
+        (answer(2, 4, 0), vec![]), // of a heartbeat before
+        (answer(2, 4, 2), vec![]), // to what it has not sent
+        (answer(2, 3, 1), vec![]), // of another term
+        (answer(9, 4, 1), vec![]), // of nobody
+        (answer(2, 4, 1), vec![0]),
+        (answer(3, 4, 1), vec![]),
+    ] {
+        assert_eq!(confirmed(&handle(&mut replica, answer.clone())), expected, "{answer:?}");
+    }
+}
+
+#[test]
+fn a_round_that_is_lost_delays_no_other_and_is_repeated() {
+    let mut replica = settled_leader();
+    handle(&mut replica, Input::Confirm { at_us: 10 });
+    handle(&mut replica, Input::Confirm { at_us: 20 });
+    assert_eq!(confirmed(&handle(&mut replica, answer(3, 4, 21))), [10, 20]);
+    assert_eq!(confirmed(&handle(&mut replica, answer(2, 4, 11))), []);
+    handle(&mut replica, Input::Confirm { at_us: 30 });
+    let out: Vec<_> = (0..HEARTBEAT_TICKS).flat_map(|_| handle(&mut replica, Input::Tick)).collect();
+    assert_eq!(contexts(&out), [[31], [31]]);
+    assert_eq!(confirmed(&handle(&mut replica, answer(2, 4, 31))), [30]);
+    let out: Vec<_> = (0..HEARTBEAT_TICKS).flat_map(|_| handle(&mut replica, Input::Tick)).collect();
+    assert_eq!(contexts(&out), [[0], [0]]);
+}
+
+#[test]
+fn a_leader_waits_for_a_limited_number_of_rounds() {
+    let mut replica = settled_leader();
+    let rounds = ROUNDS_MAX as u64;
+    for at_us in 0..rounds {
+        assert_eq!(handle(&mut replica, Input::Confirm { at_us }).len(), 2);
+    }
+    assert_eq!(handle(&mut replica, Input::Confirm { at_us: rounds }), []);
+    let all: Vec<u64> = (0..rounds).collect();
+    assert_eq!(confirmed(&handle(&mut replica, answer(2, 4, rounds))), all);
+    assert_eq!(handle(&mut replica, Input::Confirm { at_us: rounds }).len(), 2);
+}
+
+#[test]
+fn nobody_confirms_what_may_not_be_so() {
+    let confirm = || Input::Confirm { at_us: 10 };
+    assert_eq!(handle(&mut follower(), confirm()), []);
+    let mut replica = leader();
+    assert_eq!(handle(&mut replica, confirm()), [], "it may not know yet what is committed");
+    assert_eq!(confirmed(&handle(&mut replica, answer(2, 4, 11))), []);
+
+    // Another member leads already.
+    let mut replica = settled_leader();
+    handle(&mut replica, confirm());
+    let out = handle(&mut replica, Input::Message(message(2, 1, 5, Payload::Heartbeat { commit: 0, context: 0 })));
+    assert!(out.contains(&Output::Role(Role::Follower { term: 5, leader: Some(member(2)) })));
+    for late in [answer(3, 4, 11), answer(3, 5, 11)] {
+        assert_eq!(confirmed(&handle(&mut replica, late)), []);
+    }
+}
+
+#[test]
+fn a_follower_repeats_the_context_of_a_heartbeat() {
+    let mut replica = follower();
+    for context in [0, 7, u64::MAX] {
+        let heartbeat = Input::Message(message(1, 2, 3, Payload::Heartbeat { commit: 3, context }));
+        let out = handle(&mut replica, heartbeat);
+        assert_eq!(sent(&out), [&Payload::HeartbeatAnswer { commit: 3, context }]);
+    }
+}
+
+/// Returns after how many ticks member 2 votes for member 3 in term 5, when it is asked then for the first time.
+fn votes_after(build: impl Fn() -> Voter, is_pre: bool) -> Option<usize> {
+    (0..=ELECTION_TICKS[0]).find(|ticks| {
+        let mut replica = build();
+        tick(&mut replica, *ticks);
+        let mut out = handle(&mut replica, request_vote(3, 5, is_pre));
+        write(&mut replica, &mut out);
+        sent(&out).contains(&&Payload::Vote { is_pre, is_granted: true, commit: 0, commit_term: 0 })
+    })
+}
+
+#[test]
+fn a_member_holds_its_vote_after_its_start_and_after_each_message_of_its_leader() {
+    let hears = |term, payload: Payload| {
+        let mut replica = follower();
+        tick(&mut replica, VOTE_HOLD_TICKS);
+        handle(&mut replica, Input::Message(message(1, 2, term, payload)));
+        replica
+    };
+    let heartbeat = || Payload::Heartbeat { commit: 3, context: 7 };
+    for is_pre in [true, false] {
+        assert_eq!(votes_after(follower, is_pre), Some(VOTE_HOLD_TICKS));
+        // The library knows the leader, and gives no vote for even longer.
+        assert_eq!(votes_after(|| hears(3, heartbeat()), is_pre), Some(ELECTION_TICKS[0]));
+        assert_eq!(votes_after(|| hears(4, append(5, 3, &[])), is_pre), Some(ELECTION_TICKS[0]));
+        let old_leader = votes_after(|| hears(2, heartbeat()), is_pre);
+        assert_eq!(old_leader, Some(0), "it is told that it leads no more");
+    }
+    // A late answer with a later term makes the library forget the leader.
+    let forgets = || {
+        let mut replica = hears(3, heartbeat());
+        handle(&mut replica, Input::Message(message(3, 2, 5, Payload::Appended { index: 5, commit: 3 })));
+        assert_eq!(replica.role(), Role::Follower { term: 5, leader: None });
+        replica
+    };
+    assert_eq!(votes_after(forgets, false), Some(VOTE_HOLD_TICKS));
+    let mut replica = follower();
+    handle(&mut replica, request_vote(3, 5, false));
+    assert_eq!((replica.dropped(), replica.role()), (1, Role::Follower { term: 3, leader: None }));
 }

@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     fn answer(commit: u64) -> Message {
-        message(1, 2, 1, Payload::HeartbeatAnswer { commit })
+        message(1, 2, 1, Payload::HeartbeatAnswer { commit, context: 0 })
     }
 
     #[test]

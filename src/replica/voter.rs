@@ -4,17 +4,20 @@ use std::fmt;
 
 use bytes::Bytes;
 use raft::eraftpb;
-use raft::{RawNode, StateRole};
+use raft::{RawNode, ReadOnlyOption, ReadState, StateRole};
 
 use super::guard::{self, Verdict};
 use super::log::{self, Log, Want};
-use super::message::{self, LogEntry, MemberId, Message};
+use super::message::{self, LogEntry, MemberId, Message, Payload};
 use super::unwritten::Unwritten;
 use super::{Config, Fault, Hard, Input, Output, Refusal, Restored, Role, Ticket, convert};
 use crate::limits::{
     APPEND_BYTES_MAX, APPENDS_INFLIGHT_MAX, BODY_BYTES_MAX, COMMIT_BYTES_MAX, ELECTION_TICKS, FETCHES_MAX,
-    HEARTBEAT_TICKS, LOG_WINDOW_BYTES, UNCOMMITTED_BYTES_MAX,
+    HEARTBEAT_TICKS, LOG_WINDOW_BYTES, ROUNDS_MAX, UNCOMMITTED_BYTES_MAX, VOTE_HOLD_TICKS,
 };
+
+/// What the context of a heartbeat is more than the time of its round: zero stands for none.
+const CONTEXT_OFFSET: u64 = 1;
 
 /// A member of a group that votes.
 pub(super) struct Voter {
@@ -23,6 +26,8 @@ pub(super) struct Voter {
     /// The role and the hard state as they were last put out.
     role: Role,
     hard: Hard,
+    /// For how many more ticks this member gives nobody its vote.
+    hold_ticks: usize,
     /// What is being read from the disk.
     wants: Vec<Want>,
     fault: Option<Fault>,
@@ -49,7 +54,8 @@ impl Voter {
         let raw = raw.expect("the configuration has no contradictions");
         let role = Role::Follower { term: raw.raft.term, leader: None };
         let (unwritten, wants) = (Unwritten::default(), Vec::new());
-        let mut voter = Self { raw, unwritten, role, hard, wants, fault: None, dropped: 0 };
+        let hold_ticks = planted!("no vote hold after a start", VOTE_HOLD_TICKS, 0);
+        let mut voter = Self { raw, unwritten, role, hard, hold_ticks, wants, fault: None, dropped: 0 };
         voter.drain(out);
         Ok(voter)
     }
@@ -59,7 +65,8 @@ impl Voter {
         match input {
             Input::Propose { body } => self.on_propose(body, out),
             _ if self.fault.is_some() => return,
-            Input::Tick => _ = self.raw.tick(),
+            Input::Tick => self.on_tick(),
+            Input::Confirm { at_us } => self.on_confirm(at_us),
             Input::Message(message) => self.on_message(message, out),
             Input::Written { ticket } => self.on_written(ticket, out),
             Input::Fetched { base, entries } => self.on_fetched(base, entries),
@@ -121,9 +128,32 @@ impl Voter {
         }
     }
 
+    fn on_tick(&mut self) {
+        self.hold_ticks = self.hold_ticks.saturating_sub(1);
+        self.raw.tick();
+    }
+
+    /// Sends both others a heartbeat with the time as its context. The library takes the answer of one of them for the
+    /// confirmation, also of all rounds before, and gives the newest of them to its own later heartbeats, so that a
+    /// lost message is repeated.
+    fn on_confirm(&mut self, at_us: u64) {
+        let raft = &self.raw.raft;
+        // The library would pass on a follower's question to the leader. It ignores that of a leader without a
+        // committed entry of its term: from its answer, nobody could know what earlier leaders have committed.
+        if raft.state == StateRole::Leader && raft.pending_read_count() < ROUNDS_MAX {
+            self.raw.read_index(convert::to_raft_context(at_us.saturating_add(CONTEXT_OFFSET)));
+        }
+    }
+
     fn on_message(&mut self, message: Message, out: &mut Vec<Output>) {
-        match guard::judge(&self.raw.raft, &self.unwritten, message) {
-            Verdict::Step(message) => self.raw.step(convert::to_raft(message)).expect("it is from a member"),
+        match guard::judge(&self.raw.raft, &self.unwritten, self.hold_ticks > 0, message) {
+            Verdict::Step(message) => {
+                let is_from_leader = matches!(message.payload, Payload::Append { .. } | Payload::Heartbeat { .. });
+                if is_from_leader && message.term >= self.raw.raft.term {
+                    self.hold_ticks = VOTE_HOLD_TICKS;
+                }
+                self.raw.step(convert::to_raft(message)).expect("it is from a member");
+            }
             Verdict::Drop => self.dropped += 1,
             Verdict::Bad(fault) => {
                 self.fault = Some(fault);
@@ -154,6 +184,11 @@ impl Voter {
         while self.raw.has_ready() {
             let mut ready = self.raw.ready();
             self.report_role(out);
+            let confirmed = |state: ReadState| {
+                let at_us = convert::from_raft_context(&state.request_ctx) - CONTEXT_OFFSET;
+                Output::Confirmed { at_us }
+            };
+            out.extend(ready.take_read_states().into_iter().map(confirmed));
             let entries: Vec<_> = ready.take_entries().into_iter().map(convert::from_raft_entry).collect();
             self.raw.mut_store().append(&entries);
             let number = ready.number();
@@ -250,6 +285,8 @@ fn raft_config(id: MemberId, rank: usize, applied: u64) -> raft::Config {
         // Without both, a group can stay without a leader when only some of its links are down.
         check_quorum: true,
         pre_vote: true,
+        // The library's own leases last up to two election timeouts, and a follower votes after one.
+        read_only_option: ReadOnlyOption::Safe,
         // Followers learn of a commit with the next append or heartbeat. Otherwise a lone entry takes twice as many
         // messages.
         skip_bcast_commit: true,

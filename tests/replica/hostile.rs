@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use dht_node::limits::{ELECTION_TICKS, INDEX_MAX, TERM_MAX};
+use dht_node::limits::{ELECTION_TICKS, INDEX_MAX, TERM_MAX, VOTE_HOLD_TICKS};
 use dht_node::replica::{
     Config, Hard, Input, LogEntry, MemberId, Message, Output, Payload, Progress, Replica, Restored,
 };
@@ -83,8 +83,9 @@ fn no_combination_of_odd_fields_makes_a_member_panic() {
 type Build = fn() -> Replica;
 
 /// The states of member 1, whose election timeout is the shortest one.
-const STATES: [(&str, Build); 8] = [
+const STATES: [(&str, Build); 9] = [
     ("a new member", || start(Restored::default())),
+    ("a follower that has just started", || begin(restored())),
     ("a follower", || start(restored())),
     ("a follower with its log on the disk", || {
         start(Restored { base: (3, 2), entries: restored().entries.split_off(3), ..restored() })
@@ -137,7 +138,14 @@ fn restored() -> Restored {
     Restored { hard: Hard { term: 3, vote: None }, commit: 3, applied: 3, base: (0, 0), entries }
 }
 
+/// A member that votes.
 fn start(restored: Restored) -> Replica {
+    let mut member = begin(restored);
+    (0..VOTE_HOLD_TICKS).for_each(|_| member.handle(Input::Tick, &mut Vec::new()));
+    member
+}
+
+fn begin(restored: Restored) -> Replica {
     let config = Config { id: id(1), members: [1, 2, 3].map(id).to_vec() };
     Replica::new(&config, restored, &mut Vec::new()).expect("nothing is lost")
 }
@@ -162,9 +170,10 @@ fn go_on(member: &mut Replica, out: Vec<Output>) {
     write(member, out);
     let mut out = Vec::new();
     member.handle(Input::Propose { body: Bytes::from_static(b"body") }, &mut out);
+    member.handle(Input::Confirm { at_us: 7 }, &mut out);
     (0..ELECTION_TICKS[0]).for_each(|_| member.handle(Input::Tick, &mut out));
     write(member, out);
-    for payload in [Payload::HeartbeatAnswer { commit: 0 }, Payload::Heartbeat { commit: 0 }] {
+    for payload in [Payload::HeartbeatAnswer { commit: 0, context: 8 }, Payload::Heartbeat { commit: 0, context: 0 }] {
         receive(member, 4, payload);
     }
     member.check();
@@ -177,7 +186,9 @@ fn odd_payloads() -> Vec<Payload> {
     let commits = [0, 3, 5, 6, 7, u64::MAX];
     let mut all = Vec::new();
     for commit in commits {
-        all.extend([Payload::Heartbeat { commit }, Payload::HeartbeatAnswer { commit }]);
+        for context in [0, 8, u64::MAX] {
+            all.extend([Payload::Heartbeat { commit, context }, Payload::HeartbeatAnswer { commit, context }]);
+        }
         for index in indexes {
             all.push(Payload::Appended { index, commit });
             for term in terms {

@@ -99,13 +99,15 @@ impl<C: Choose> Mob<C> {
             9..14 if self.choose.below(100) >= self.disk_lag => {
                 self.tickets[member].pop_front().map(|ticket| Input::Written { ticket })
             }
-            9..18 => Some(Input::Tick),
+            9..17 => Some(Input::Tick),
+            17 => Some(Input::Confirm { at_us: self.choose.below(3) }),
             _ => Some(Input::Propose { body: self.body(1) }),
         };
         let Some(input) = input else { return };
         let receiver = match &input {
             Input::Message(message) => place(message.to).unwrap_or(member),
             Input::Tick
+            | Input::Confirm { .. }
             | Input::Propose { .. }
             | Input::Written { .. }
             | Input::Fetched { .. }
@@ -180,7 +182,11 @@ impl<C: Choose> Mob<C> {
                 let entries = (index + 1..=index + count).map(old_entry).collect();
                 self.handle(member, Input::Fetched { base: (index, index.min(1)), entries });
             }
-            Output::Proposed { .. } | Output::Refused { .. } | Output::Commit { .. } | Output::Role(_) => {}
+            Output::Proposed { .. }
+            | Output::Refused { .. }
+            | Output::Commit { .. }
+            | Output::Confirmed { .. }
+            | Output::Role(_) => {}
         }
     }
 
@@ -209,7 +215,9 @@ impl<C: Choose> Mob<C> {
             },
             Payload::Appended { index, commit } => *[index, commit][which % 2] = number,
             Payload::Rejected { index, hint, hint_term, commit } => *[index, hint, hint_term, commit][which] = number,
-            Payload::Heartbeat { commit } | Payload::HeartbeatAnswer { commit } => *commit = number,
+            Payload::Heartbeat { commit, context } | Payload::HeartbeatAnswer { commit, context } => {
+                *[commit, context][which % 2] = number;
+            }
             Payload::RequestVote { progress: Progress { last_index, last_term, commit, commit_term }, .. } => {
                 *[last_index, last_term, commit, commit_term][which] = number;
             }
@@ -242,8 +250,8 @@ impl<C: Choose> Mob<C> {
             0..3 => Payload::Append { index, log_term, commit, entries: self.entries(index, log_term) },
             3 => Payload::Appended { index, commit },
             4 => Payload::Rejected { index, hint: other_index, hint_term: other_term, commit },
-            5 => Payload::Heartbeat { commit },
-            6 => Payload::HeartbeatAnswer { commit },
+            5 => Payload::Heartbeat { commit, context: self.choose.below(4) },
+            6 => Payload::HeartbeatAnswer { commit, context: self.choose.below(4) },
             7 => {
                 let progress = Progress { last_index: index, last_term: log_term, commit, commit_term: other_term };
                 Payload::RequestVote { is_pre, progress }

@@ -383,6 +383,7 @@ impl World {
                         self.truths[group].on_leader(place, term);
                     }
                 }
+                Output::Confirmed { .. } => {}
                 Output::Bad(fault) => {
                     assert!(self.expects_bad, "member {place} is bad: {fault}");
                     self.bad.push(place);

@@ -182,7 +182,7 @@ fn raft() -> Vec<Good> {
             "raft-request-around",
             "111 leads after 110 has died, and tells 100; its frame does not go over 110.",
             between_neighbours(0b111, 0b100),
-            message(8, 5, Payload::Heartbeat { commit: 40 }),
+            message(8, 5, Payload::Heartbeat { commit: 40, context: 0 }),
         ),
         Good {
             route: control(0b111, HOME),

@@ -31,13 +31,13 @@ fn good() -> Vec<(&'static str, &'static str, Vec<RaftItem>)> {
     let entries = vec![entry(41, 6, b"first"), entry(42, 7, b"")];
     let progress = Progress { last_index: 42, last_term: 7, commit: 40, commit_term: 6 };
     let heartbeats = vec![
-        item(3, down, Payload::Heartbeat { commit: 40 }),
-        item(11, (0xA9, 0xB8, 2), Payload::Heartbeat { commit: 0 }),
+        item(3, down, Payload::Heartbeat { commit: 40, context: 1_750_001 }),
+        item(11, (0xA9, 0xB8, 2), Payload::Heartbeat { commit: 0, context: 0 }),
     ];
     let answers = vec![
         item(3, up, Payload::Appended { index: 42, commit: 40 }),
         item(3, up, Payload::Rejected { index: 42, hint: 40, hint_term: 6, commit: 39 }),
-        item(3, up, Payload::HeartbeatAnswer { commit: 40 }),
+        item(3, up, Payload::HeartbeatAnswer { commit: 40, context: 1_750_001 }),
     ];
     let votes = [true, false].into_iter().flat_map(|is_pre| {
         let refused = Payload::Vote { is_pre, is_granted: false, commit: 40, commit_term: 6 };
@@ -91,7 +91,9 @@ pub(crate) fn lines(index: usize, item: &RaftItem) -> Vec<(String, String)> {
         Payload::Rejected { index, hint, hint_term, commit } => {
             of_kind(&["index", "hint", "hint_term", "commit"], &[*index, *hint, *hint_term, *commit]);
         }
-        Payload::Heartbeat { commit } | Payload::HeartbeatAnswer { commit } => of_kind(&["commit"], &[*commit]),
+        Payload::Heartbeat { commit, context } | Payload::HeartbeatAnswer { commit, context } => {
+            of_kind(&["commit", "context"], &[*commit, *context]);
+        }
         Payload::RequestVote { progress: Progress { last_index, last_term, commit, commit_term }, .. } => {
             let names = ["last_index", "last_term", "commit", "commit_term"];
             of_kind(&names, &[*last_index, *last_term, *commit, *commit_term]);

@@ -132,11 +132,16 @@ pub enum Payload {
     Heartbeat {
         /// The leader's commit index, but at most the last index that the follower has acknowledged.
         commit: u64,
+        /// What the answer is to repeat, so that the leader knows that it still led after it had sent this; 0 for
+        /// nothing.
+        context: u64,
     },
     /// The follower answers a heartbeat.
     HeartbeatAnswer {
         /// The follower's commit index.
         commit: u64,
+        /// That of the heartbeat.
+        context: u64,
     },
     /// A candidate asks for a vote, or with a pre-vote whether it would get one.
     RequestVote {
@@ -188,9 +193,8 @@ impl RaftItem {
     pub fn encoded_len(&self) -> usize {
         let fields = match &self.message.payload {
             Payload::Append { entries, .. } => 3 * 8 + entries.iter().map(LogEntry::encoded_len).sum::<usize>(),
-            Payload::Appended { .. } => 2 * 8,
+            Payload::Appended { .. } | Payload::Heartbeat { .. } | Payload::HeartbeatAnswer { .. } => 2 * 8,
             Payload::Rejected { .. } | Payload::RequestVote { .. } => 4 * 8,
-            Payload::Heartbeat { .. } | Payload::HeartbeatAnswer { .. } => 8,
             Payload::Vote { .. } => 1 + 2 * 8,
         };
         4 + ITEM_HEAD + fields
@@ -220,7 +224,9 @@ impl RaftItem {
             Payload::Rejected { index, hint, hint_term, commit } => {
                 out.u64(*index).u64(*hint).u64(*hint_term).u64(*commit);
             }
-            Payload::Heartbeat { commit } | Payload::HeartbeatAnswer { commit } => _ = out.u64(*commit),
+            Payload::Heartbeat { commit, context } | Payload::HeartbeatAnswer { commit, context } => {
+                out.u64(*commit).u64(*context);
+            }
             Payload::RequestVote { progress: Progress { last_index, last_term, commit, commit_term }, .. } => {
                 out.u64(*last_index).u64(*last_term).u64(*commit).u64(*commit_term);
             }
@@ -293,8 +299,10 @@ impl Payload {
                 hint_term: item.u64("hint_term")?,
                 commit: item.u64("commit")?,
             },
-            kind::HEARTBEAT => Self::Heartbeat { commit: item.u64("commit")? },
-            kind::HEARTBEAT_ANSWER => Self::HeartbeatAnswer { commit: item.u64("commit")? },
+            kind::HEARTBEAT => Self::Heartbeat { commit: item.u64("commit")?, context: item.u64("context")? },
+            kind::HEARTBEAT_ANSWER => {
+                Self::HeartbeatAnswer { commit: item.u64("commit")?, context: item.u64("context")? }
+            }
             kind::REQUEST_PRE_VOTE | kind::REQUEST_VOTE => Self::RequestVote {
                 is_pre: kind == kind::REQUEST_PRE_VOTE,
                 progress: Progress {
@@ -361,8 +369,8 @@ mod tests {
             Payload::Append { index: u64::MAX, log_term: 0, commit: 0, entries: Vec::new() },
             Payload::Appended { index: 9, commit: 8 },
             Payload::Rejected { index: 9, hint: 5, hint_term: 2, commit: 4 },
-            Payload::Heartbeat { commit: 5 },
-            Payload::HeartbeatAnswer { commit: 6 },
+            Payload::Heartbeat { commit: 5, context: 0 },
+            Payload::HeartbeatAnswer { commit: 6, context: u64::MAX },
         ];
         for is_pre in [true, false] {
             payloads.push(Payload::RequestVote { is_pre, progress });
@@ -454,7 +462,7 @@ mod tests {
 
     #[test]
     fn an_unknown_kind_is_skipped_and_the_others_are_read() {
-        let heartbeat = item(Payload::Heartbeat { commit: 5 });
+        let heartbeat = item(Payload::Heartbeat { commit: 5, context: 0 });
         let entries = vec![LogEntry { index: 8, term: 1, body: Bytes::new() }];
         let append = item(Payload::Append { index: 7, log_term: 1, commit: 0, entries });
         for (other, at) in [(&heartbeat, 6), (&append, 4 + ITEM_HEAD + 24)] {

@@ -303,6 +303,7 @@ impl Group {
                     }
                 }
                 Output::Bad(fault) => self.member.follow_up.fault = Some(fault),
+                Output::Confirmed { .. } => unreachable!("{output:?}: nobody has asked"),
                 Output::Refused { .. } => unreachable!("{output:?}: it accepted bodies"),
                 Output::Fetch { index, bytes_max } => {
                     let (slot, last) = (self.slot, self.member.committed);

@@ -270,7 +270,7 @@ fn a_message_goes_around_the_home_only_between_the_other_two() {
         from: member_of(settings(1, 3).id),
         to: member_of(settings(to, 3).id),
         term: 1,
-        payload: Payload::Heartbeat { commit: 0 },
+        payload: Payload::Heartbeat { commit: 0, context: 0 },
     };
     let settings = Settings { copies: Copies::Three, ..settings(1, 3) };
     let way = |slot, to| Way::of(&settings, SlotId::from_low_bits(slot, settings.slots), &message(to)).unwrap().avoided;

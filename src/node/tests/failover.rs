@@ -458,7 +458,7 @@ fn requests_follow_a_leader_of_which_the_member_on_this_node_hears() {
     let (now, from, to) = (node.now, member_of(node_of(&node, 3)), member_of(node_of(&node, 0)));
     let mut out = Vec::new();
     let (parts, mut step) = node.node.split(now, &mut out);
-    let payload = Payload::Heartbeat { commit: 0 };
+    let payload = Payload::Heartbeat { commit: 0, context: 0 };
     let message = Message { from, to, term: 3, payload };
     assert!(parts.groups.existing_mut(slot).on_message(step.settings, message));
     parts.follow_up(&mut step, slot);
