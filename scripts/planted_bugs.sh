@@ -28,6 +28,8 @@ journal             tail not written again
 journal             tail cut before its sync
 journal             overwritten entries applied
 journal             applied beyond what is committed
+journal             checkpoint without bodies that are not applied
+journal             log not kept for others
 journal             a group's state with the position of another
 journal             log not compared with the watermark
 journal             checkpoint ahead of the log's sync

@@ -301,6 +301,12 @@ pub struct Image {
     pub slot: SlotId,
     /// How much of the log the state includes.
     pub applied: LogPosition,
+    /// Where the first body is that was written and is not applied; `None` if there is none. A checkpoint does not
+    /// store it.
+    pub open: Option<Place>,
+    /// The position of the first body that other members may still need; `None` if they need none. A checkpoint does
+    /// not store it.
+    pub needed: Option<u64>,
     /// The encoded topics.
     pub topics: Vec<u8>,
 }

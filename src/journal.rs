@@ -26,6 +26,7 @@ mod identity;
 mod index;
 mod inspect;
 mod keeper;
+mod kept;
 mod logs;
 mod manifest;
 mod names;

@@ -232,6 +232,11 @@ pub const COMMIT_TURNS_MAX: usize = 1024;
 /// Size of the first segments of a journal, in bytes.
 pub const SEGMENT_BYTES_FIRST: u32 = 4 << 20;
 
+/// Bytes of segments at the end of the log that are kept for members of a group that are behind, although no topic has
+/// records in them and no checkpoint needs them: four segments, some seconds of the highest load. Whoever is behind
+/// that needs all records of the group, and at that distance these are often fewer.
+pub const LOG_KEEP_BYTES: u64 = 4 * SEGMENT_BYTES as u64;
+
 /// Size of all later segments, in bytes. Each brings a checkpoint, so a start replays little more than one segment.
 pub const SEGMENT_BYTES: u32 = 64 << 20;
 

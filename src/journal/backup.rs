@@ -200,7 +200,7 @@ impl<D: Disk> Copy<'_, D> {
         let mut ids: Vec<CheckpointId> = files.iter().filter_map(|name| names::checkpoint_id(name)).collect();
         ids.sort_unstable();
         let base = self.copy_checkpoint(&ids)?;
-        let from = base.as_ref().map_or(1, |base| base.checkpoint.mark.place.segment);
+        let from = base.as_ref().map_or(1, |base| base.checkpoint.from.segment);
         let mut needed: BTreeSet<u32> = match base.as_ref().map(|base| &base.checkpoint.books) {
             None => BTreeSet::new(),
             Some(Some(books)) => books.spans.values().flatten().map(|(segment, ..)| *segment).collect(),

@@ -131,6 +131,19 @@ impl Bodies {
         (index <= extent.last).then_some(number)
     }
 
+    /// Returns the first segment that has this body of a group, the one before it, or a later one.
+    pub(super) fn first_with(&self, slot: SlotId, index: u64) -> Option<u32> {
+        let known = self.segments.iter().filter_map(|(number, Extents(of))| Some((*number, of.get(&slot)?)));
+        let mut with =
+            known.filter(|(_, extent)| extent.first <= extent.last && extent.last.saturating_add(1) >= index);
+        with.next().map(|(number, _)| number)
+    }
+
+    /// Returns the segments that have bodies, the newest one first.
+    pub(super) fn newest_first(&self) -> impl Iterator<Item = u32> {
+        self.segments.iter().rev().filter(|(_, Extents(of))| !of.is_empty()).map(|(number, _)| *number)
+    }
+
     /// Remembers where a read of a group's log has ended.
     pub(super) fn remember(&mut self, slot: SlotId, spot: Spot) {
         let spots = self.spots.entry(slot).or_default();
@@ -249,6 +262,10 @@ pub(super) mod tests {
         let found: Vec<u32> = (4..16).map(|index| locate(&bodies, index).unwrap_or(0)).collect();
         assert_eq!(found, [0, 7, 7, 7, 8, 8, 8, 9, 9, 9, 9, 0]);
         assert_eq!(bodies.locate(slot(2), 3), Some(7));
+        // Of the body before the first wanted one, the term is needed.
+        let first: Vec<u32> = [1, 8, 9, 11, 12, 15].map(|index| bodies.first_with(slot(1), index).unwrap()).into();
+        assert_eq!(first, [7, 7, 8, 8, 9, 9]);
+        assert_eq!((bodies.first_with(slot(1), 16), bodies.first_with(slot(3), 1)), (None, None));
         let is_replaced = |bodies: &Bodies, segment, of: &[(u32, u64)]| -> Vec<bool> {
             let extents = bodies.of(segment).unwrap();
             of.iter().map(|(position, index)| extents.is_replaced(slot(1), *index, *position)).collect()

@@ -13,8 +13,7 @@
 //! half of what was written to it is live, and when no record in it has died since the previous look: a topic that is
 //! trimmed from its beginning empties its segments by itself. When space is short, the second condition is waived.
 //! Runs of small segments, which restarts and cleaning leave, are merged as well. Only segments that the newest
-//! checkpoint covers are cleaned, and none from the *log floor* on ([`Keeper::set_log_floor`]): that part of the log is
-//! retained for other readers.
+//! checkpoint covers are cleaned, and none of the part of the log that is kept for other members (`kept`).
 //!
 //! **What a crash leaves.** A new segment that has not been renamed is removed by the next start. One that has been
 //! renamed, but that no checkpoint refers to yet, is removed too: the original records are still in place. Once a
@@ -94,12 +93,6 @@ struct Run {
 }
 
 impl<D: Disk> Keeper<D> {
-    /// Sets the first segment of the log that other readers still need: it and all later ones are neither removed nor
-    /// cleaned. Unless this is called, only the newest checkpoint limits what may be removed or cleaned.
-    pub const fn set_log_floor(&mut self, segment: u32) {
-        self.log_floor = segment;
-    }
-
     /// Looks for segments to clean and begins a pass when there are some. Each look remembers how many bytes of each
     /// segment are live, and only segments unchanged since the previous look are taken, unless `is_urgent`.
     /// `target_bytes` limits the live bytes that one pass copies.

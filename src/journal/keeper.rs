@@ -16,6 +16,7 @@ use super::copies;
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
 use super::index::Index;
+use super::kept::Kept;
 use super::names::{self, CheckpointId};
 use super::reader::{Blocks, payloads};
 use super::spans::{Change, Span, Spans};
@@ -42,12 +43,15 @@ pub struct Keeper<D: Disk> {
     /// The newest checkpoint and its predecessor, which a start falls back to when the newest one is damaged.
     newest: Option<CheckpointId>,
     older: Option<CheckpointId>,
-    /// The segment that the newest checkpoint lies in: all earlier segments of the log were complete by then.
+    /// The first segment with bodies that the newest checkpoint does not include. All earlier ones were complete when
+    /// it was taken.
     checkpointed: u32,
+    /// True if the log went on after the first body that the newest checkpoint does not include.
+    is_open: bool,
     /// Segments without live records that the newest checkpoint does not need; its predecessor may still need them.
     dead: BTreeSet<u32>,
-    /// The first segment of the log that other readers need: it and all later ones are retained, dead or not.
-    pub(super) log_floor: u32,
+    /// The part of the log that is kept for other members.
+    pub(super) kept: Kept,
     pub(super) has_spare: bool,
     /// Bytes that all files may have together when a segment is added.
     pub(super) capacity: u64,
@@ -106,15 +110,16 @@ impl<D: Disk> Keeper<D> {
             newest: None,
             older: None,
             checkpointed: 0,
+            is_open: false,
             dead: BTreeSet::new(),
-            log_floor: u32::MAX,
+            kept: Kept::default(),
             has_spare: false,
             capacity: u64::MAX,
         }
     }
 
-    /// Sets the newest checkpoint, its predecessor, and the segment that the newest one lies in. Everything that it
-    /// refers to must have been added before.
+    /// Sets the newest checkpoint, its predecessor, and the first segment with bodies that the newest one does not
+    /// include. Everything that it refers to must have been added before.
     pub(super) fn begin(&mut self, checkpoints: (Option<CheckpointId>, Option<CheckpointId>), segment: u32) {
         (self.newest, self.older) = checkpoints;
         self.checkpointed = segment;
@@ -337,7 +342,7 @@ impl<D: Disk> Keeper<D> {
     /// Returns the segments that may be cleaned: those of the log before the newest checkpoint and below the log floor,
     /// and those of copies.
     pub(super) fn cleanable(&mut self) -> impl Iterator<Item = (u32, &mut Segment<D::File>)> {
-        let floor = planted!("cleaned before a checkpoint", self.checkpointed, u32::MAX).min(self.log_floor);
+        let floor = planted!("cleaned before a checkpoint", self.checkpointed, u32::MAX).min(self.kept.floor());
         let may_be_cleaned = move |number: u32| number < floor || copies::is_copies(number);
         let segments = self.segments.iter_mut().map(|(number, segment)| (*number, segment));
         segments.filter(move |(number, segment)| may_be_cleaned(*number) && segment.live > 0 && !segment.has_damage)
@@ -362,9 +367,9 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
-    /// Writes a checkpoint of a state of each group. The states include all bodies up to `mark`, and those of some
-    /// groups may include later ones. All of these must be durable, and their results must have been noted. Then
-    /// removes the files that are no longer needed.
+    /// Writes a checkpoint of a state of each group when the log ends at `mark`. A state includes bodies of its group
+    /// up to some point before that ([`Image`]). All bodies must be durable and noted, and so must be the results of
+    /// those that are applied. Then removes the files that are no longer needed.
     ///
     /// # Errors
     /// Returns the error of the file system. The previous checkpoint remains valid.
@@ -376,27 +381,31 @@ impl<D: Disk> Keeper<D> {
         }
         // The indexes must be durable before the checkpoint that relies on them.
         planted!("checkpoint ahead of its indexes", self.disk.sync_names()?, ());
-        planted!("segments removed before the checkpoint", (), self.remove_dead(mark.place.segment)?);
+        let open = images.iter().filter_map(|image| image.open);
+        let open = open.map(|body| Place { position: body.position - HEADER_LEN, ..body }).min();
+        let open = planted!("checkpoint without bodies that are not applied", open, None);
+        let from = open.map_or(mark.place, |open| open.min(mark.place));
+        self.keep_log(images);
+        planted!("segments removed before the checkpoint", (), self.remove_dead(from.segment)?);
         let id = CheckpointId::after(self.newest);
-        let file = checkpoint::encode((id, self.stamp), mark, images, &self.books());
+        let file = checkpoint::encode((id, self.stamp), (from, mark), images, &self.books());
         write_file(&self.disk, &names::checkpoint(id), &file)?;
         self.disk.sync_names()?;
-        self.checkpointed = mark.place.segment;
-        for (_, segment) in self.segments.range_mut(..mark.place.segment) {
+        (self.checkpointed, self.is_open) = (from.segment, from < mark.place);
+        for (_, segment) in self.segments.range_mut(..from.segment) {
             (segment.index, segment.log) = (Index::default(), None);
         }
         let oldest = std::mem::replace(&mut self.older, self.newest.replace(id));
         if let Some(oldest) = oldest {
             self.disk.remove(&names::checkpoint(oldest))?;
         }
-        self.remove_dead(mark.place.segment)
+        self.remove_dead(from.segment)
     }
 
     /// Returns the number and size of each segment without live records: those of the log before segment `before`, and
     /// those of copies. The best candidate for the spare file comes first.
     fn dead(&self, before: u32) -> Vec<(u32, u64)> {
-        let floor = before.min(self.log_floor);
-        let dead = self.segments.range(..floor).chain(self.segments.range(copies::FIRST..));
+        let dead = self.segments.range(..before).chain(self.segments.range(copies::FIRST..));
         let dead = dead.filter(|(_, segment)| segment.live == 0);
         let mut dead: Vec<(u32, u64)> = dead.map(|(number, segment)| (*number, segment.size)).collect();
         // A spare can be recycled only when it has the size of the next segment. The first segments of a journal are
@@ -408,7 +417,10 @@ impl<D: Disk> Keeper<D> {
     /// Returns the bytes that checkpoints at `mark` would return to the file system; everything up to `mark` must have
     /// been noted. Two checkpoints are necessary when the newest one still needs the segments.
     pub fn freeable(&self, mark: Mark) -> u64 {
-        let dead = self.dead(mark.place.segment);
+        // Where a group had not applied everything, the next checkpoint may have to begin at the same place.
+        let before = if self.is_open { self.checkpointed.min(mark.place.segment) } else { mark.place.segment };
+        let mut dead = self.dead(before);
+        dead.retain(|(number, _)| !self.kept.has(*number));
         let is_kept = |first: &&(u32, u64)| !self.has_spare && !copies::is_copies(first.0);
         dead.iter().map(|(_, size)| size).sum::<u64>() - dead.first().filter(is_kept).map_or(0, |(_, size)| *size)
     }
@@ -421,7 +433,7 @@ impl<D: Disk> Keeper<D> {
     /// Returns true when only the predecessor of the newest checkpoint still needs some dead segments, so that another
     /// checkpoint would free space.
     pub fn holds_dead(&self) -> bool {
-        !self.dead.is_empty()
+        self.dead.iter().any(|number| !self.kept.has(*number))
     }
 
     /// Encodes the bookkeeping of the segments for the next checkpoint.
@@ -437,26 +449,33 @@ impl<D: Disk> Keeper<D> {
         books::encode(&void, topics.into_iter().map(of), totals.into_iter(), &self.bodies)
     }
 
-    /// Removes the segments before `before` without live records, unless the predecessor of the newest checkpoint still
-    /// needs them. One of them is kept as the spare when there is none.
+    /// Removes the segments before `before` without live records, unless the predecessor of the newest checkpoint or
+    /// another member still needs them.
     fn remove_dead(&mut self, before: u32) -> io::Result<()> {
         let dead = self.dead(before);
         let needed = std::mem::replace(&mut self.dead, dead.iter().map(|(number, _)| *number).collect());
-        for number in dead.into_iter().map(|(number, _)| number).filter(|number| needed.contains(number)) {
-            match self.disk.remove(&names::index(number)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-            if self.has_spare || copies::is_copies(number) {
-                self.disk.remove(&names::segment(number))?;
-            } else {
-                self.disk.rename(&names::segment(number), names::SPARE)?;
-                self.has_spare = true;
-            }
-            self.segments.remove(&number);
-            self.bodies.remove(number);
-            self.dead.remove(&number);
+        let mut unneeded: Vec<u32> = dead.into_iter().map(|(number, _)| number).collect();
+        unneeded.retain(|number| needed.contains(number));
+        self.kept.set_dead(&unneeded);
+        unneeded.retain(|number| !self.kept.has(*number));
+        unneeded.into_iter().try_for_each(|number| self.remove(number))
+    }
+
+    /// Removes a segment. It is kept as the spare when there is none.
+    pub(super) fn remove(&mut self, number: u32) -> io::Result<()> {
+        match self.disk.remove(&names::index(number)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
         }
+        if self.has_spare || copies::is_copies(number) {
+            self.disk.remove(&names::segment(number))?;
+        } else {
+            self.disk.rename(&names::segment(number), names::SPARE)?;
+            self.has_spare = true;
+        }
+        self.segments.remove(&number);
+        self.bodies.remove(number);
+        self.dead.remove(&number);
         Ok(())
     }
 

@@ -87,16 +87,17 @@ impl<D: Disk> Recovery<D> {
             Fault::Damaged(position) => OpenError::damaged(&name, position, "the checkpoint cannot be read"),
             Fault::Newer(version) => OpenError::Newer { file: name.clone(), version: Some(version) },
         })?;
-        let Checkpoint { mark, images, books, version, stamp } = decoded;
+        let Checkpoint { from, mark, images, books, version, stamp } = decoded;
         self.keeper.stamp.check(&name, stamp)?;
-        if copies::is_copies(mark.place.segment) {
+        if copies::is_copies(from.segment.max(mark.place.segment)) {
             return Err(OpenError::damaged(&name, 0, "it names a segment that is not part of the log"));
         }
         if images.iter().any(|image| state.membership(image.slot) == Membership::None) {
             return Err(OpenError::Misplaced { file: name, whose: "another node or cluster" });
         }
-        (self.from, self.image_len) = (mark, images.iter().map(|image| image.topics.len()).sum());
-        for Image { slot, applied, topics } in images {
+        (self.from, self.end) = (from, mark);
+        self.image_len = images.iter().map(|image| image.topics.len()).sum();
+        for Image { slot, applied, topics, .. } in images {
             let what = "its state cannot be decoded";
             state.restore(slot, &topics, version).map_err(|error| OpenError::undecodable(error, &name, 0, what))?;
             let log = GroupLog { applied, ..GroupLog::default() };
@@ -208,7 +209,7 @@ impl<D: Disk> Recovery<D> {
     fn stretches(&self, number: u32) -> Result<(Vec<Stretch>, Vec<Filed>), OpenError> {
         let name = names::index(number);
         let damaged = || OpenError::damaged(&name, 0, "the index cannot be read");
-        if number >= self.from.place.segment && !copies::is_copies(number) {
+        if number >= self.from.segment && !copies::is_copies(number) {
             let mut filed = index::decode(number, &self.read(&name)?, self.keeper.only).ok_or_else(damaged)?;
             filed.retain(|filed| self.is_applied(filed));
             return Ok((runs_of(&filed), filed));
@@ -284,7 +285,7 @@ impl<D: Disk> Recovery<D> {
     /// Returns the position where a segment up to the checkpoint ends; `None` when it is unknown.
     pub(super) fn end_of_past(&self, number: u32, segments: &[u32]) -> Option<usize> {
         if number == self.last_applied() {
-            let ends = self.groups.values().map(|log| log.applied.end).chain([self.from.place]);
+            let ends = self.groups.values().map(|log| log.applied.end).chain([self.from]);
             let ends = ends.filter(|end| end.segment == number).map(|Place { position, .. }| position as usize);
             return ends.max();
         }
@@ -355,7 +356,7 @@ impl<D: Disk> Recovery<D> {
         for topic in state.topics() {
             let (first, next) = state.kept(topic).expect("a topic of the state");
             if self.keeper.end_of(topic).unwrap_or(first) != next {
-                let name = names::segment(self.from.place.segment);
+                let name = names::segment(self.from.segment);
                 return Err(OpenError::damaged(&name, 0, "records that the checkpoint refers to are missing"));
             }
         }

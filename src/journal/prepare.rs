@@ -58,14 +58,17 @@ impl<D: Disk> Keeper<D> {
     /// the error of the file system.
     pub fn begin_segment(&mut self, number: u32, size: u32) -> io::Result<Preparation<D::File>> {
         let name = names::segment(number);
-        let recycled = self.recycle(&name, size)?;
-        let is_recycled = recycled.is_some();
+        let mut recycled = self.recycle(&name, size)?;
         // One more segment's worth of bytes is reserved for cleaning: without it, a journal at its limit could never
         // free space.
-        if !is_recycled && self.used()?.saturating_add(2 * u64::from(size)) > self.capacity {
-            let what = "the journal has reached the size that --disk allows";
-            return Err(io::Error::new(io::ErrorKind::StorageFull, what));
+        while recycled.is_none() && self.used()?.saturating_add(2 * u64::from(size)) > self.capacity {
+            if !self.give_up_log()? {
+                let what = "the journal has reached the size that --disk allows";
+                return Err(io::Error::new(io::ErrorKind::StorageFull, what));
+            }
+            recycled = self.recycle(&name, size)?;
         }
+        let is_recycled = recycled.is_some();
         let file = recycled.map_or_else(|| self.disk.create(&names::new(&name)), Ok)?;
         let log = file.share()?;
         let filled = if is_recycled { size } else { 0 };

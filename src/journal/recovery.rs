@@ -78,7 +78,7 @@ pub struct Recovered<D: Disk> {
     pub keeper: Keeper<D>,
     /// The end of the log.
     pub last: Mark,
-    /// The point in the log up to which the newest checkpoint includes all bodies.
+    /// The end of the log when the newest checkpoint was taken.
     pub checkpoint: Mark,
     /// Size in bytes of the states in that checkpoint.
     pub image_len: usize,
@@ -111,9 +111,11 @@ pub(super) struct Recovery<D: Disk> {
     /// The names of all files.
     pub(super) files: Vec<String>,
     pub(super) keeper: Keeper<D>,
-    /// The point in the log up to which the checkpoint includes all bodies; the beginning of the log when there is no
-    /// checkpoint.
-    pub(super) from: Mark,
+    /// The first place in the log where a body may be that the checkpoint does not include; the beginning of the log
+    /// when there is no checkpoint.
+    pub(super) from: Place,
+    /// The end of the log when the checkpoint was taken.
+    pub(super) end: Mark,
     /// Size in bytes of the states in that checkpoint.
     pub(super) image_len: usize,
     /// The groups that have any entries, as far as the log has been read.
@@ -138,7 +140,7 @@ pub fn recover<D: Disk>(disk: &D, node: NodeId, state: &mut impl State) -> Resul
     let (mut segments, copies) = recovery.segments();
     let (checkpoints, books) = recovery.load_checkpoint(&segments, state)?;
     recovery.load_past((&segments, &copies), books, state)?;
-    let from = recovery.from.place.segment;
+    let from = recovery.from.segment;
     recovery.keeper.begin(checkpoints, from);
     segments.retain(|number| *number >= from);
     recovery.replay(&segments, state)
@@ -162,7 +164,8 @@ impl<D: Disk> Recovery<D> {
             disk: disk.clone(),
             watermark,
             keeper: Keeper::new(disk.clone(), slot_of(node), stamp),
-            from: Mark { place: Place { segment: 1, position: 0 }, ..Mark::default() },
+            from: Place { segment: 1, position: 0 },
+            end: Mark { place: Place { segment: 1, position: 0 }, ..Mark::default() },
             image_len: 0,
             groups: BTreeMap::new(),
             begin: Begin::default(),
@@ -183,10 +186,10 @@ impl<D: Disk> Recovery<D> {
 
     fn replay(mut self, segments: &[u32], state: &mut impl State) -> Result<Recovered<D>, OpenError> {
         let mut logs = Logs::after(&self.groups);
-        self.keeper.bodies.forget_from(self.from.place.segment);
-        let (mut last, mut tail) = (self.from, None);
-        let mut expected = self.from.place.segment;
-        if segments.is_empty() && self.from.place.position > 0 {
+        self.keeper.bodies.forget_from(self.from.segment);
+        let (mut last, mut tail) = (Mark { place: self.from, ..self.end }, None);
+        let mut expected = self.from.segment;
+        if segments.is_empty() && self.from.position > 0 {
             return Err(OpenError::damaged(&names::segment(expected), 0, "the segment is missing"));
         }
         let mut number = segments.iter().copied().peekable();
@@ -216,27 +219,39 @@ impl<D: Disk> Recovery<D> {
             last.place = place;
             self.add_segment(segment)?;
             for read in records {
-                last.bodies = last.bodies.saturating_add(read.is_behind(self.from.place).into());
+                last.bodies = last.bodies.saturating_add(read.is_behind(self.end.place).into());
                 // The state of the checkpoint includes earlier bodies, or they were replaced before it was taken.
-                let applied = self.groups.get(&read.slot).map_or(self.from.place, |log| log.applied.end);
-                if read.is_behind(applied.max(self.from.place)) {
+                let applied = self.groups.get(&read.slot).map_or(self.from, |log| log.applied.end);
+                if read.is_behind(applied.max(self.from)) {
                     logs.push(read);
                 }
             }
+        }
+        if last.place < self.end.place {
+            let missing = names::segment(last.place.segment.saturating_add(1));
+            return Err(OpenError::damaged(
+                &missing,
+                0,
+                "the segment is missing, although the checkpoint relies on it",
+            ));
         }
         planted!("log not compared with the watermark", self.check_watermark(last.place)?, ());
         self.apply(logs, state)?;
         // Everything could be read: from here on the folder may be changed.
         let cut = match tail {
-            Some((segment, end)) => self.secure(segment, end)?,
+            Some((segment, end)) => {
+                let cut = self.secure(segment, end)?;
+                self.add_segment(segment)?;
+                cut
+            }
             None => Cut::default(),
         };
         if !self.mended.is_empty() {
             // A failure is ignored: when the disk is full, the next checkpoint writes the indexes.
-            let _ = self.keeper.write_indexes(self.from.place.segment);
+            let _ = self.keeper.write_indexes(self.from.segment);
         }
         self.remove_unneeded()?;
-        let Self { keeper, watermark, from: checkpoint, image_len, groups, is_lossy, mended, .. } = self;
+        let Self { keeper, watermark, end: checkpoint, image_len, groups, is_lossy, mended, .. } = self;
         Ok(Recovered { keeper, last, checkpoint, image_len, groups, is_lossy, cut, watermark, mended })
     }
 
@@ -248,7 +263,7 @@ impl<D: Disk> Recovery<D> {
     /// Returns the last segment with records that the states of the checkpoint include.
     pub(super) fn last_applied(&self) -> u32 {
         let last = self.groups.values().map(|log| log.applied.end.segment).max();
-        last.unwrap_or(0).max(self.from.place.segment)
+        last.unwrap_or(0).max(self.from.segment)
     }
 
     /// Returns true when the checkpoint's state of the topic's group includes the batch.
@@ -258,7 +273,7 @@ impl<D: Disk> Recovery<D> {
 
     /// Checks that a segment reaches as far as the checkpoint relies on it. `stop` is where its records end.
     fn check_relied_on(&self, stop: Place) -> Result<(), OpenError> {
-        let ends = self.groups.values().map(|log| log.applied.end).chain([self.from.place]);
+        let ends = self.groups.values().map(|log| log.applied.end).chain([self.end.place]);
         if ends.into_iter().any(|end| end.segment == stop.segment && end.position > stop.position) {
             let what = "a record that the checkpoint relies on cannot be read";
             return Err(OpenError::damaged(&names::segment(stop.segment), stop.position.into(), what));

@@ -82,6 +82,8 @@ pub fn repair<D: Disk>(
     let image = |(slot, log): (&SlotId, &GroupLog)| Image {
         slot: *slot,
         applied: LogPosition { end: writer.mark().place, ..log.applied },
+        open: None,
+        needed: None,
         topics: state.image(*slot),
     };
     let images: Vec<Image> = groups.iter().map(image).collect();

@@ -76,7 +76,7 @@ pub(super) fn salvage<D: Disk>(
         None => recovery.derive_books(past, state)?,
     };
     recovery.salvage_past((&segments, &copies), books, state, &mut report)?;
-    recovery.keeper.begin(checkpoints, recovery.from.place.segment);
+    recovery.keeper.begin(checkpoints, recovery.from.segment);
     let last = recovery.salvage_log(&segments, is_live, state, &mut report)?;
     state.finish();
     report.entries = last.bodies;
@@ -180,11 +180,11 @@ impl<D: Disk> Recovery<D> {
         }
         // Only these indexes need to be written: those of the checkpoint's last segments will grow, and the others
         // differ from what is on disk.
-        let grows = number >= self.from.place.segment && !is_copies;
+        let grows = number >= self.from.segment && !is_copies;
         if grows || of.index == IndexState::Damaged || of.has_loss {
             found.iter().flatten().for_each(|filed| self.keeper.enter(filed));
         }
-        report.blocks_start |= number == self.from.place.segment && !of.damage.is_empty();
+        report.blocks_start |= number == self.from.segment && !of.damage.is_empty();
         report.segments.insert(number, of);
         found
     }
@@ -224,13 +224,14 @@ impl<D: Disk> Recovery<D> {
         state: &mut impl Salvage,
         report: &mut Report,
     ) -> Result<Mark, OpenError> {
-        let (mut last, mut known, mut losses) = (self.from, self.from.bodies, Vec::new());
+        let mut last = Mark { place: self.from, ..self.end };
+        let (mut known, mut losses) = (self.end.bodies, Vec::new());
         // Bodies up to the watermark were durable, whether anything of them can be read or not.
-        let watermark = self.watermark.mark().filter(|mark| mark.place > self.from.place);
+        let watermark = self.watermark.mark().filter(|mark| mark.place > self.end.place);
         known = known.max(watermark.map_or(0, |mark| mark.bodies));
         let (past, is_blank) = (self.last_applied(), self.is_blank());
-        self.keeper.bodies.forget_from(self.from.place.segment);
-        for number in self.from.place.segment..=self.last_written(segments, watermark) {
+        self.keeper.bodies.forget_from(self.from.segment);
+        for number in self.from.segment..=self.last_written(segments, watermark) {
             let is_missing = segments.binary_search(&number).is_err();
             let next = number.checked_add(1).filter(|next| segments.binary_search(next).is_ok());
             let end = match next.and_then(|next| previous_end(&self.disk, next).ok().flatten()) {
@@ -248,12 +249,12 @@ impl<D: Disk> Recovery<D> {
             }
             for step in walk(number, &bytes, end) {
                 match step {
-                    Step::Damage(range) if number > self.from.place.segment || range.end > self.start() => {
+                    Step::Damage(range) if number > self.from.segment || range.end > self.start() => {
                         losses.push((number, range.start));
                     }
                     Step::Record(record) => {
                         let place = Place { segment: number, position: u32::try_from(record.end).expect("a size") };
-                        let is_new = place > self.from.place;
+                        let is_new = place > self.end.place;
                         last.place = last.place.max(place);
                         self.add_body(number, &record);
                         if record.head.kind == Kind::Begin {
@@ -321,7 +322,7 @@ impl<D: Disk> Recovery<D> {
 
     /// Returns the number of the last segment that the log was written to, or 0.
     fn last_written(&self, segments: &[u32], watermark: Option<Mark>) -> u32 {
-        let behind = &segments[segments.partition_point(|number| *number < self.from.place.segment)..];
+        let behind = &segments[segments.partition_point(|number| *number < self.from.segment)..];
         // The last segments may have been prepared for the log but not written to yet.
         let written = |number: &&u32| {
             self.read(&names::segment(**number)).is_ok_and(|it| walk(**number, &it, None).next().is_some())
@@ -366,7 +367,7 @@ impl<D: Disk> Recovery<D> {
     }
 
     fn start(&self) -> usize {
-        self.from.place.position as usize
+        self.from.position as usize
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Node;
 use super::group::Group;
+use super::leaders::Copies;
 use super::stats::Stats;
 use crate::cube;
 use crate::entry::{Body, DecodeError, Entry, Image, LogPosition, MemberState, Note, Place, TopicKey};
@@ -24,6 +25,11 @@ impl Node {
     /// Returns true if the node has a copy of a group.
     pub fn has_group(&self, slot: SlotId) -> bool {
         self.parts.groups.of(slot).is_some()
+    }
+
+    /// Returns true if other nodes have a copy of each of the node's groups.
+    pub fn shares_groups(&self) -> bool {
+        self.settings.copies == Copies::Three
     }
 
     /// Returns the slots of all groups of the node, in increasing order.
@@ -56,12 +62,17 @@ impl Node {
 
     /// Returns a snapshot of all topics of a group without their records.
     pub fn image(&self, slot: SlotId) -> Image {
-        self.parts.groups.of(slot).expect("the node has a group of the slot").image()
+        self.image_of(self.parts.groups.of(slot).expect("the node has a group of the slot"))
     }
 
     /// Returns a snapshot of all topics of each group without their records, for a checkpoint.
     pub fn images(&self) -> Vec<Image> {
-        self.parts.groups.iter().map(Group::image).collect()
+        self.parts.groups.iter().map(|group| self.image_of(group)).collect()
+    }
+
+    fn image_of(&self, group: &Group) -> Image {
+        // Only the leader knows how far the others are, and this node may lead next. So it keeps as much as it may.
+        Image { needed: self.shares_groups().then_some(1), ..group.image() }
     }
 
     /// Restores the topics of a group from a checkpoint that was written in version `version` of the journal's format.

@@ -278,7 +278,10 @@ impl<D: Disk> Bookkeeper<D> {
             self.is_shortage(error) && self.shortage.is_some_and(|since| !left(since + SHORTAGE_PATIENCE).is_zero());
         let again = now() + Duration::from_micros(SEGMENT_AGAIN_US);
         self.wanted = self.wanted.map(|(number, size, _)| (number, size, again));
-        if error.kind() == io::ErrorKind::StorageFull && self.has_space && self.keeper.holds_dead() {
+        let is_full = error.kind() == io::ErrorKind::StorageFull;
+        if is_full && self.keeper.give_up_log().is_ok_and(|is_given_up| is_given_up) {
+            self.wanted = self.wanted.map(|(number, size, _)| (number, size, now()));
+        } else if is_full && self.has_space && self.keeper.holds_dead() {
             // Another checkpoint may free space: it is tried before publishes are refused.
             let _ = self.news.send(News::KeepAgain);
             wake();

@@ -21,7 +21,7 @@ pub struct Started<D: Disk> {
     pub keeper: Keeper<D>,
     /// The end of the log that was found.
     pub last: Mark,
-    /// The logs of the node's groups, with what the start has added.
+    /// The logs of the node's groups, with what the start has added. The node has the bodies that are not applied.
     pub groups: BTreeMap<SlotId, GroupLog>,
     /// Decides when the next checkpoint is due.
     pub checkpoints: Checkpoints,
@@ -38,7 +38,8 @@ pub struct Started<D: Disk> {
 }
 
 /// Restores the state of a fresh node from the folder and continues the log in a new segment of `segment_bytes` bytes.
-/// `is_lazy` is true when entries will be acknowledged before they are durable.
+/// `is_lazy` is true when entries will be acknowledged before they are durable, which a node whose groups have other
+/// members must not do.
 ///
 /// # Errors
 /// Returns [`OpenError`], which is displayed as one line for the operator.
@@ -51,6 +52,10 @@ pub fn start<D: Disk>(
 ) -> Result<Started<D>, OpenError> {
     journal::claim(disk, identity, node.instance())?;
     let is_restored = journal::begin_restore(disk)?;
+    if is_restored && node.shares_groups() {
+        return Err(foreign("it is a backup, and other nodes have newer copies of its topics"));
+    }
+    assert!(!is_lazy || !node.shares_groups(), "other nodes rely on what this one has acknowledged");
     let mut recovered = journal::recover(disk, identity.node, &mut Fresh(node))?;
     node.finish_restore();
     // The watermark is created before the folder is marked as format 2, in which a missing watermark counts as lost.
@@ -70,11 +75,15 @@ pub fn start<D: Disk>(
     let mut is_lossy = false;
     for slot in node.slots() {
         let log = recovered.groups.entry(slot).or_insert_with(|| GroupLog::new(recovered.is_lossy));
-        assert_eq!(log.rest, [], "everything in the log of a group of one member is committed");
-        let term = log.state.term.max(log.applied.term).max(1);
-        let vote = if term == log.state.term { log.state.vote } else { 0 };
-        log.state = MemberState { term, vote, commit: log.applied.index };
+        if membership(node, slot) == Membership::Alone {
+            log.state = state_alone(log);
+        }
         is_lossy |= log.is_lossy;
+    }
+    if is_lossy && node.shares_groups() {
+        return Err(foreign(
+            "it may lack the last entries that this node had acknowledged, and other nodes rely on them",
+        ));
     }
     let states = recovered.groups.iter().map(|(slot, log)| (*slot, log.state)).collect();
     let mut writer = Writer::new(is_lazy, last, states, (segment, watermark));
@@ -86,12 +95,13 @@ pub fn start<D: Disk>(
             let place = writer.append(&body).expect("a fresh segment has room");
             let end = Place { position: u32::try_from(body.bytes.len()).expect("short"), segment: 0 }.inside(place);
             log.applied = LogPosition { index: body.index, term: body.term, end };
+            keeper.note(body.written(place).note().as_slice());
             keeper.note(&node.replay(*slot, vec![Entry::RaiseEpochs]));
         }
     }
     writer.sync().map_err(io)?;
-    for (slot, log) in &recovered.groups {
-        node.continue_log(*slot, (log.applied, log.state), Vec::new());
+    for (slot, log) in &mut recovered.groups {
+        node.continue_log(*slot, (log.applied, log.state), std::mem::take(&mut log.rest));
     }
     let mut kept = recovered.checkpoint;
     if is_restored {
@@ -109,6 +119,18 @@ pub fn start<D: Disk>(
     let (cut, watermark, mended) = (recovered.cut, recovered.watermark, recovered.mended);
     let groups = recovered.groups;
     Ok(Started { writer, keeper, last, groups, checkpoints, is_lossy, is_restored, cut, watermark, mended })
+}
+
+/// Returns the state in which a member that is alone in its group continues.
+fn state_alone(log: &GroupLog) -> MemberState {
+    assert_eq!(log.rest, [], "everything in the log of a group of one member is committed");
+    let term = log.state.term.max(log.applied.term).max(1);
+    let vote = if term == log.state.term { log.state.vote } else { 0 };
+    MemberState { term, vote, commit: log.applied.index }
+}
+
+fn foreign(what: &str) -> OpenError {
+    OpenError::Foreign { what: what.to_owned() }
 }
 
 /// Returns the body that a start appends to the log of a group whose last acknowledged entries may be missing.
@@ -218,7 +240,11 @@ impl State for Fresh<'_> {
     }
 }
 
-/// Returns whether the node is a member of a group. Groups have no other members yet.
+/// Returns whether the node is a member of a group, and whether it is the only one.
 fn membership(node: &Node, slot: SlotId) -> Membership {
-    if node.has_group(slot) { Membership::Alone } else { Membership::None }
+    match (node.has_group(slot), node.shares_groups()) {
+        (false, _) => Membership::None,
+        (true, false) => Membership::Alone,
+        (true, true) => Membership::OneOfSeveral,
+    }
 }

@@ -15,8 +15,8 @@ use super::commit::Committer;
 use super::keep::Bookkeeper;
 use super::{News, Sync, Task, Work};
 use crate::entry::{
-    Batch, Body, DecodeError, Entry, LogPart, LogQuery, Note, Place, TopicKey, TopicRef, Unreadable, Write, Written,
-    encode,
+    Batch, Body, DecodeError, Entry, Image, LogPart, LogPosition, LogQuery, Note, Place, TopicKey, TopicRef,
+    Unreadable, Write, Written, encode,
 };
 use crate::journal::{Mark, Membership, State, Watermark, Writer, recover};
 use crate::types::{Dimension, NodeId, Offset, SlotId, Slots, TopicId, crc32};
@@ -223,4 +223,38 @@ fn bodies_are_read_back_in_pieces_between_other_tasks() {
     });
     let lost = Err(Unreadable::Lost { next: None });
     assert_eq!(told.collect::<Vec<_>>(), [Told::Kept, Told::Fetched(90, Ok(4)), Told::Fetched(94, lost)]);
+}
+
+/// On a full disk, what is kept of the log for other members makes room before anything is refused.
+#[test]
+fn the_log_that_is_kept_for_others_makes_room_on_a_full_disk() {
+    let disk = FakeDisk::default();
+    let mut keeper = recover(&disk, node(), &mut Times::default()).unwrap().keeper;
+    let begin = (keeper.prepare(1, SEGMENT).unwrap(), Watermark::open(&disk).unwrap());
+    let mut writer = Writer::new(false, Mark::default(), BTreeMap::new(), begin);
+    let slot = SlotId::new(0, Slots::MOST).unwrap();
+    for number in 1..=4 {
+        let body = Body { slot, index: number.into(), term: 1, bytes: vec![7; 1000].into() };
+        let place = writer.append(&body).unwrap();
+        keeper.note(body.written(place).note().as_slice());
+        writer.turn_to(keeper.prepare(number + 1, SEGMENT).unwrap()).unwrap();
+    }
+    writer.sync().unwrap();
+    let is_there = |number: u32| disk.files().iter().any(|(name, _)| *name == format!("{number:010}.log"));
+    let image = |needed| Image { slot, applied: LogPosition::default(), open: None, needed, topics: Vec::new() };
+    let (task, tasks) = mpsc::channel();
+    let (tell, news) = mpsc::channel();
+    let (supply, supplies) = mpsc::channel();
+    (0..2).for_each(|_| task.send(Task::Keep(writer.mark(), vec![image(Some(1))])).unwrap());
+    task.send(Task::Prepare { number: 6, size: SEGMENT }).unwrap();
+    (0..4).for_each(|_| task.send(Task::Note(Vec::new(), writer.mark())).unwrap());
+    task.send(Task::End).unwrap();
+    let keeper = Bookkeeper::new(keeper, writer.mark(), (supply, tell), on_failure);
+    // Room for the checkpoints, but not for another segment.
+    disk.set_capacity(Some(disk.used() + 1000));
+    keeper.run(&tasks, || ());
+    assert!(!is_there(1) && (2..=4).all(is_there), "{:?}", disk.files());
+    assert_eq!(supplies.try_iter().map(|segment| segment.number).collect::<Vec<_>>(), [6]);
+    let is_refused = |news: &News| matches!(news, News::Space(_));
+    assert!(!news.try_iter().any(|news| is_refused(&news)), "nothing is refused");
 }

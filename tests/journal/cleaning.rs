@@ -4,16 +4,19 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use dht_node::entry::{Entry, Found, TopicRef, Wanted};
+use dht_node::entry::{Entry, Found, LogQuery, TopicRef, Wanted};
 use dht_node::journal::OpenError;
 use dht_node::types::{Offset, TopicId};
 use fastrand::Rng;
 
 use crate::disk::FakeDisk;
-use crate::model::{Live, SEGMENT, create, publish, topic_id};
+use crate::groups::fetch;
+use crate::model::{Live, SEGMENT, SLOT, create, publish, topic_id};
 
 /// How many segments the journal of each test fills.
 const SEGMENTS: u32 = 12;
+
+const TOPICS: [&str; 2] = ["topic/0", "topic/1"];
 
 /// The size of a record's value in bytes.
 const RECORD: usize = 700;
@@ -22,7 +25,7 @@ const RECORD: usize = 700;
 /// every segment.
 fn mixed(disk: &FakeDisk) -> Live {
     let (mut live, ..) = Live::start(disk, false).unwrap();
-    fill(&mut live, ["topic/0", "topic/1"], SEGMENTS);
+    fill(&mut live, TOPICS, SEGMENTS);
     live
 }
 
@@ -238,13 +241,29 @@ fn a_journal_at_its_limit_can_be_cleaned_and_then_accepts_records() {
     }
 }
 
+/// Fills segments of which `segment` is one. Returns the position of its first body.
+fn filled(live: &mut Live, segment: u32) -> u64 {
+    fill(live, TOPICS, segment - live.segment());
+    let first = live.applied().index;
+    fill(live, TOPICS, SEGMENTS + 1 - segment);
+    first
+}
+
+/// Returns how many bodies of the log after `index` can be read back.
+fn bodies(live: &mut Live, index: u64) -> u64 {
+    let query = LogQuery { slot: SLOT, index, last: live.applied().index, bytes_max: usize::MAX };
+    fetch(live.keeper(), query).unwrap().bodies.len() as u64
+}
+
 #[test]
-fn segments_above_the_log_floor_are_neither_cleaned_nor_removed() {
+fn what_is_kept_of_the_log_for_others_is_neither_cleaned_nor_removed() {
     let disk = FakeDisk::default();
-    let mut live = mixed(&disk);
+    let (mut live, ..) = Live::start(&disk, false).unwrap();
     let floor = SEGMENTS / 2;
-    live.keeper().set_log_floor(floor);
-    delete(&mut live, "topic/1");
+    let first = filled(&mut live, floor);
+    // Of the body before it, the term is needed.
+    live.needed = Some(first + 1);
+    delete(&mut live, TOPICS[1]);
     free(&mut live).unwrap();
     assert_eq!(clean_all(&mut live).unwrap(), floor as usize - 1, "those below the floor");
     free(&mut live).unwrap();
@@ -252,13 +271,54 @@ fn segments_above_the_log_floor_are_neither_cleaned_nor_removed() {
     assert!((1..floor).all(|number| !is_there(number)), "below the floor");
     assert!((floor..=SEGMENTS).all(is_there), "from the floor on");
     // Nor are they removed when they have no live records left.
-    delete(&mut live, "topic/0");
+    delete(&mut live, TOPICS[0]);
     free(&mut live).unwrap();
     assert!((floor..=SEGMENTS).all(is_there), "from the floor on, dead");
-    // When the floor is raised, they are removed.
-    live.keeper().set_log_floor(u32::MAX);
+    let last = live.applied().index;
+    assert_eq!((bodies(&mut live, first), bodies(&mut live, first - 1)), (last - first, 0));
+    // A start keeps them, too, and a checkpoint still has where the bodies are.
+    drop(live);
+    let (mut live, ..) = Live::start(&disk, false).unwrap();
+    live.needed = Some(first + 1);
     free(&mut live).unwrap();
+    assert_eq!((bodies(&mut live, first), bodies(&mut live, first - 1)), (last - first, 0));
+    // When nobody needs them any more, one checkpoint is enough: they have been dead for long.
+    live.needed = None;
+    live.checkpoint().unwrap();
     assert!((floor..SEGMENTS - 1).all(|number| !is_there(number)));
+}
+
+#[test]
+fn no_more_of_the_log_is_kept_for_others_than_the_limit_allows_and_less_when_space_is_short() {
+    let disk = FakeDisk::default();
+    let (mut live, ..) = Live::start(&disk, false).unwrap();
+    live.needed = Some(1);
+    live.keeper().set_log_keep(5 * u64::from(SEGMENT));
+    let first = filled(&mut live, SEGMENTS - 3);
+    TOPICS.iter().for_each(|topic| delete(&mut live, topic));
+    free(&mut live).unwrap();
+    let kept = names(&disk, ".log");
+    assert_eq!(kept.len(), 5);
+    let last = live.applied().index;
+    assert_eq!((bodies(&mut live, first), bodies(&mut live, first - 1)), (last - first, 0));
+    let mark = live.mark();
+    assert_eq!(live.keeper().freeable(mark), 0, "another checkpoint would free nothing");
+    // All records are deleted at once, so that the log alone takes space.
+    let capacity = disk.used() + u64::from(SEGMENT);
+    live.keeper().set_capacity(capacity);
+    for round in 2..6 {
+        let name = &format!("topic/{round}");
+        commit(&mut live, vec![create(name, round << 32)]);
+        let before = live.segment();
+        while live.segment() == before {
+            commit(&mut live, vec![publish(name, &[1; RECORD], 1 << 40)]);
+        }
+        delete(&mut live, name);
+        assert!(disk.used() <= capacity);
+    }
+    let left = kept.intersection(&names(&disk, ".log")).count();
+    assert!((1..3).contains(&left), "{left} of {kept:?} are left");
+    live.keeper().check();
 }
 
 #[test]

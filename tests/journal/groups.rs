@@ -125,6 +125,10 @@ struct Member {
     durable: usize,
     /// How many bodies were read back.
     fetched: usize,
+    /// From which positions on other members need the logs.
+    needed: BTreeMap<SlotId, u64>,
+    /// The first segment that was within the limit for that at each checkpoint.
+    kept_from: u32,
     applied: BTreeMap<SlotId, LogPosition>,
 }
 
@@ -132,14 +136,26 @@ impl Member {
     /// Starts on a disk whose log should have these operations, of which so many are durable. Checks what it finds.
     fn start(disk: &FakeDisk, (ops, durable): (&[Op], usize), is_damaged: bool) -> Result<Self, OpenError> {
         let mut states = States::new(MEMORY);
-        let Opened { writer, keeper, last, groups, mended } = opened::open(disk, &identity(), SEGMENT, &mut states)?;
+        let Opened { writer, mut keeper, last, groups, mended } =
+            opened::open(disk, &identity(), SEGMENT, &mut states)?;
         assert!(is_damaged || mended.is_empty(), "a crash damages nothing: {mended:?}");
         keeper.check();
+        keeper.set_log_keep(KEEP);
         let ops = found(ops, durable, last, &groups);
         let applied =
             slots().map(|slot| (slot, groups.get(&slot).map_or_else(LogPosition::default, |log| log.applied)));
         let durable = ops.len();
-        let member = Self { states, writer, keeper, durable, fetched: 0, applied: applied.collect(), ops };
+        let member = Self {
+            states,
+            writer,
+            keeper,
+            durable,
+            fetched: 0,
+            needed: BTreeMap::new(),
+            kept_from: 0,
+            applied: applied.collect(),
+            ops,
+        };
         member.check();
         Ok(member)
     }
@@ -247,22 +263,52 @@ impl Member {
         }
     }
 
-    /// Writes a checkpoint, in which some groups are further than others.
-    fn checkpoint(&mut self) -> io::Result<()> {
+    /// Writes a checkpoint, in which some groups are further than others. Other members are up to a few bodies behind.
+    fn checkpoint(&mut self, disk: &FakeDisk, rng: &mut Rng) -> io::Result<()> {
         let logs = logs(&self.ops);
-        let open =
-            logs.iter().flat_map(|(slot, log)| &log.bodies[usize::try_from(self.applied[slot].index).unwrap()..]);
-        let end = self.writer.mark();
-        let place = open.map(|(_, place)| Place { position: place.position - 32, ..*place }).min().unwrap_or(end.place);
-        let is_before = |op: &&Op| matches!(op, Op::Body(_, at) if *at < place);
-        let mark = Mark { place, bodies: self.ops.iter().filter(is_before).count() as u64 };
-        let image = |(slot, node): (&SlotId, &Node)| Image { applied: self.applied[slot], ..node.image(*slot) };
+        for (slot, needed) in &mut self.needed {
+            *needed = (self.applied[slot].index + 1).saturating_sub(rng.u64(..40)).max(*needed);
+        }
+        let image = |(slot, node): (&SlotId, &Node)| {
+            let applied = self.applied[slot];
+            let open = logs[slot].bodies.get(usize::try_from(applied.index).unwrap()).map(|(_, place)| *place);
+            Image { applied, open, needed: self.needed.get(slot).copied(), ..node.image(*slot) }
+        };
         let images: Vec<Image> = self.states.0.iter().map(image).collect();
+        let mark = self.writer.mark();
         self.sync()?;
-        self.keeper.sync_log(end)?;
+        self.kept_from = self.kept_from.max(self.first_kept(disk));
+        self.keeper.sync_log(mark)?;
         self.keeper.checkpoint(mark, &images)?;
         self.keeper.check();
+        self.check_kept(disk);
         Ok(())
+    }
+
+    /// Returns the first segment that is within the limit for what is kept.
+    fn first_kept(&self, disk: &FakeDisk) -> u32 {
+        let places = self.ops.iter().filter_map(|op| if let Op::Body(_, place) = op { Some(*place) } else { None });
+        let sizes: BTreeMap<u32, u64> =
+            places.filter_map(|it| Some((it.segment, disk.size(&name(it)).ok()?))).collect();
+        let mut bytes = 0;
+        let fits = |(_, size): &(&u32, &u64)| {
+            bytes += **size;
+            bytes <= KEEP
+        };
+        sizes.iter().rev().take_while(fits).last().map_or(u32::MAX, |(number, _)| *number)
+    }
+
+    /// Checks that the disk has what others need of the log, within the limit.
+    fn check_kept(&self, disk: &FakeDisk) {
+        for (slot, log) in logs(&self.ops) {
+            let Some(needed) = self.needed.get(&slot) else { continue };
+            // Of the body before the first one, the term is needed.
+            let first = usize::try_from(needed.saturating_sub(2)).unwrap();
+            for (body, place) in log.bodies.iter().skip(first).filter(|(_, place)| place.segment >= self.kept_from) {
+                let is_there = disk.open(&name(*place)).is_ok();
+                assert!(is_there, "{slot:?}: body {} in {place:?}, from {needed} on", body.index);
+            }
+        }
     }
 
     fn clean(&mut self) -> io::Result<()> {
@@ -281,7 +327,7 @@ impl Member {
         let (index, bytes_max) = (rng.u64(..last), rng.usize(..30 * LOG_ENTRY_BYTES));
         let LogPart { base, bodies } = fetch(&mut self.keeper, LogQuery { slot, index, last, bytes_max }).unwrap();
         let at = usize::try_from(index).unwrap();
-        let is_there = |place: Place| disk.open(&format!("{:010}.log", place.segment)).is_ok();
+        let is_there = |place: Place| disk.open(&name(place)).is_ok();
         let mut bytes = 0;
         let fits = |(nth, (body, _)): &(usize, &(Body, Place))| {
             bytes += body.bytes.len() + LOG_ENTRY_BYTES;
@@ -309,12 +355,20 @@ impl Member {
             7..10 => self.sync()?,
             10..12 => self.commit(slot, rng)?,
             12..14 => self.apply(slot, rng),
-            14 => self.checkpoint()?,
+            14 => self.checkpoint(disk, rng)?,
             15 => self.clean()?,
             _ => self.fetch(slot, disk, rng),
         }
         Ok(())
     }
+}
+
+/// Bytes of segments that are kept for other members.
+const KEEP: u64 = 4 * SEGMENT as u64;
+
+/// Returns the file with this place of the log.
+fn name(place: Place) -> String {
+    format!("{:010}.log", place.segment)
 }
 
 /// Answers a query for bodies.
@@ -364,12 +418,15 @@ fn run(seed: u64) -> (u64, usize) {
     let mut rng = Rng::with_seed(seed);
     let (disk, mut ops, mut durable, mut serial) = (FakeDisk::default(), Vec::new(), 0, 0);
     let (mut open, mut fetched) = (0, 0);
+    let mut kept_from = 0;
+    let mut needed: BTreeMap<SlotId, u64> = slots().filter(|_| rng.bool()).map(|slot| (slot, 1)).collect();
     for _ in 0..rng.usize(2..8) {
         if rng.u8(..3) > 0 {
             disk.stop_after(rng.u64(..400));
         }
         match Member::start(&disk, (&ops, durable), false) {
             Ok(mut member) => {
+                (member.needed, member.kept_from) = (needed, kept_from);
                 let applied: u64 = member.applied.values().map(|applied| applied.index).sum();
                 open += logs(&member.ops).values().map(|log| log.bodies.len() as u64).sum::<u64>() - applied;
                 let done = (0..rng.usize(1..80)).try_for_each(|_| member.step(&disk, &mut serial, &mut rng));
@@ -377,6 +434,7 @@ fn run(seed: u64) -> (u64, usize) {
                 assert!(done.is_ok() || disk.has_stopped(), "{done:?}");
                 member.check();
                 (ops, durable) = (member.ops, member.durable);
+                (needed, kept_from) = (member.needed, member.kept_from);
             }
             Err(error) => assert!(disk.has_stopped(), "{error}"),
         }
@@ -409,7 +467,7 @@ fn a_lost_index_is_rebuilt_although_the_checkpoint_finds_one_group_further_than_
         let (disk, mut rng, mut serial) = (FakeDisk::default(), Rng::with_seed(seed), 0);
         let mut member = Member::start(&disk, (&[], 0), false).unwrap();
         (0..rng.usize(50..300)).for_each(|_| member.step(&disk, &mut serial, &mut rng).unwrap());
-        member.checkpoint().unwrap();
+        member.checkpoint(&disk, &mut rng).unwrap();
         member.writer.finish().unwrap();
         let indexes: Vec<String> =
             disk.files().into_iter().map(|(name, _)| name).filter(|it| it.ends_with(".index")).collect();
@@ -438,4 +496,35 @@ fn a_backup_has_all_groups_as_they_were() {
             assert_eq!(restored.applied, again.applied);
         }
     }
+}
+
+/// Returns a member with a checkpoint that finds one group behind another, which has bodies in later segments. Returns
+/// `None` if that did not come about.
+fn behind(disk: &FakeDisk, seed: u64) -> Option<Member> {
+    let (mut rng, mut serial) = (Rng::with_seed(seed), 0);
+    let mut member = Member::start(disk, (&[], 0), false).unwrap();
+    (0..rng.usize(50..300)).for_each(|_| member.step(disk, &mut serial, &mut rng).unwrap());
+    member.checkpoint(disk, &mut rng).unwrap();
+    member.writer.finish().unwrap();
+    let logs = logs(&member.ops);
+    let open =
+        logs.iter().filter_map(|(slot, log)| log.bodies.get(usize::try_from(member.applied[slot].index).unwrap()));
+    let open = open.map(|(_, place)| place.segment).min()?;
+    let last = member.applied.values().map(|applied| applied.end.segment).max()?;
+    (open < last).then_some(member)
+}
+
+#[test]
+fn a_lost_segment_is_detected_although_the_checkpoint_needs_only_earlier_ones() {
+    let mut lost = 0;
+    for seed in 0..200 {
+        let disk = FakeDisk::default();
+        let Some(member) = behind(&disk, seed) else { continue };
+        disk.remove(&name(member.writer.mark().place)).unwrap();
+        disk.remove("watermark").unwrap();
+        let error = Member::start(&disk, (&member.ops, 0), true).map(drop).unwrap_err();
+        assert!(matches!(error, OpenError::Damaged { .. }), "seed {seed}: {error}");
+        lost += 1;
+    }
+    assert!(lost > 20, "{lost}");
 }

@@ -16,6 +16,7 @@ mod disk;
 mod formats;
 mod groups;
 mod marks;
+mod members;
 mod model;
 #[path = "../support/opened.rs"]
 mod opened;

@@ -49,6 +49,9 @@ pub(crate) fn put_checkpoint(
     const NO_BOOKS: [u8; 4] = [0; 4];
     put_record(segment, head, out, |out| {
         out.extend_from_slice(&applied.index.to_be_bytes());
+        for number in [applied.end.segment, applied.end.position] {
+            out.extend_from_slice(&number.to_be_bytes());
+        }
         out.extend_from_slice(&(NO_BOOKS.len() as u64).to_be_bytes());
         out.extend_from_slice(&SLOT.index().to_be_bytes());
         out.extend_from_slice(&applied.index.to_be_bytes());
@@ -72,6 +75,8 @@ pub(crate) struct Live {
     /// What the keeper is told of these records.
     notes: Vec<Note>,
     mark: Mark,
+    /// From which position on other members need the log.
+    pub(crate) needed: Option<u64>,
     /// How much of the log of the node's group was appended and applied.
     appended: LogPosition,
     applied: LogPosition,
@@ -94,7 +99,17 @@ fn with_memory(memory_bytes: u64) -> Node {
 
 /// Returns an empty node of a cube of this dimension, with a journal.
 pub(crate) fn node(id: u16, dimension: Dimension, memory_bytes: u64) -> Node {
-    let settings = Settings {
+    Node::new(settings(id, dimension, memory_bytes), Now { monotonic_us: 0, wall_us: 0 })
+}
+
+/// Returns an empty node of a cube of this dimension, with a journal. Other nodes have copies of its groups.
+pub(crate) fn sharing_node(id: u16, dimension: Dimension) -> Node {
+    let settings = Settings { copies: Copies::Three, ..settings(id, dimension, u64::MAX) };
+    Node::new(settings, Now { monotonic_us: 0, wall_us: 0 })
+}
+
+fn settings(id: u16, dimension: Dimension, memory_bytes: u64) -> Settings {
+    Settings {
         id: NodeId::new(id, dimension).unwrap(),
         dimension,
         slots: Slots::one_per_node(dimension),
@@ -110,8 +125,7 @@ pub(crate) fn node(id: u16, dimension: Dimension, memory_bytes: u64) -> Node {
         clients_max: 1,
         handshakes_max: 1,
         source_limits: SourceLimits::default(),
-    };
-    Node::new(settings, Now { monotonic_us: 0, wall_us: 0 })
+    }
 }
 
 /// Returns the identity of all journals of these tests.
@@ -150,9 +164,20 @@ impl Live {
         let (writer, keeper) = (started.writer, started.keeper);
         let mark = writer.mark();
         let appended = started.groups[&SLOT].applied;
-        let (applied, waiting, notes) = (appended, Vec::new(), Vec::new());
-        let live =
-            Self { node, writer, keeper, waiting, notes, mark, appended, applied, segment_bytes, cleaning: None };
+        let (applied, waiting, notes, needed) = (appended, Vec::new(), Vec::new(), None);
+        let live = Self {
+            node,
+            writer,
+            keeper,
+            waiting,
+            notes,
+            needed,
+            mark,
+            appended,
+            applied,
+            segment_bytes,
+            cleaning: None,
+        };
         Ok((live, started.last, started.is_lossy, started.mended))
     }
 
@@ -188,7 +213,7 @@ impl Live {
     }
 
     fn images(&self) -> Vec<Image> {
-        vec![Image { applied: self.applied, ..self.node.image(SLOT) }]
+        vec![Image { applied: self.applied, needed: self.needed, ..self.node.image(SLOT) }]
     }
 
     /// Returns the log start and end offsets of a topic.

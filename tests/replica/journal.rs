@@ -7,7 +7,7 @@ use dht_node::entry::{
     self, Batch, Body, DecodeError, Entry, Image, LogPart, LogPosition, LogQuery, MemberState, Note, Place, TopicKey,
     TopicRef,
 };
-use dht_node::journal::{GroupLog, Identity, Keeper, Mark, Membership, NoRoom, OpenError, State, Writer};
+use dht_node::journal::{GroupLog, Identity, Keeper, Membership, NoRoom, OpenError, State, Writer};
 use dht_node::replica::{Hard, LogEntry, MemberId, Restored};
 use dht_node::types::{Dimension, NodeId, Offset, SlotId, Slots, TopicId, crc32, crc32_of_parts};
 use fastrand::Rng;
@@ -21,9 +21,6 @@ const SEGMENT: u32 = 48 << 10;
 
 /// The largest body in bytes that leaves room for the rest of a segment.
 pub(crate) const BODY_MAX: usize = 30 << 10;
-
-/// Bytes of the header of a record.
-const HEADER: u32 = 32;
 
 /// A mistake in the use of the journal, which the simulation must find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,10 +142,9 @@ impl Journal {
                     turn(writer, keeper)?;
                 }
             }
-            Record::Entry(Stored { entry, place, before }) => {
+            Record::Entry(Stored { entry, place }) => {
                 let LogEntry { index, term, body } = entry.clone();
                 let body = Body { slot, index, term: self::term(term), bytes: body };
-                *before = writer.mark().bodies;
                 *place = loop {
                     match writer.append(&body) {
                         Ok(place) => break place,
@@ -192,28 +188,28 @@ impl Journal {
         ((index, term.into()), bodies.iter().map(log_entry).collect())
     }
 
-    /// Writes a checkpoint of the groups: of each the last applied entry, and the digest of all of them. `open` is the
-    /// first entry in the journal that is not applied.
+    /// Writes a checkpoint of the groups: of each the last applied entry and the digest of all of them, and the first
+    /// entry in the journal that is not applied.
     ///
     /// # Errors
     /// The disk has failed.
-    pub(crate) fn checkpoint(&mut self, open: Option<&Stored>, ends: Vec<(Option<&Stored>, u32)>) -> io::Result<()> {
+    pub(crate) fn checkpoint(&mut self, ends: &[(Option<&Stored>, u32, Option<&Stored>)]) -> io::Result<()> {
         let (writer, keeper) = self.open.as_mut().expect("it is open");
         let end = writer.mark();
-        let open = open.filter(|_| self.bug != Some(Bug::OpenNotNeeded));
-        let before = |stored: &Stored| Mark { place: record_place(stored.place), bodies: stored.before };
-        let mark = open.map_or(end, before);
-        let mut images: Vec<Image> =
-            ends.iter().enumerate().map(|(group, (last, digest))| image(group, *last, *digest)).collect();
+        let image = |(group, (last, digest, open)): (usize, &(Option<&Stored>, u32, Option<&Stored>))| Image {
+            open: open.filter(|_| self.bug != Some(Bug::OpenNotNeeded)).map(|stored| stored.place),
+            // Without snapshots, a member that is behind may need any entry.
+            needed: (self.bug != Some(Bug::NoFloor)).then_some(1),
+            ..image(group, *last, *digest)
+        };
+        let mut images: Vec<Image> = ends.iter().enumerate().map(image).collect();
         if self.bug == Some(Bug::OtherPosition) {
             let applied = images[0].applied;
             images[0].applied = std::mem::replace(&mut images[1].applied, applied);
         }
-        // Without snapshots, a member that is behind may need any entry.
-        keeper.set_log_floor(if self.bug == Some(Bug::NoFloor) { u32::MAX } else { 1 });
         writer.write()?;
         keeper.sync_log(end)?;
-        keeper.checkpoint(mark, &images)?;
+        keeper.checkpoint(end, &images)?;
         keeper.check();
         self.checkpoints += 1;
         Ok(())
@@ -232,12 +228,7 @@ fn image(group: usize, last: Option<&Stored>, digest: u32) -> Image {
         LogPosition { index: stored.entry.index, term: term(stored.entry.term), end }
     });
     let topics = [applied.index.to_be_bytes().as_slice(), &digest.to_be_bytes()].concat();
-    Image { slot: slot(group), applied, topics }
-}
-
-/// Returns where the record of a body at this place begins.
-fn record_place(body: Place) -> Place {
-    Place { position: body.position - HEADER, ..body }
+    Image { slot: slot(group), applied, open: None, needed: None, topics }
 }
 
 fn slot(group: usize) -> SlotId {

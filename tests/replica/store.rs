@@ -26,9 +26,8 @@ pub(crate) struct Contents {
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
     pub(crate) entry: LogEntry,
-    /// Where the journal has its body, and how many other bodies are in the journal before that.
+    /// Where the journal has its body.
     pub(crate) place: Place,
-    pub(crate) before: u64,
 }
 
 /// What is written as a whole or not at all.
@@ -138,7 +137,7 @@ impl Store {
         let promise = (hard.unwrap_or(written.hard), commit.unwrap_or(written.commit));
         let is_new = promise != (written.hard, written.commit);
         let mut records: Vec<Record> = is_new.then_some(Record::Promise(promise.0, promise.1)).into_iter().collect();
-        let stored = |entry| Record::Entry(Stored { entry, place: Place::default(), before: 0 });
+        let stored = |entry| Record::Entry(Stored { entry, place: Place::default() });
         records.extend(entries.into_iter().map(stored));
         for record in records {
             self.written[group].add(record.clone());
@@ -282,16 +281,15 @@ impl Store {
     /// The journal's disk has failed.
     pub(crate) fn checkpoint(&mut self, applied: &[(u64, u32)]) -> io::Result<()> {
         let Some(journal) = &mut self.journal else { return Ok(()) };
-        let groups =
-            || applied.iter().zip(&self.durable).map(|((index, digest), contents)| (size(*index), *digest, contents));
-        let durable = groups().filter_map(|(applied, _, contents)| contents.log.get(applied));
-        let pending = self.pending.range(..self.handed).filter_map(|pending| match &pending.record {
-            Record::Entry(stored) => Some(stored),
-            Record::Promise(..) => None,
-        });
-        let open = durable.chain(pending).min_by_key(|stored| stored.place);
-        let ends = groups().map(|(applied, digest, contents)| (contents.log[..applied].last(), digest));
-        journal.checkpoint(open, ends.collect())
+        let end = |(of, (index, digest)): (usize, &(u64, u32))| {
+            let (applied, others) = self.durable[of].log.split_at(size(*index));
+            let pending = self.pending.range(..self.handed).filter_map(|pending| match &pending.record {
+                Record::Entry(stored) if pending.group == of => Some(stored),
+                Record::Entry(_) | Record::Promise(..) => None,
+            });
+            (applied.last(), *digest, others.first().into_iter().chain(pending).min_by_key(|stored| stored.place))
+        };
+        journal.checkpoint(&applied.iter().enumerate().map(end).collect::<Vec<_>>())
     }
 
     /// Returns another store with the same content.

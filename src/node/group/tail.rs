@@ -131,6 +131,11 @@ impl Tail {
         self.totals
     }
 
+    /// Returns where the journal has the first body, if it has reported that.
+    pub(super) fn place(&self) -> Option<Place> {
+        self.bodies.front()?.place
+    }
+
     /// Adds a body that was proposed here to the end of the log.
     pub(super) fn add(&mut self, index: u64, term: u32, body: Sealed) {
         self.push(Logged { index, term, place: None, content: Content::Proposed(body), number: None });

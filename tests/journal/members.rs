@@ -1,0 +1,128 @@
+//! The start of a node whose groups have other members: bodies that are not known to be committed are not applied, and
+//! the node gets them with their places.
+
+use std::collections::BTreeMap;
+
+use dht_node::entry::{self, Body, LogQuery, MemberState, Place};
+use dht_node::journal::{Identity, NoRoom, OpenError};
+use dht_node::node::Node;
+use dht_node::storage::{Started, start};
+use dht_node::types::{Dimension, NodeId, SlotId};
+use fastrand::Rng;
+
+use crate::disk::FakeDisk;
+use crate::groups::fetch;
+use crate::model::{self, create};
+
+const SEGMENT: u32 = 4 << 10;
+
+/// Number of bodies in the log of each group, and how many of them its member knows to be committed.
+const GROUPS: [(u64, u64); 3] = [(30, 30), (40, 3), (20, 11)];
+
+fn dimension() -> Dimension {
+    Dimension::new(2).unwrap()
+}
+
+fn identity() -> Identity {
+    let node = NodeId::new(1, dimension()).unwrap();
+    Identity { cluster: "dht".to_owned(), dimension: dimension(), node }
+}
+
+/// Starts a node that is a member of three groups.
+fn start_on(disk: &FakeDisk, is_lazy: bool) -> Result<(Node, Started<FakeDisk>), OpenError> {
+    let mut node = model::sharing_node(1, dimension());
+    let started = start(disk, &identity(), is_lazy, SEGMENT, &mut node)?;
+    started.keeper.check();
+    Ok((node, started))
+}
+
+fn body(slot: SlotId, index: u64, term: u32) -> Body {
+    let mut bytes = Vec::new();
+    entry::encode(&mut [create(&format!("topic/{index}"), index << 32)], &mut bytes);
+    Body { slot, index, term, bytes: bytes.into() }
+}
+
+/// Writes the logs of the groups, with what their members have promised, one body of each group at a time. Those that
+/// are not committed were first written in an earlier term.
+fn write(started: &mut Started<FakeDisk>, slots: &[SlotId]) -> BTreeMap<(SlotId, u64), Place> {
+    let mut places = BTreeMap::new();
+    let mut append = |started: &mut Started<FakeDisk>, body: &Body| {
+        let place = loop {
+            match started.writer.append(body) {
+                Ok(place) => break place,
+                Err(NoRoom) => {
+                    let next = started.keeper.prepare(started.writer.mark().place.segment + 1, SEGMENT).unwrap();
+                    started.writer.turn_to(next).unwrap();
+                }
+            }
+        };
+        started.keeper.note(body.written(place).note().as_slice());
+        places.insert((body.slot, body.index), place);
+    };
+    for (slot, (_, commit)) in slots.iter().zip(GROUPS) {
+        started.writer.promise(*slot, MemberState { term: 5, vote: 3, commit }).unwrap();
+    }
+    for term in [4, 5] {
+        for index in 1..=40 {
+            for (slot, (last, commit)) in slots.iter().zip(GROUPS) {
+                if index <= last && (term == 4 || index > commit) {
+                    append(started, &body(*slot, index, term));
+                }
+            }
+        }
+    }
+    started.writer.sync().unwrap();
+    places
+}
+
+/// Checks that a node has applied what is committed, and has the rest of each log.
+fn check(node: &Node, started: &Started<FakeDisk>, slots: &[SlotId], places: &BTreeMap<(SlotId, u64), Place>) {
+    for (slot, (last, commit)) in slots.iter().zip(GROUPS) {
+        let image = node.image(*slot);
+        assert_eq!((image.applied.index, image.applied.term), (commit, 4), "{slot:?}");
+        assert_eq!(image.open, (commit < last).then(|| places[&(*slot, commit + 1)]), "{slot:?}");
+        assert_eq!(started.groups[slot].state, MemberState { term: 5, vote: 3, commit });
+        let topics = node.topics().into_iter().filter(|topic| topic.slot == *slot).count() as u64;
+        assert_eq!(topics, commit, "{slot:?}");
+    }
+}
+
+#[test]
+fn a_start_applies_what_is_committed_and_passes_on_the_rest() {
+    let disk = FakeDisk::default();
+    let (node, mut started) = start_on(&disk, false).unwrap();
+    let slots = node.slots();
+    assert_eq!(slots.len(), GROUPS.len());
+    let places = write(&mut started, &slots);
+    assert!(places.values().any(|place| place.segment > 3), "the log has several segments");
+    for round in 0..4 {
+        disk.crash(&mut Rng::with_seed(round));
+        let (node, mut started) = start_on(&disk, false).unwrap();
+        check(&node, &started, &slots, &places);
+        // Segments whose bodies are all applied are not needed, but others are.
+        let mark = started.writer.mark();
+        started.keeper.sync_log(mark).unwrap();
+        started.keeper.set_log_keep(0);
+        started.keeper.checkpoint(mark, &node.images()).unwrap();
+        let query = LogQuery { slot: slots[1], index: 4, last: 40, bytes_max: usize::MAX };
+        let bodies = fetch(&mut started.keeper, query).unwrap().bodies;
+        assert!(bodies.iter().eq(&(5..=40).map(|index| body(slots[1], index, 5)).collect::<Vec<_>>()));
+    }
+    let first = places[&(slots[1], 4)].segment;
+    let is_there = |number: u32| disk.files().iter().any(|(name, _)| *name == format!("{number:010}.log"));
+    assert!((1..first).all(|number| !is_there(number)) && (first..first + 3).all(is_there), "from {first} on");
+}
+
+/// Others rely on what a member has acknowledged, so it must not continue without some of that.
+#[test]
+fn a_member_that_may_lack_what_it_has_acknowledged_does_not_start() {
+    let disk = FakeDisk::default();
+    let mut alone = model::node(1, dimension(), u64::MAX);
+    let mut started = start(&disk, &identity(), true, SEGMENT, &mut alone).unwrap();
+    let slot = alone.slots()[0];
+    started.writer.append(&body(slot, 1, 1)).unwrap();
+    started.writer.sync().unwrap();
+    drop(started);
+    let error = start_on(&disk, false).unwrap_err();
+    assert!(matches!(&error, OpenError::Foreign { what } if what.contains("acknowledged")), "{error}");
+}
