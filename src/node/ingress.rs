@@ -255,6 +255,9 @@ impl Ingress {
                 Err(refusal) => response = refusal,
             }
         }
+        if status == Status::TooLarge.number() && self.hold_if_too_large(step, origin, &response) {
+            return;
+        }
         if let Some(asked) = self.end_answered(step, origin, step.settings.id, (response.status(), is_latest)) {
             self.answer(asked, response);
         }
@@ -280,7 +283,10 @@ impl Ingress {
                 return None;
             }
         }
-        if status == Status::TooLarge.number() && self.hold_if_too_large(step, origin, frame) {
+        if status == Status::TooLarge.number()
+            && let Some(response) = asked.decode(frame)
+            && self.hold_if_too_large(step, origin, &response)
+        {
             return None;
         }
         self.end_answered(step, origin, from, (status, is_latest))

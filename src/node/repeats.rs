@@ -13,6 +13,7 @@ use byteorder::{BigEndian, ByteOrder};
 use super::asked::Asked;
 use super::call::ReplyTo;
 use super::ingress::Forwarding;
+use super::leaders::Copies;
 use super::{Parts, Step};
 use crate::limits::{REPEAT_ARGS_MAX, REPEATS};
 use crate::types::{ConnId, Sequenced, SlotId, TopicId};
@@ -117,9 +118,11 @@ impl Parts {
             return false;
         };
         let producer = producer.map(|producer| Sequenced { sequence, ..producer });
-        let here = match (self.groups.led_mut(slot), topic) {
+        let is_single = step.settings.copies == Copies::One;
+        let here = match (self.groups.led_mut(slot).filter(|_| is_single), topic) {
             (Some(group), Some(topic)) if group.can_publish_to(topic) => Some((group, topic)),
             (None, None) => None,
+            (None, Some(_)) if !is_single => None,
             (Some(_), _) | (None, Some(_)) => return false,
         };
         let Some(client) = self.conns.client_mut(id) else { return true };

@@ -9,6 +9,7 @@ use super::cut::{fit, fit_frame};
 use super::end::End;
 use super::frames::{changed_frame, decode, malformed};
 use super::ingress::{Attempt, Effect, Forwarding, out_of_memory};
+use super::leaders::Copies;
 use super::sources::SourceLimits;
 use super::subject::Subject;
 use super::{Parts, Step};
@@ -145,7 +146,8 @@ impl Parts {
     ) -> Result<(), ErrorResponse> {
         let subject = Subject::of(step.settings, request)?;
         let is_here = match subject {
-            Subject::Slot(slot) => self.groups.leads(slot),
+            // With several copies, another node may have to execute it in the end.
+            Subject::Slot(slot) => step.settings.copies == Copies::One && self.groups.leads(slot),
             Subject::Node(node) => node == ANY_NODE || node == step.settings.id.index(),
             Subject::Peer => false,
         };

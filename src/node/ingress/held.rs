@@ -32,15 +32,15 @@ pub(super) struct Held {
 }
 
 impl Ingress {
-    /// Holds a FETCH if the response says that its next record is larger than what it has reserved. Returns false for
-    /// any other response, which the caller has to handle, and if the client has gone.
-    pub(super) fn hold_if_too_large(&mut self, step: &mut Step<'_>, origin: Origin, frame: &Frame<'_>) -> bool {
+    /// Holds a FETCH if the response, TOO_LARGE, says that its next record is larger than what it has reserved. Returns
+    /// false for any other response, which the caller has to handle, and if the client has gone.
+    pub(super) fn hold_if_too_large(&mut self, step: &mut Step<'_>, origin: Origin, response: &Response) -> bool {
         let Some(pending) = self.pending.get_mut(origin) else { return false };
         let (asked, kept) = (pending.asked, pending.frame.clone());
         if asked.opcode != Opcode::Fetch.number() || !self.admission.is_open(asked.conn) {
             return false;
         }
-        let (Some(kept), Some(Response::Error(error))) = (kept, asked.decode(frame)) else { return false };
+        let (Some(kept), Response::Error(error)) = (kept, response) else { return false };
         let Some(limit) = error.limit() else { return false };
         let needed = u32::try_from(limit).unwrap_or(u32::MAX).min(PAYLOAD_MAX) + RESPONSE_CHARGE;
         if needed <= asked.charge {
