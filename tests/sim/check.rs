@@ -346,7 +346,7 @@ fn is_true(ctx: &Ctx<'_>, asked: &Asked, status: Status, error: &ErrorResponse) 
     let other = error.details.iter().find_map(|detail| if let Detail::TopicId(id) = detail { Some(*id) } else { None });
     match (status, &asked.what) {
         (Status::Unreachable | Status::Overloaded, _) => may_be_refused(ctx, asked, status),
-        (Status::NotLeader, _) => ctx.ground.may_lack_leader(asked.sent_us),
+        (Status::NotLeader | Status::NoQuorum, _) => ctx.ground.may_lack_leader(asked.sent_us),
         (Status::OutcomeUnknown, _) => !ctx.profile.is_orderly() && (may_be_lost() || ctx.profile.is_held_up()),
         (Status::TtlExpired, What::Trace { ttl, .. }) => {
             let is_short = u32::from(*ttl) < distance(ctx, asked.ingress, target);

@@ -103,6 +103,8 @@ pub(crate) struct Ground {
     is_slow: bool,
     /// The node that leads each slot, if several nodes keep its topics: the one that has begun last.
     leaders: Option<Vec<Option<usize>>>,
+    /// How often a node has begun to lead a slot that several nodes keep.
+    pub elections: u64,
 }
 
 impl Ground {
@@ -126,6 +128,7 @@ impl Ground {
             stopped_us: None,
             is_slow,
             leaders: (profile.copies == Copies::Three).then(|| vec![None; slots]),
+            elections: 0,
         }
     }
 
@@ -135,6 +138,7 @@ impl Ground {
         for slot in node.slots() {
             let leader = &mut leaders[usize::from(slot.index())];
             if node.leads(slot) {
+                self.elections += u64::from(*leader != Some(index));
                 *leader = Some(index);
             } else if *leader == Some(index) {
                 *leader = None;

@@ -246,9 +246,13 @@ impl Profile {
         self.disks.is_some() && !self.faults.kinds.is_empty()
     }
 
-    /// Returns true if all nodes that stop are shut down in an orderly way, so that no accepted request may be lost.
+    /// Returns true if all nodes that stop are shut down in an orderly way, so that no accepted request may be lost. A
+    /// leader of several copies does not hand over yet when it is shut down, so the others have to elect another one.
     pub(crate) fn is_orderly(&self) -> bool {
-        !self.faults.kinds.is_empty() && self.faults.kinds.iter().all(|kind| *kind == Kind::Rolling) && !self.is_slow()
+        self.copies == Copies::One
+            && !self.faults.kinds.is_empty()
+            && self.faults.kinds.iter().all(|kind| *kind == Kind::Rolling)
+            && !self.is_slow()
     }
 
     /// Returns true if connections are so slow that a request may take seconds.
@@ -380,12 +384,17 @@ impl Faults {
     }
 }
 
-/// Returns how many nodes keep each topic: three if no node ends, because they would lose what they have in memory, and
-/// no clock jumps, because the times of records then come from the clocks of several nodes.
+/// Returns how many nodes keep each topic: three if what is acknowledged is on disks, or no node ends. No clock jumps
+/// then, because the times of records come from the clocks of several nodes.
 fn copies(dimension: Dimension, disks: Option<&Disks>, faults: &Faults) -> Copies {
-    const OF_ONE: [Kind; 6] = [Kind::Crash, Kind::PowerOff, Kind::Drain, Kind::Rolling, Kind::WallJump, Kind::WallYear];
-    let is_possible = dimension.bits() >= 2 && disks.is_none();
-    if is_possible && !faults.kinds.iter().any(|kind| OF_ONE.contains(kind)) { Copies::Three } else { Copies::One }
+    let ends = |kind: &Kind| matches!(kind, Kind::Crash | Kind::PowerOff | Kind::Drain | Kind::Rolling);
+    let jumps = |kind: &Kind| matches!(kind, Kind::WallJump | Kind::WallYear);
+    let is_safe = match disks {
+        None => !faults.kinds.iter().any(ends),
+        Some(disks) => disks.interval_us.is_none(),
+    };
+    let is_possible = dimension.bits() >= 2 && is_safe && !faults.kinds.iter().any(jumps);
+    if is_possible { Copies::Three } else { Copies::One }
 }
 
 /// Returns topics with various limits of retention.

@@ -61,7 +61,7 @@ totals! {
     trimmed_reads, deletes, crashes, drains, cuts, resets, stalls, links_up, links_down, queues_filled, overtakes,
     attacks,
     subscribed, delivered, waited, flowed, gaps, gaps_checked, ended, polled, pushes_lost, pushes_held, pushed_chunks,
-    disk_seeds, interval_seeds, truncations, lost_records, years, aged,
+    replicated_seeds, elections, disk_seeds, interval_seeds, truncations, lost_records, years, aged,
     recoveries, reads, syncs, segments, checkpoints, cleaned, disk_crashes, disk_stops, disk_failures,
     disks_filled, rotten
 }
@@ -79,6 +79,8 @@ impl Totals {
         assert!(self.waited > 0, "no subscriber was notified of an unreachable home");
         assert!(self.cleaned > self.disk_seeds / 50, "{} segments were cleaned", self.cleaned);
         assert!(self.rotten > self.disk_seeds / 4, "{} disks have rotted", self.rotten);
+        assert!(self.replicated_seeds > self.seeds / 20, "{} cubes kept three copies", self.replicated_seeds);
+        assert!(self.elections > 20 * self.replicated_seeds, "{} times a node began to lead", self.elections);
         assert!(self.overtakes > 0, "no large response on a link was overtaken");
         assert!(self.years > 0 && self.aged > 0, "no clock jumped, or no record expired");
     }

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use dht_node::node::Copies;
 use fastrand::Rng;
 
 use crate::client::{Client, Ctx, Role};
@@ -135,6 +136,8 @@ impl World {
         self.model.check_losses(&self.ground);
         self.trace.totals.seeds = 1;
         self.trace.totals.disk_seeds = u64::from(self.profile.disks.is_some());
+        self.trace.totals.replicated_seeds = u64::from(self.profile.copies == Copies::Three);
+        self.trace.totals.elections = self.ground.elections;
         self.trace.totals.interval_seeds = u64::from(self.profile.has_interval_sync());
         self.trace.totals.virtual_ms = self.now_us / 1000;
         self.model.count(&mut self.trace.totals);
