@@ -338,6 +338,12 @@ fn may_be_refused(ctx: &Ctx<'_>, asked: &Asked, status: Status) -> bool {
     may_be_overloaded || ctx.ground.may_be_unreachable(asked.ingress, asked.target(ctx), asked.sent_us)
 }
 
+/// Returns true if NO_QUORUM or NOT_LEADER can be true.
+fn may_be_without_leader(ctx: &Ctx<'_>, asked: &Asked) -> bool {
+    let is_unreachable = ctx.ground.may_be_unreachable(asked.ingress, asked.target(ctx), asked.sent_us);
+    ctx.profile.copies == Copies::Three && is_unreachable
+}
+
 fn is_true(ctx: &Ctx<'_>, asked: &Asked, status: Status, error: &ErrorResponse) -> bool {
     let target = asked.target(ctx);
     let may_be_lost = || ctx.profile.is_slow() || ctx.ground.may_be_lost(asked.ingress, target, asked.sent_us);
@@ -346,7 +352,7 @@ fn is_true(ctx: &Ctx<'_>, asked: &Asked, status: Status, error: &ErrorResponse) 
     let other = error.details.iter().find_map(|detail| if let Detail::TopicId(id) = detail { Some(*id) } else { None });
     match (status, &asked.what) {
         (Status::Unreachable | Status::Overloaded, _) => may_be_refused(ctx, asked, status),
-        (Status::NotLeader | Status::NoQuorum, _) => ctx.ground.may_lack_leader(asked.sent_us),
+        (Status::NotLeader | Status::NoQuorum, _) => may_be_without_leader(ctx, asked),
         (Status::OutcomeUnknown, _) => !ctx.profile.is_orderly() && (may_be_lost() || ctx.profile.is_held_up()),
         (Status::TtlExpired, What::Trace { ttl, .. }) => {
             let is_short = u32::from(*ttl) < distance(ctx, asked.ingress, target);

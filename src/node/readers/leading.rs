@@ -24,6 +24,7 @@ impl Readers {
         let Some(group) = groups.of(slot) else { return };
         for place in self.places_of(slot) {
             self.end_outage(place);
+            self.table.clear_tail(place);
             let topic = self.table.topic(place);
             match group.check_followed(step, (topic.id, topic.epoch), &topic.name) {
                 Ok(next) => {

@@ -12,7 +12,7 @@ use crate::limits::{
 use crate::types::{NodeId, Offset, RequestId, SlotId, TopicId, TopicName};
 use crate::wire::request::{Fetch, Start, Topic};
 use crate::wire::response::{ErrorResponse, Fetched};
-use crate::wire::{Flags, Frame, Opcode, Origin, Request, Response, Status, records};
+use crate::wire::{Class, Flags, Frame, Opcode, Origin, Request, Response, Status, records};
 
 /// Records that a fetch has brought.
 struct Pulled {
@@ -90,7 +90,10 @@ impl Readers {
         let reached = frame.header.status != Status::Unreachable.number();
         if !reached {
             self.note_unreachable(step, pull.slot);
-        } else if frame.route.as_ref().is_some_and(|route| route.source == home) {
+        } else if Class::of(frame.header.status) == Class::Success
+            || frame.route.as_ref().is_some_and(|route| route.source == home)
+        {
+            // Only a node that leads the slot returns records; it may be another one than the one that was asked.
             self.note_alive(step, pull.slot);
         }
         let is_known = !frame.header.flags.any(Flags::CRITICAL);
