@@ -57,7 +57,9 @@ replica             persisted before it is durable
 replica             commit index ahead of its entries
 replica             heartbeat answers wait for the disk
 replica             equal election ranks
-unit:replica        no vote hold after a start
+replica             no vote hold after a start
+replica             lease from the answer's time
+replica             reads before the own first entry is applied
 sim                 journal not told of records
 process:larger      journal asked before it is told
 unit:storage        given back before the sync

@@ -19,6 +19,7 @@
 //! | `groups`, `group` | the topics of this node, by slot: changes, reads, and pushes to readers |
 //! | `leaders` | who leads each slot |
 //! | `members` | what the members of replica groups tell each other |
+//! | `unconfirmed` | requests that wait until this node knows that it still leads |
 //! | `budget`, `cost` | what all groups share: memory, room in the log, the queue of what waits for the disk |
 //! | `asked`, `pending`, `subject`, `call`, `frames`, `news`, `cut`, `errors` | what several of these use |
 //! | `probe` | requests about the nodes themselves |
@@ -62,6 +63,7 @@ mod sources;
 mod stats;
 mod subject;
 mod tick;
+mod unconfirmed;
 mod wall;
 mod work;
 
@@ -84,6 +86,7 @@ use readers::Readers;
 use repeats::Repeats;
 use router::{Router, Usage};
 use stats::{Length, Stats, Turns};
+use unconfirmed::Unconfirmed;
 use wall::Wall;
 use work::Work;
 
@@ -156,6 +159,7 @@ struct Parts {
     readers: Readers,
     repeats: Repeats,
     groups: Groups,
+    unconfirmed: Unconfirmed,
     /// What members on this node have to tell others at the end of the event.
     outbox: Vec<members::Outgoing>,
     clock: tick::Clock,
@@ -298,6 +302,7 @@ impl Node {
         self.parts.ingress.check();
         self.parts.readers.check();
         self.parts.groups.check(&self.budget);
+        self.parts.unconfirmed.check();
         for slot in self.settings.slots.all() {
             assert_eq!(self.parts.readers.leads(slot), self.parts.groups.leads(slot), "{slot:?}");
         }
@@ -320,6 +325,7 @@ impl Parts {
             ingress: Ingress::new(settings),
             readers,
             groups,
+            unconfirmed: Unconfirmed::default(),
             outbox: Vec::new(),
             repeats: Repeats::default(),
             clock: tick::Clock::new(now),

@@ -17,6 +17,7 @@
 //! | `message` | the messages between members |
 //! | `convert` | conversion between these and the types of the Raft library |
 //! | `guard` | which messages reach the library |
+//! | `lease` | whether a leader may answer reads from what it has applied |
 //! | `log` | the part of the log that is in memory |
 //! | `unwritten` | writes that are not durable yet, and the messages that wait for them |
 //!
@@ -29,6 +30,7 @@
 mod alone;
 mod convert;
 mod guard;
+mod lease;
 mod log;
 mod message;
 #[cfg(test)]
@@ -43,6 +45,7 @@ use bytes::Bytes;
 use crate::limits::BODY_BYTES_MAX;
 
 use alone::Alone;
+pub use lease::Lease;
 pub use message::{LogEntry, MemberId, Message, Payload, Progress};
 use voter::Voter;
 

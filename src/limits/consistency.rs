@@ -28,7 +28,7 @@ const _: () = {
         "no member votes while its leader has a lease, even if their clocks differ by a quarter"
     );
     assert!(VOTE_HOLD_TICKS < ELECTION_TICKS[0], "who could be elected finds members that vote");
-    assert!(HEARTBEAT_TICKS as u64 * TICK_US * 2 < LEASE_US, "one lost round does not end a lease");
+    assert!(ROUND_US > TICK_US && ROUND_US < 2 * TICK_US && 4 * TICK_US < LEASE_US, "one lost round ends no lease");
     assert!(ELECTION_TICKS[0] < ELECTION_TICKS[1] && ELECTION_TICKS[1] < ELECTION_TICKS[2], "ranks differ");
     assert!(APPENDS_INFLIGHT_MAX * APPEND_BYTES_MAX <= PUSH_QUEUE_MAX, "heartbeats wait behind no more than pushes");
     assert!(APPENDS_INFLIGHT_MAX * BODY_BYTES_MAX < UNWRITTEN_BYTES_MAX, "a follower takes all that is in flight");

@@ -18,6 +18,23 @@ pub const VOTE_HOLD_TICKS: usize = 7;
 /// no other leader acknowledges anything meanwhile even if the clocks of the two run at different rates.
 pub const LEASE_US: u64 = 450_000;
 
+/// Microseconds after which the answers to a round of heartbeats are late, so that a read that waits begins another
+/// one. While there are reads, a round begins at the first tick after as long: at every second tick.
+pub const ROUND_US: u64 = 150_000;
+
+/// Microseconds after the latest read for which a leader renews its lease.
+pub const READ_RECENT_US: u64 = 1_000_000;
+
+/// Microseconds for which a request waits until its leader knows that it still leads. Then another node may lead, and
+/// the request is refused, so that its ingress tries that one.
+pub const UNCONFIRMED_US: u64 = 300_000;
+
+/// Maximum number of requests of a node that wait for that, and of bytes of their frames. Without a lease, all reads of
+/// the time of a round trip wait.
+pub const UNCONFIRMED_MAX: usize = 4096;
+/// The bytes.
+pub const UNCONFIRMED_BYTES_MAX: usize = 4 << 20;
+
 /// Maximum number of rounds of heartbeats that a leader waits for at once. The answer to one of them ends all before
 /// it, so more are in flight only while no other member answers.
 pub const ROUNDS_MAX: usize = 16;

@@ -16,6 +16,8 @@ pub(super) struct Call<'a> {
     pub reply: ReplyTo,
     /// The slot of the topics that it is about; `None` if it is about none.
     pub slot: Option<SlotId>,
+    /// When it came, in monotonic microseconds.
+    pub since_us: u64,
 }
 
 /// How a request is answered.
@@ -25,6 +27,8 @@ pub(super) enum Answer {
     Now(Response),
     /// Later: once its entry is applied or its records are read.
     Later,
+    /// Later: it is executed once the leader knows that it still leads.
+    Unconfirmed,
 }
 
 /// Where to send the response to a request.

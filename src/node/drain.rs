@@ -115,7 +115,7 @@ impl Parts {
             *grace_us = grace_us.filter(|at_us| *at_us > now_us);
             let (is_graced, is_late) = (grace_us.is_some(), *deadline_us <= now_us);
             let has_parted = self.router.has_parted() || !is_graced;
-            if has_parted && self.groups.iter().all(Group::is_settled) || is_late {
+            if has_parted && self.unconfirmed.is_empty() && self.groups.iter().all(Group::is_settled) || is_late {
                 self.drain = Stage::Done;
                 // If the disk has not answered in time, whoever reads from it learns that it was not done.
                 self.end_leading(step);

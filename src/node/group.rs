@@ -123,6 +123,15 @@ impl Group {
         call: &Call<'_>,
     ) -> Option<Result<Answer, ErrorResponse>> {
         Some(match request {
+            Request::Info(_)
+            | Request::Query { .. }
+            | Request::Fetch(_)
+            | Request::Subscribe(_)
+            | Request::Feed { .. }
+                if !self.is_confirmed(step, call.since_us) =>
+            {
+                Ok(Answer::Unconfirmed)
+            }
             Request::Create { topic, retention } => self.propose_create(step, *topic, *retention, call),
             Request::Delete(topic) => self.propose_delete(step, topic, call),
             Request::Alter { topic, change } => self.propose_alter(step, topic, change, call),

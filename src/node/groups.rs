@@ -56,6 +56,12 @@ impl Groups {
         self.iter().filter(|group| group.leads()).map(Group::slot)
     }
 
+    /// Returns true if a request that concerns all groups which this node leads may be answered now from what they have
+    /// applied. It came at `since_us`, in monotonic microseconds.
+    pub(super) fn are_confirmed(&mut self, step: &Step<'_>, since_us: u64) -> bool {
+        self.iter_mut().filter(|group| group.leads()).all(|group| group.is_confirmed(step, since_us))
+    }
+
     /// Returns the slots of all groups.
     pub(super) fn slots(&self) -> Vec<SlotId> {
         self.groups.keys().copied().collect()

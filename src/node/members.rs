@@ -104,6 +104,7 @@ impl Parts {
             }
             self.follow_up(step, slot);
         }
+        self.expire_unconfirmed(step);
     }
 
     /// Does what the other parts have to do about what a member has decided.
@@ -112,7 +113,7 @@ impl Parts {
         if !group.has_follow_up() {
             return;
         }
-        let FollowUp { role, has_begun, messages, fetches, withdrawn, fault } = group.take_follow_up();
+        let FollowUp { role, has_begun, confirmed_us, messages, fetches, withdrawn, fault } = group.take_follow_up();
         group.file_notes(step);
         group.note_usage(step.budget);
         for message in messages {
@@ -128,6 +129,10 @@ impl Parts {
             self.readers.begin_leading(step, &self.groups, slot);
             self.announce(step);
             self.ingress.retry_soon(step);
+        }
+        if let Some(asked_us) = confirmed_us {
+            self.groups.existing_mut(slot).on_confirmed(step, asked_us);
+            self.serve_confirmed(step);
         }
         if let Some(fault) = fault {
             log::error!("the copy of slot {} on this node is bad, and takes no part any more: {fault}", slot.index());

@@ -166,7 +166,8 @@ impl Parts {
             self.ingress.charge(step, asked.conn, asked.charge);
             ReplyTo::Client(asked)
         };
-        self.serve(step, request, &Call { frame, route: &route, reply, slot: subject.slot() });
+        let (slot, since_us) = (subject.slot(), step.now.monotonic_us);
+        self.serve(step, request, &Call { frame, route: &route, reply, slot, since_us });
         Ok(())
     }
 

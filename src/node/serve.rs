@@ -3,6 +3,7 @@
 use super::call::{Answer, Call, ReplyTo};
 use super::frames::{decode, decode_response, malformed};
 use super::group::{Applied, EndOfTopic, Finished, NewRecords, Part, Proposal};
+use super::leaders::Copies;
 use super::lookup::Lookup;
 use super::news::News;
 use super::readers::Effect;
@@ -14,7 +15,7 @@ use crate::limits::ANNOUNCE_US;
 use crate::types::{NodeId, NodeSet, Offset, SlotId, TopicId};
 use crate::wire::feed::Heads;
 use crate::wire::response::{ErrorResponse, Published};
-use crate::wire::{Flags, Frame, Kind, Opcode, Origin, Request, Response, Route, Status, TrafficClass};
+use crate::wire::{Class, Flags, Frame, Kind, Opcode, Origin, Request, Response, Route, Status, TrafficClass};
 
 impl Parts {
     /// Executes a request that arrived on a link with this node as its target.
@@ -41,7 +42,8 @@ impl Parts {
         match subject {
             Ok((_, subject)) if self.hand_on(step, frame, route, subject) => {}
             Ok((request, subject)) => {
-                self.serve(step, &request, &Call { frame, route, reply, slot: subject.slot() });
+                let (slot, since_us) = (subject.slot(), step.now.monotonic_us);
+                self.serve(step, &request, &Call { frame, route, reply, slot, since_us });
             }
             Err(error) => self.reply(step, reply, error.into()),
         }
@@ -71,10 +73,26 @@ impl Parts {
         });
         let answer = answer.unwrap_or_else(|| self.serve_here(step, request, call));
         let reply = if let Request::Subscribe(_) = request { call.reply.in_order_with_pushes() } else { call.reply };
-        self.answer(step, reply, answer);
+        match answer {
+            Ok(Answer::Later) => {}
+            Ok(Answer::Unconfirmed) => self.wait_until_confirmed(step, call),
+            // What is applied may be old, so a change that it excludes may be possible.
+            answer if !self.is_final(step, call, &answer) => self.wait_until_confirmed(step, call),
+            answer => self.answer(step, reply, answer),
+        }
         if let (Request::Publish(publish), Some(slot)) = (request, call.slot) {
             self.note_repeat(call.frame, slot, publish);
         }
+    }
+
+    /// Returns true if an answer may be given now: this node still leads, or the answer says nothing about topics.
+    fn is_final(&mut self, step: &Step<'_>, call: &Call<'_>, answer: &Result<Answer, ErrorResponse>) -> bool {
+        if step.settings.copies == Copies::One {
+            return true;
+        }
+        let is_transient = answer.as_ref().is_err_and(|error| matches!(Class::of(error.status), Class::Transient));
+        let group = call.slot.and_then(|slot| self.groups.led_mut(slot));
+        is_transient || group.is_none_or(|group| group.is_confirmed(step, call.since_us))
     }
 
     /// Executes a request that concerns no topic of this node.
@@ -85,6 +103,7 @@ impl Parts {
         call: &Call<'_>,
     ) -> Result<Answer, ErrorResponse> {
         match request {
+            Request::List(_) if !self.groups.are_confirmed(step, call.since_us) => Ok(Answer::Unconfirmed),
             Request::List(list) => Ok(Answer::Now(Response::Listed(self.groups.list(step, list)))),
             Request::Ping { token, .. } => Ok(self.pong(step, *token)),
             Request::Heads(heads) => self.on_heads(step, heads, call),
@@ -115,7 +134,7 @@ impl Parts {
     fn answer(&mut self, step: &mut Step<'_>, reply: ReplyTo, answer: Result<Answer, ErrorResponse>) {
         match answer {
             Ok(Answer::Now(response)) => self.reply_with_readers(step, reply, response),
-            Ok(Answer::Later) => {}
+            Ok(Answer::Later | Answer::Unconfirmed) => {}
             Err(error) => self.reply(step, reply, error.into()),
         }
     }
@@ -282,6 +301,7 @@ impl Parts {
         let ended = self.groups.existing_mut(slot).end_leading(step);
         step.leaders.pass_over(step.settings, slot, step.settings.id);
         self.readers.end_leading(step, slot);
+        self.withdraw_unconfirmed(step, slot);
         ended.into_iter().for_each(|finished| self.finish_read(step, finished));
         self.groups.existing_mut(slot).note_usage(step.budget);
     }

@@ -140,9 +140,22 @@ impl Voter {
         let raft = &self.raw.raft;
         // The library would pass on a follower's question to the leader. It ignores that of a leader without a
         // committed entry of its term: from its answer, nobody could know what earlier leaders have committed.
-        if raft.state == StateRole::Leader && raft.pending_read_count() < ROUNDS_MAX {
-            self.raw.read_index(convert::to_raft_context(at_us.saturating_add(CONTEXT_OFFSET)));
+        if raft.state != StateRole::Leader || raft.pending_read_count() >= ROUNDS_MAX {
+            return;
         }
+        let context = convert::to_raft_context(at_us.saturating_add(CONTEXT_OFFSET));
+        planted!("reads before the own first entry is applied", self.raw.read_index(context), self.ask_early(context));
+    }
+
+    /// Asks as the library does, but also before it is known what earlier leaders have committed: a planted bug.
+    fn ask_early(&mut self, context: Vec<u8>) {
+        let entry = eraftpb::Entry { data: context.into(), ..eraftpb::Entry::default() };
+        let mut question = eraftpb::Message::default();
+        question.set_entries(vec![entry].into());
+        let raft = &mut self.raw.raft;
+        let (committed, id) = (raft.raft_log.committed, raft.id);
+        raft.read_only.add_request(committed, question, id);
+        raft.ping();
     }
 
     fn on_message(&mut self, message: Message, out: &mut Vec<Output>) {

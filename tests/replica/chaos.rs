@@ -79,7 +79,7 @@ fn break_something(world: &mut World) {
         }
         11 => {
             let mut often = || world.rng.u32(..4) * world.rng.u32(..100);
-            world.weather = Weather { dropped: often(), doubled: often(), late: often() };
+            world.weather = Weather { dropped: often(), doubled: often(), late: often(), stalls: often() / 50 };
             world.tell(format!("{:?}", world.weather));
         }
         _ => break_disk(world, member),

@@ -75,11 +75,65 @@ fn a_member_that_lost_acknowledged_entries_is_found_bad_and_takes_no_part() {
         let older = world.members[2].store.copy();
         world.run_for(500_000);
         world.crash(2, true, 100_000);
+        // The others commit something without it, so that nothing is lost.
+        world.run_for(50_000);
         world.members[2].store = older;
         world.expects_bad = true;
         world.run_for(1_000_000);
         assert_eq!((world.bad.as_slice(), world.leader(0)), ([2].as_slice(), Some(leader)), "seed {seed}");
     }
+}
+
+/// All logs are equal, so anybody can be elected. The old leader has a lease because a follower has answered it. That
+/// follower restarts, and forgets the leader, while the other one, which hears from nobody else, asks for its vote.
+#[test]
+fn a_member_that_restarts_elects_nobody_during_the_lease_of_its_leader() {
+    for seed in 1..=300 {
+        let (mut world, leader) = settled(seed);
+        world.is_idle = true;
+        world.run_for(100_000);
+        cut(&mut world, leader, 2);
+        let wait_us = world.rng.u64(500_000..2_500_000);
+        world.run_for(wait_us);
+        let down_us = world.rng.u64(5_000..40_000);
+        world.crash(1, false, down_us);
+        world.run_for(down_us);
+        cut(&mut world, leader, 1);
+        takes_over(&mut world, leader);
+    }
+}
+
+/// Answers to the leader take so long that a lease that began with them would last until after the next election.
+#[test]
+fn a_lease_does_not_begin_with_an_answer_that_was_on_its_way_for_long() {
+    for seed in 1..=300 {
+        let (mut world, leader) = settled(seed);
+        world.is_idle = true;
+        world.run_for(100_000);
+        cut(&mut world, leader, 2);
+        world.extra_us[1][leader] = 700_000;
+        let wait_us = world.rng.u64(2_000_000..4_000_000);
+        world.run_for(wait_us);
+        assert_eq!(world.leader(0), Some(leader), "seed {seed}");
+        // The answers that are on their way arrive.
+        world.cut[leader][1] = true;
+        takes_over(&mut world, leader);
+    }
+}
+
+fn cut(world: &mut World, one: usize, other: usize) {
+    (world.cut[one][other], world.cut[other][one]) = (true, true);
+}
+
+/// Another member is elected and acknowledges something, and the old leader answers no read after that.
+fn takes_over(world: &mut World, leader: usize) {
+    world.is_idle = false;
+    let (reads, committed) = (world.totals.reads, world.truths[0].committed());
+    let is_done = |world: &World| {
+        let has_new = world.leader(0) != Some(leader) && world.truths[0].committed() > committed + 5;
+        has_new && world.totals.reads[1] > reads[1]
+    };
+    assert!(world.run_until(world.now_us + 3_000_000, is_done), "{}", world.story.join("\n"));
 }
 
 fn role(world: &World, member: usize) -> Role {

@@ -6,6 +6,7 @@
 //! | `world` | three members, their disks and clocks, the network, a client |
 //! | `store` | what becomes durable late, and may be lost until then |
 //! | `journal` | in some runs: the production journal, with two groups in one log, on a disk that tears and fails |
+//! | `reads` | reads, which miss nothing that was acknowledged before them |
 //! | `truth` | what must hold after every event |
 //! | `chaos` | runs with faults by chance |
 //! | `directed` | faults at the moments in which chance would find them too rarely |
@@ -23,6 +24,7 @@ mod journal;
 mod mob;
 #[path = "../support/opened.rs"]
 mod opened;
+mod reads;
 mod store;
 mod truth;
 mod world;
@@ -50,6 +52,7 @@ fn run_half(half: u64, has_journal: bool) -> Totals {
         }
         let totals = world.totals();
         sum.acked += totals.acked;
+        (0..2).for_each(|which| sum.reads[which] += totals.reads[which]);
         sum.crashes += totals.crashes;
         sum.leaders += totals.leaders;
         sum.fetches += totals.fetches;

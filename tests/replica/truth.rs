@@ -13,6 +13,8 @@ use crate::store::{Contents, Stored};
 pub(crate) struct Truth {
     /// The term and the body of each committed entry.
     committed: Vec<(u64, Bytes)>,
+    /// The last entry that was acknowledged.
+    pub(crate) acked: u64,
     /// The digest after each of them is applied.
     digests: Vec<u32>,
     /// Who has led in each term.

@@ -8,6 +8,7 @@ use dht_node::replica::{Config, Input, LogEntry, MemberId, Message, Output, Repl
 use fastrand::Rng;
 
 use crate::journal::{self, BODY_MAX, Bug, Journal, digest_after};
+use crate::reads::{Read, Reads};
 use crate::store::{Batch, Query, Store};
 use crate::truth::Truth;
 
@@ -21,28 +22,60 @@ pub(crate) struct Profile {
     pub(crate) first_ticks_us: [u64; 3],
     /// The time between two proposals of the client.
     pub(crate) propose_us: Range<u64>,
+    /// The time between two reads.
+    pub(crate) read_us: Range<u64>,
     /// Whether the members have journals, which then have two groups; otherwise, there is one group.
     pub(crate) has_journal: bool,
     /// How the journals are misused.
     pub(crate) bug: Option<Bug>,
 }
 
-/// What the network does to messages besides: in how many of a thousand cases.
+/// What the network does to messages besides: in how many of a thousand cases. `stalls` are of the process that handles
+/// a message or a read: it stops after it has read its clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Weather {
     pub(crate) dropped: u32,
     pub(crate) doubled: u32,
     pub(crate) late: u32,
+    pub(crate) stalls: u32,
 }
 
 #[derive(Debug)]
-enum Event {
-    Tick { member: usize, life: u32 },
-    Synced { member: usize, life: u32, batch: Batch },
-    Arrived { member: usize, group: usize, message: Message },
-    Fetched { member: usize, life: u32, group: usize, query: Query },
+pub(crate) enum Event {
+    Tick {
+        member: usize,
+        life: u32,
+    },
+    Synced {
+        member: usize,
+        life: u32,
+        batch: Batch,
+    },
+    /// With the receiver's clock if its process has stopped after it had read that.
+    Arrived {
+        member: usize,
+        group: usize,
+        message: Message,
+        clock_us: Option<u64>,
+    },
+    Fetched {
+        member: usize,
+        life: u32,
+        group: usize,
+        query: Query,
+    },
     Propose,
-    Restart { member: usize },
+    Ask,
+    /// A read that came before the process stopped.
+    Read {
+        member: usize,
+        life: u32,
+        group: usize,
+        read: Read,
+    },
+    Restart {
+        member: usize,
+    },
 }
 
 /// A member of the groups.
@@ -53,8 +86,9 @@ pub(crate) struct Member {
     pub(crate) store: Store,
     /// The process does not run until then.
     pub(crate) paused_until_us: u64,
-    /// How often it has been started.
-    life: u32,
+    /// How often it has been started, and when the last time.
+    pub(crate) life: u32,
+    pub(crate) started_us: u64,
 }
 
 /// A member's copy of a group.
@@ -63,6 +97,7 @@ pub(crate) struct Copy {
     pub(crate) replica: Replica,
     pub(crate) applied: u64,
     digest: u32,
+    pub(crate) reads: Reads,
     /// Terms and times of the proposals that wait for their commit, by index.
     proposals: BTreeMap<u64, (u64, u64)>,
 }
@@ -71,6 +106,8 @@ pub(crate) struct Copy {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Totals {
     pub(crate) acked: u64,
+    /// Reads that were answered at once, and later.
+    pub(crate) reads: [u64; 2],
     pub(crate) crashes: u64,
     pub(crate) leaders: u64,
     pub(crate) fetches: u64,
@@ -90,6 +127,10 @@ pub(crate) struct World {
     /// Whether nothing passes from one member to another.
     pub(crate) cut: [[bool; 3]; 3],
     pub(crate) weather: Weather,
+    /// Whether the client proposes nothing.
+    pub(crate) is_idle: bool,
+    /// How much longer messages from one to another are on their way.
+    pub(crate) extra_us: [[u64; 3]; 3],
     /// What must hold for each group.
     pub(crate) truths: Vec<Truth>,
     pub(crate) totals: Totals,
@@ -100,7 +141,9 @@ pub(crate) struct World {
     pub(crate) bad: Vec<usize>,
     /// The faults and the changes of roles, for a run that fails.
     pub(crate) story: Vec<String>,
-    profile: Profile,
+    pub(crate) profile: Profile,
+    /// The clock of the member that handles something, if it has read that before it stopped.
+    handled_us: Option<u64>,
     events: BTreeMap<(u64, u64), Event>,
     serial: u64,
 }
@@ -126,6 +169,7 @@ impl World {
             store: Store::new(groups, profile.has_journal.then(|| Journal::new(profile.bug))),
             paused_until_us: 0,
             life: 0,
+            started_us: 0,
         };
         let mut world = Self {
             now_us: 0,
@@ -133,6 +177,8 @@ impl World {
             members: [member(), member(), member()],
             cut: [[false; 3]; 3],
             weather: Weather::default(),
+            is_idle: false,
+            extra_us: [[0; 3]; 3],
             truths: (0..groups).map(|_| Truth::default()).collect(),
             totals: Totals::default(),
             acked_from_us: vec![None; groups],
@@ -140,11 +186,13 @@ impl World {
             bad: Vec::new(),
             story: Vec::new(),
             profile,
+            handled_us: None,
             events: BTreeMap::new(),
             serial: 0,
         };
         (0..3).for_each(|member| world.start(member));
         world.schedule(0, Event::Propose);
+        world.schedule(0, Event::Ask);
         world
     }
 
@@ -213,7 +261,7 @@ impl World {
         self.run_until(last_us.max(self.now_us), |_| false);
         self.tell("everything is repaired".to_owned());
         self.cut = [[false; 3]; 3];
-        self.weather = Weather::default();
+        (self.weather, self.extra_us) = (Weather::default(), [[0; 3]; 3]);
         self.members.iter().filter_map(|member| member.store.journal.as_ref()).for_each(|journal| journal.disk.heal());
         (0..3).for_each(|member| self.start(member));
     }
@@ -223,7 +271,7 @@ impl World {
         self.story.push(format!("{:>9} us: {what}", self.now_us));
     }
 
-    fn schedule(&mut self, at_us: u64, event: Event) {
+    pub(crate) fn schedule(&mut self, at_us: u64, event: Event) {
         self.serial += 1;
         self.events.insert((at_us, self.serial), event);
     }
@@ -237,7 +285,7 @@ impl World {
             let is_machine = member.store.journal.as_ref().is_some_and(|journal| journal.disk.has_stopped());
             return self.stop(place, is_machine, 100_000);
         };
-        member.life += 1;
+        (member.life, member.started_us) = (member.life + 1, self.now_us);
         let (life, first_tick_us) = (member.life, self.profile.first_ticks_us[place]);
         let mut outs = Vec::new();
         for (group, (restored, digest)) in restarts.into_iter().enumerate() {
@@ -251,7 +299,13 @@ impl World {
             let mut out = Vec::new();
             let started = Replica::new(&config(place, group), restored, &mut out);
             let replica = started.expect("the disk has lost nothing");
-            self.members[place].copies.push(Copy { replica, applied, digest, proposals: BTreeMap::new() });
+            self.members[place].copies.push(Copy {
+                replica,
+                applied,
+                digest,
+                reads: Reads::default(),
+                proposals: BTreeMap::new(),
+            });
             outs.push(out);
         }
         self.schedule(self.now_us + first_tick_us, Event::Tick { member: place, life });
@@ -260,13 +314,14 @@ impl World {
 
     fn on_event(&mut self, event: Event) {
         let paused_until_us = match event {
-            Event::Tick { member, .. } | Event::Arrived { member, .. } | Event::Fetched { member, .. } => {
-                self.members[member].paused_until_us
-            }
+            Event::Tick { member, .. }
+            | Event::Arrived { member, .. }
+            | Event::Fetched { member, .. }
+            | Event::Read { member, .. } => self.members[member].paused_until_us,
             Event::Synced { member, .. } => {
                 self.members[member].paused_until_us.max(self.members[member].store.stalled_until_us)
             }
-            Event::Propose | Event::Restart { .. } => 0,
+            Event::Propose | Event::Ask | Event::Restart { .. } => 0,
         };
         if paused_until_us > self.now_us {
             return self.schedule(paused_until_us, event);
@@ -274,7 +329,10 @@ impl World {
         match event {
             Event::Tick { member, life } if self.members[member].life == life => {
                 self.schedule(self.now_us + self.profile.ticks_us[member], Event::Tick { member, life });
-                (0..self.truths.len()).for_each(|group| self.handle(member, group, Input::Tick));
+                for group in 0..self.truths.len() {
+                    self.begin_ahead(member, group);
+                    self.handle(member, group, Input::Tick);
+                }
             }
             Event::Synced { member, life, batch } if self.members[member].life == life => {
                 self.on_synced(member, &batch)
@@ -285,18 +343,40 @@ impl World {
                     self.handle(member, group, Input::Fetched { base, entries });
                 }
             }
-            Event::Tick { .. } | Event::Synced { .. } | Event::Fetched { .. } => {}
-            Event::Arrived { member, group, message } => self.handle(member, group, Input::Message(message)),
+            Event::Read { member, life, group, read } if self.members[member].life == life => {
+                self.read(member, group, read);
+            }
+            Event::Tick { .. } | Event::Synced { .. } | Event::Fetched { .. } | Event::Read { .. } => {}
+            Event::Arrived { member, group, message, clock_us } => self.on_arrived(member, group, message, clock_us),
+            Event::Ask => {
+                let wait_us = self.rng.u64(self.profile.read_us.clone());
+                self.schedule(self.now_us + wait_us, Event::Ask);
+                (0..self.truths.len()).for_each(|group| self.ask(group));
+            }
             Event::Propose => {
                 let wait_us = self.rng.u64(self.profile.propose_us.clone());
                 self.schedule(self.now_us + wait_us, Event::Propose);
-                (0..self.truths.len()).for_each(|group| self.propose(group));
+                if !self.is_idle {
+                    (0..self.truths.len()).for_each(|group| self.propose(group));
+                }
             }
             Event::Restart { member } => {
                 self.break_start(member);
                 self.start(member);
             }
         }
+    }
+
+    /// Now and then, a process stops after it has read its clock.
+    fn on_arrived(&mut self, place: usize, group: usize, message: Message, clock_us: Option<u64>) {
+        if clock_us.is_none() && self.rng.u32(..1_000) < self.weather.stalls {
+            let (clock_us, until_us) = (Some(self.clock_us(place)), self.now_us + self.rng.u64(..1_500_000));
+            self.members[place].paused_until_us = until_us;
+            return self.schedule(until_us, Event::Arrived { member: place, group, message, clock_us });
+        }
+        self.handled_us = clock_us;
+        self.handle(place, group, Input::Message(message));
+        self.handled_us = None;
     }
 
     fn on_synced(&mut self, place: usize, batch: &Batch) {
@@ -378,14 +458,19 @@ impl World {
                     self.schedule(at_us, Event::Fetched { member: place, life, group, query });
                 }
                 Output::Role(role) => {
+                    member.copies[group].reads = Reads::default();
                     self.tell(format!("{place} is {role:?} of group {group}"));
                     if let Role::Leader { term } = role {
                         self.truths[group].on_leader(place, term);
                     }
                 }
-                Output::Confirmed { .. } => {}
+                Output::Confirmed { at_us } => {
+                    let now_us = self.handled_us.unwrap_or_else(|| self.clock_us(place));
+                    self.on_confirmed(place, group, at_us, now_us);
+                }
                 Output::Bad(fault) => {
                     assert!(self.expects_bad, "member {place} is bad: {fault}");
+                    self.members[place].copies[group].reads = Reads::default();
                     self.bad.push(place);
                 }
             }
@@ -413,6 +498,8 @@ impl World {
         match copy.proposals.remove(&entry.index) {
             Some((term, proposed_us)) if term == entry.term => {
                 self.totals.acked += 1;
+                self.truths[group].acked = self.truths[group].acked.max(entry.index);
+                self.check_leases(group, entry.index);
                 let newest = &mut self.acked_from_us[group];
                 *newest = (*newest).max(Some(proposed_us));
             }
@@ -423,7 +510,7 @@ impl World {
     fn send(&mut self, group: usize, message: Message) {
         let (from, to) = (place(message.from), place(message.to));
         Truth::on_send(&message, &self.members[from].store.durable[group]);
-        let Weather { dropped, doubled, late } = self.weather;
+        let Weather { dropped, doubled, late, .. } = self.weather;
         let mut happens = |of_thousand| self.rng.u32(..1000) < of_thousand;
         if self.cut[from][to] || happens(dropped) {
             return;
@@ -431,9 +518,9 @@ impl World {
         let copies = if happens(doubled) { 2 } else { 1 };
         let is_late = happens(late);
         for _ in 0..copies {
-            let extra_us = if is_late { self.rng.u64(..400_000) } else { 0 };
+            let extra_us = self.extra_us[from][to] + if is_late { self.rng.u64(..400_000) } else { 0 };
             let at_us = self.now_us + self.rng.u64(self.profile.delay_us.clone()) + extra_us;
-            self.schedule(at_us, Event::Arrived { member: to, group, message: message.clone() });
+            self.schedule(at_us, Event::Arrived { member: to, group, message: message.clone(), clock_us: None });
         }
     }
 
@@ -458,24 +545,26 @@ impl Profile {
             ticks_us: [TICK_US; 3],
             first_ticks_us: [TICK_US; 3],
             propose_us: 5_000..20_000,
+            read_us: 2_000..10_000,
             has_journal: false,
             bug: None,
         }
     }
 
-    /// A group by chance. Clocks differ by five per cent.
+    /// A group by chance. Clocks differ from the true time by up to ten per cent.
     pub(crate) fn random(rng: &mut Rng) -> Self {
         let delay_us = [1_000, 5_000, 20_000][rng.usize(..3)];
         let sync_us = [1_000, 5_000, 30_000][rng.usize(..3)];
         let propose_us = [5_000, 20_000, 100_000][rng.usize(..3)];
         let is_even = rng.bool();
-        let mut tick_us = || if is_even { TICK_US } else { rng.u64(TICK_US / 100 * 95..=TICK_US / 100 * 105) };
+        let mut tick_us = || if is_even { TICK_US } else { rng.u64(TICK_US / 100 * 90..=TICK_US / 100 * 110) };
         Self {
             delay_us: 100..delay_us,
             sync_us: 100..sync_us,
             ticks_us: [tick_us(), tick_us(), tick_us()],
             first_ticks_us: [(); 3].map(|()| rng.u64(..TICK_US)),
             propose_us: propose_us / 5..propose_us,
+            read_us: 5_000..40_000,
             has_journal: false,
             bug: None,
         }

@@ -2,12 +2,14 @@
 
 use bytes::BytesMut;
 
+use super::super::leaders::Copies;
 use super::super::{Settings, Step};
 use super::Group;
 use super::feeds::Feeds;
 use super::read::{Finished, Reads};
 use super::times::Times;
 use crate::limits::PAYLOADS_BYTES;
+use crate::replica::Lease;
 
 /// What only the leader of a group has. It is made when leading begins and dropped when it ends, so that nothing of one
 /// leader reaches the next.
@@ -18,6 +20,8 @@ pub(super) struct Lead {
     pub(super) number: u64,
     /// The term in which this node leads.
     pub(super) term: u64,
+    /// Until when this node certainly leads.
+    pub(super) lease: Lease,
     pub(super) feeds: Feeds,
     pub(super) times: Times,
     pub(super) reads: Reads,
@@ -39,9 +43,14 @@ impl Group {
     pub(in crate::node) fn begin_leading(&mut self, settings: &Settings, term: u64) {
         assert!(self.lead.is_none(), "this node leads the group already");
         self.leads += 1;
+        let lease = match settings.copies {
+            Copies::One => Lease::unlimited(),
+            Copies::Three => Lease::default(),
+        };
         self.lead = Some(Box::new(Lead {
             number: self.leads,
             term,
+            lease,
             feeds: Feeds::new(settings.dimension.nodes()),
             times: Times::new(&self.catalogue),
             reads: Reads::default(),
@@ -49,6 +58,16 @@ impl Group {
             age_place: 0,
             has_announced: false,
         }));
+    }
+
+    /// Returns true if this node certainly leads the group, so that a request may be answered now from what is applied.
+    /// It came at `since_us`, in monotonic microseconds.
+    pub(in crate::node) fn is_confirmed(&mut self, step: &Step<'_>, since_us: u64) -> bool {
+        let now_us = step.now.monotonic_us;
+        self.lead.as_mut().is_some_and(|lead| {
+            lead.lease.note_read(now_us);
+            lead.lease.covers(since_us, now_us)
+        })
     }
 
     /// Ends leading the group. Returns the answers to those who wait for the journal, and to those whose proposals are

@@ -62,6 +62,8 @@ pub(in crate::node) struct FollowUp {
     pub role: Option<Role>,
     /// True if this node has begun to lead: it was elected, and has applied everything from earlier terms.
     pub has_begun: bool,
+    /// When this node asked the others whether it still leads, in monotonic microseconds, if it did at that time.
+    pub confirmed_us: Option<u64>,
     /// Messages to other members.
     pub messages: Vec<Message>,
     /// Bodies that another member lacks, and that are to be read from the journal.
@@ -74,9 +76,10 @@ pub(in crate::node) struct FollowUp {
 
 impl FollowUp {
     const fn is_empty(&self) -> bool {
-        let Self { role, has_begun, messages, fetches, withdrawn, fault } = self;
+        let Self { role, has_begun, confirmed_us, messages, fetches, withdrawn, fault } = self;
         role.is_none()
             && !*has_begun
+            && confirmed_us.is_none()
             && messages.is_empty()
             && fetches.is_empty()
             && withdrawn.is_empty()
@@ -201,11 +204,34 @@ impl Group {
     /// Lets the member know that a tick has passed. Returns who has waited for too long for what was proposed: it is
     /// not known whether that will be done.
     pub(in crate::node) fn on_tick(&mut self, step: &Step<'_>) -> Vec<ReplyTo> {
+        let now_us = step.now.monotonic_us;
+        if self.lead.as_mut().is_some_and(|lead| lead.lease.begins_ahead(now_us)) {
+            self.confirm(step);
+        }
         self.member.replica.handle(Input::Tick, &mut self.member.outputs);
         self.carry_out(step.settings);
-        let now_us = step.now.monotonic_us;
         let late = self.tail.proposed_mut().take_while(|body| body.at_us.saturating_add(REQUEST_TIMEOUT_US) <= now_us);
         late.flat_map(|body| body.proposals.iter_mut().flat_map(Proposal::take_replies)).collect()
+    }
+
+    /// Asks the other members whether this node still leads, for a request that waits, unless they are being asked.
+    pub(in crate::node) fn begin_round(&mut self, step: &Step<'_>) {
+        if self.lead.as_mut().is_some_and(|lead| lead.lease.begins_round(step.now.monotonic_us)) {
+            self.confirm(step);
+        }
+    }
+
+    fn confirm(&mut self, step: &Step<'_>) {
+        let at_us = step.now.monotonic_us;
+        self.member.replica.handle(Input::Confirm { at_us }, &mut self.member.outputs);
+        self.carry_out(step.settings);
+    }
+
+    /// Notes that this node still led when it asked the others at that time.
+    pub(in crate::node) fn on_confirmed(&mut self, step: &Step<'_>, asked_us: u64) {
+        if let Some(lead) = &mut self.lead {
+            lead.lease.on_confirmed(asked_us, step.now.monotonic_us);
+        }
     }
 
     /// Handles the journal's answer to a query for bodies that another member lacks.
@@ -303,7 +329,7 @@ impl Group {
                     }
                 }
                 Output::Bad(fault) => self.member.follow_up.fault = Some(fault),
-                Output::Confirmed { .. } => unreachable!("{output:?}: nobody has asked"),
+                Output::Confirmed { at_us } => self.member.follow_up.confirmed_us = Some(at_us),
                 Output::Refused { .. } => unreachable!("{output:?}: it accepted bodies"),
                 Output::Fetch { index, bytes_max } => {
                     let (slot, last) = (self.slot, self.member.committed);

@@ -1,5 +1,7 @@
 //! Three nodes with a copy of one group. The test carries their messages, and is their disk.
 
+mod reads;
+
 use std::collections::VecDeque;
 
 use super::*;
