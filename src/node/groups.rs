@@ -67,6 +67,11 @@ impl Groups {
         self.groups.keys().copied().collect()
     }
 
+    /// Returns the slot of a group whose member has decided something that other parts have to do something about.
+    pub(super) fn next_follow_up(&self) -> Option<SlotId> {
+        self.iter().find(|group| group.has_follow_up()).map(Group::slot)
+    }
+
     /// Returns the slot of a group that has a committed body which is not applied.
     pub(super) fn next_committed(&self) -> Option<SlotId> {
         self.iter().find(|group| group.has_committed()).map(Group::slot)

@@ -154,7 +154,7 @@ impl Parts {
         for (reply, error) in self.groups.seal(step) {
             self.reply(step, reply, error.into());
         }
-        for slot in self.groups.slots() {
+        while let Some(slot) = self.groups.next_follow_up() {
             self.follow_up(step, slot);
         }
     }
