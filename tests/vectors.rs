@@ -132,6 +132,10 @@ fn every_field_of_a_table_is_where_the_code_reads_it_under_that_name() {
         let is_in_tlv =
             |range: &Range<usize>| read.tlvs.iter().any(|tlv| tlv.start <= range.start && range.end <= tlv.end);
         read.fields.retain(|(_, range)| !is_in_tlv(range));
+        if good.opcode == Opcode::Raft {
+            // Its items have lengths of their own, and no table of offsets; `raft.txt` has their fields.
+            read.fields.retain(|(_, range)| range.end <= described.payload_at);
+        }
         assert_eq!(read.fields, of_tables, "{}: the fields that the code reads, and those of the text", good.name);
         let tlvs: Vec<_> = described.tlvs.iter().map(|tlv| tlv.range.clone()).collect();
         assert_eq!(read.tlvs, tlvs, "{}", good.name);

@@ -49,7 +49,7 @@ impl World {
         }
         if is_done {
             self.enter_next();
-        } else if self.phase > Phase::Work && self.now_us > self.phase_ends_us {
+        } else if self.phase > Phase::Work && self.phase < Phase::Over && self.now_us > self.phase_ends_us {
             let waiting: Vec<String> = self
                 .clients
                 .iter()

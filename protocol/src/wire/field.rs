@@ -174,6 +174,15 @@ impl<'a, O: Observer> Reader<'a, O> {
         Ok(taken)
     }
 
+    /// Returns a reader of the next `count` bytes with the same observer.
+    ///
+    /// # Errors
+    /// Returns [`DecodeError::Short`].
+    pub fn part(&mut self, count: usize, field: &'static str) -> Result<Reader<'a, &mut O>, DecodeError> {
+        let rest = self.take(count, field)?;
+        Ok(Reader { rest, observer: &mut self.observer })
+    }
+
     /// Reads all bytes that are left.
     pub fn rest(&mut self, field: &'static str) -> &'a [u8] {
         let rest = std::mem::take(&mut self.rest);

@@ -8,6 +8,7 @@ use super::frame::{Flags, Header};
 use super::hello::{Goaway, Hello};
 use super::opcode::Opcode;
 use super::push::{Push, is_known_event};
+use super::raft::RaftItem;
 use super::request::Request;
 use super::response::Response;
 
@@ -55,6 +56,9 @@ pub fn inspect(
         }
         Request::Heads(heads) => {
             Head::read_all(Reader::observed(payload, observer), heads.count)?;
+        }
+        Request::Raft { count } => {
+            RaftItem::read_all(Reader::observed(payload, observer), payload, count)?;
         }
         _ => {}
     }

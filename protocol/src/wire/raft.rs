@@ -24,7 +24,7 @@ use std::num::NonZeroU64;
 
 use bytes::Bytes;
 
-use super::field::{DecodeError, Reader, Writer};
+use super::field::{DecodeError, Observer, Reader, Writer};
 use super::frame::HEADER_BYTES;
 use crate::limits::{RAFT_ITEMS_MAX, RAFT_OVERHEAD};
 use crate::types::{SlotId, Slots};
@@ -242,23 +242,34 @@ impl RaftItem {
     /// # Errors
     /// Returns a [`DecodeError`], which names the field, also if there are more than [`RAFT_ITEMS_MAX`] items.
     pub fn decode_all(payload: &Bytes, count: u16) -> Result<Vec<Self>, DecodeError> {
+        Self::read_all(Reader::new(payload), payload, count)
+    }
+
+    /// Does the same with a reader of the payload.
+    pub(super) fn read_all(
+        mut rest: Reader<'_, impl Observer>,
+        payload: &Bytes,
+        count: u16,
+    ) -> Result<Vec<Self>, DecodeError> {
         if usize::from(count) > RAFT_ITEMS_MAX {
             return Err(DecodeError::Value { field: "count" });
         }
-        let mut rest = Reader::new(payload);
         let mut items = Vec::new();
         for _ in 0..count {
             let length = usize::try_from(rest.u32("length")?).map_err(|_| DecodeError::Short { field: "length" })?;
-            items.extend(Self::decode(Reader::new(rest.bytes(length, "length")?), payload)?);
+            items.extend(Self::decode(rest.part(length, "length")?, payload)?);
         }
         if rest.is_at_end() { Ok(items) } else { Err(DecodeError::Payload) }
     }
 
-    fn decode(mut item: Reader<'_>, payload: &Bytes) -> Result<Option<Self>, DecodeError> {
+    fn decode(mut item: Reader<'_, impl Observer>, payload: &Bytes) -> Result<Option<Self>, DecodeError> {
         let slot = SlotId::new(item.u16("slot")?, Slots::MOST).ok_or(DecodeError::Value { field: "slot" })?;
         let kind = item.u8("kind")?;
         let (from, to, term) = (member(&mut item, "from")?, member(&mut item, "to")?, item.u64("term")?);
-        let Some(payload) = Payload::decode(kind, &mut item, payload)? else { return Ok(None) };
+        let Some(payload) = Payload::decode(kind, &mut item, payload)? else {
+            item.rest("unknown");
+            return Ok(None);
+        };
         // A known kind has no further fields; a later version that adds some needs another kind.
         if item.is_at_end() {
             Ok(Some(Self { slot, message: Message { from, to, term, payload } }))
@@ -284,7 +295,7 @@ impl Payload {
     }
 
     /// Decodes the fields of a kind. Returns `None` if this version does not know the kind, or that of an entry.
-    fn decode(kind: u8, item: &mut Reader<'_>, payload: &Bytes) -> Result<Option<Self>, DecodeError> {
+    fn decode(kind: u8, item: &mut Reader<'_, impl Observer>, payload: &Bytes) -> Result<Option<Self>, DecodeError> {
         Ok(Some(match kind {
             kind::APPEND => {
                 let (index, log_term) = (item.u64("index")?, item.u64("log_term")?);
@@ -331,7 +342,11 @@ impl LogEntry {
 
     /// Decodes the entries up to the end of an item, which follow `index`. Returns `None` if the kind of one of them is
     /// unknown.
-    fn decode_all(mut index: u64, item: &mut Reader<'_>, payload: &Bytes) -> Result<Option<Vec<Self>>, DecodeError> {
+    fn decode_all(
+        mut index: u64,
+        item: &mut Reader<'_, impl Observer>,
+        payload: &Bytes,
+    ) -> Result<Option<Vec<Self>>, DecodeError> {
         let mut entries = Vec::new();
         while !item.is_at_end() {
             if item.u8("entry_kind")? != BODY {
@@ -347,7 +362,7 @@ impl LogEntry {
     }
 }
 
-fn member(item: &mut Reader<'_>, field: &'static str) -> Result<MemberId, DecodeError> {
+fn member(item: &mut Reader<'_, impl Observer>, field: &'static str) -> Result<MemberId, DecodeError> {
     MemberId::new(item.u64(field)?).ok_or(DecodeError::Value { field })
 }
 
