@@ -70,6 +70,10 @@ impl Daemon {
         let pid = self.child.id().to_string();
         let status = Command::new("kill").args(["-s", name, &pid]).status().unwrap();
         assert!(status.success(), "kill -s {name} {pid}: {status}");
+        if name == "STOP" {
+            // The signal takes effect a little later: until then the process may still be woken.
+            wait_for("it has stopped", || self.status_field("State:").starts_with('T').then_some(()));
+        }
     }
 
     /// Kills it with SIGKILL, as in a crash.
