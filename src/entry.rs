@@ -423,7 +423,7 @@ pub struct LogQuery {
     pub slot: SlotId,
     /// The position of the body before the first wanted one; 0 for the beginning of the log.
     pub index: u64,
-    /// The position of the last wanted body. This node has applied all up to this one, so that no later body replaces
+    /// The position of the last wanted body. All bodies up to this one are committed, so that no later body replaces
     /// them.
     pub last: u64,
     /// The maximum number of bytes of all bodies, unless it is a single one. Each counts [`LOG_ENTRY_BYTES`] more.

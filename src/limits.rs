@@ -233,8 +233,8 @@ pub const COMMIT_TURNS_MAX: usize = 1024;
 pub const SEGMENT_BYTES_FIRST: u32 = 4 << 20;
 
 /// Bytes of segments at the end of the log that are kept for members of a group that are behind, although no topic has
-/// records in them and no checkpoint needs them: four segments, some seconds of the highest load. Whoever is behind
-/// that needs all records of the group, and at that distance these are often fewer.
+/// records in them and no checkpoint needs them: four segments, some seconds of the highest load. A member that is
+/// further behind needs a copy of all records of the group, which is often smaller than that much of the log.
 pub const LOG_KEEP_BYTES: u64 = 4 * SEGMENT_BYTES as u64;
 
 /// Size of all later segments, in bytes. Each brings a checkpoint, so a start replays little more than one segment.

@@ -357,7 +357,6 @@ impl Parts {
             Event::Written { written } => self.on_written(step, written),
             Event::Committed => self.on_committed(step),
             Event::Read { lookup, found } => self.on_read(step, lookup, found),
-            // No group asks for bodies yet.
             Event::Fetched { query, part } => self.on_fetched(step, query, part),
             Event::Space { room } => self.on_space(step, room),
             Event::Timeout => self.on_timeout(step),

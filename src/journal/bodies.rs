@@ -104,7 +104,7 @@ impl Bodies {
         }
     }
 
-    /// Sets what a segment has.
+    /// Records what a segment has, as a checkpoint has stored it.
     pub(super) fn set(&mut self, segment: u32, extents: Extents) {
         self.segments.insert(segment, extents);
     }

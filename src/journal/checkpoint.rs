@@ -82,7 +82,7 @@ fn take_group(bytes: &mut &[u8]) -> Option<(Image, usize)> {
     Some((image_of(slot, LogPosition { index, term, end }), len))
 }
 
-/// Returns a group without its topics.
+/// Returns the image of a group whose topics are still to be read.
 const fn image_of(slot: SlotId, applied: LogPosition) -> Image {
     Image { slot, applied, open: None, needed: None, topics: Vec::new() }
 }

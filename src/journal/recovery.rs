@@ -329,7 +329,7 @@ impl<D: Disk> Recovery<D> {
         Ok(())
     }
 
-    /// Notes where a body of the log is. Other records are none.
+    /// Notes where a body of the log is, if the record is one.
     pub(super) fn add_body(&mut self, segment: u32, record: &Record) {
         if record.head.kind == Kind::Entry {
             let Head { slot, index, .. } = record.head;

@@ -29,10 +29,11 @@ pub const READ_RECENT_US: u64 = 1_000_000;
 /// the request is refused, so that its ingress tries that one.
 pub const UNCONFIRMED_US: u64 = 300_000;
 
-/// Maximum number of requests of a node that wait for that, and of bytes of their frames. Without a lease, all reads of
-/// the time of a round trip wait.
+/// Maximum number of requests that wait on a node until it knows that it still leads. After a pause without reads, all
+/// that come within a round trip wait.
 pub const UNCONFIRMED_MAX: usize = 4096;
-/// The bytes.
+
+/// Maximum number of bytes of the frames of these requests.
 pub const UNCONFIRMED_BYTES_MAX: usize = 4 << 20;
 
 /// Maximum number of rounds of heartbeats that a leader waits for at once. The answer to one of them ends all before

@@ -33,7 +33,7 @@ struct Way {
     node: NodeId,
     /// True for messages with entries, which are bulk traffic.
     is_bulk: bool,
-    /// The link to the home of the group, if the way must not lead over that.
+    /// The link to the home of the group, if the frame has to go around the home.
     avoided: Option<Link>,
 }
 
@@ -91,7 +91,7 @@ impl Parts {
         }
     }
 
-    /// Lets the members know that a tick has passed.
+    /// Advances the clocks of this node's members by a tick, and answers requests that have waited for too long.
     pub(super) fn tick_members(&mut self, step: &mut Step<'_>) {
         if step.settings.copies == Copies::One {
             return;
@@ -107,7 +107,8 @@ impl Parts {
         self.expire_unconfirmed(step);
     }
 
-    /// Does what the other parts have to do about what a member has decided.
+    /// Carries out what this node's member of a group has decided: a change of its role, messages to other members, and
+    /// answers to those who wait for what will not be done.
     pub(super) fn follow_up(&mut self, step: &mut Step<'_>, slot: SlotId) {
         let group = self.groups.existing_mut(slot);
         if !group.has_follow_up() {

@@ -170,7 +170,7 @@ fn a_damaged_body_is_an_error_for_whoever_wants_it_first() {
     assert!(is_it(&error), "{error}");
 }
 
-/// Records of these formats are not of groups.
+/// In these formats, records name no group, so their bodies cannot be read back.
 #[test]
 fn bodies_of_earlier_formats_are_not_there() {
     for format in [1, 2] {

@@ -6,7 +6,7 @@ use dht_node::replica::{Input, Lease, Role};
 
 use crate::world::{Event, World};
 
-/// What a copy of a group has for its reads.
+/// The lease of a member, and the reads that wait for it.
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
     pub(crate) lease: Lease,
@@ -70,7 +70,8 @@ impl World {
         }
     }
 
-    /// The member has led since it asked at that time. `now_us` is when the answer came, by its clock.
+    /// Handles that a member still led when it asked, at `asked_us`. The answer has come at `now_us`; both are times of
+    /// its own clock.
     pub(crate) fn on_confirmed(&mut self, place: usize, group: usize, asked_us: u64, now_us: u64) {
         let reads = &mut self.members[place].copies[group].reads;
         reads.lease.on_confirmed(asked_us, now_us);

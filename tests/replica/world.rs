@@ -30,8 +30,8 @@ pub(crate) struct Profile {
     pub(crate) bug: Option<Bug>,
 }
 
-/// What the network does to messages besides: in how many of a thousand cases. `stalls` are of the process that handles
-/// a message or a read: it stops after it has read its clock.
+/// In how many of a thousand cases a message is lost, doubled or delayed, and a process stops after it has read its
+/// clock (`stalls`).
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Weather {
     pub(crate) dropped: u32,
@@ -51,7 +51,7 @@ pub(crate) enum Event {
         life: u32,
         batch: Batch,
     },
-    /// With the receiver's clock if its process has stopped after it had read that.
+    /// A message has arrived. `clock_us` is what the receiver's clock said before its process stopped, if it did.
     Arrived {
         member: usize,
         group: usize,
@@ -127,7 +127,7 @@ pub(crate) struct World {
     /// Whether nothing passes from one member to another.
     pub(crate) cut: [[bool; 3]; 3],
     pub(crate) weather: Weather,
-    /// Whether the client proposes nothing.
+    /// True while the client proposes nothing.
     pub(crate) is_idle: bool,
     /// How much longer messages from one to another are on their way.
     pub(crate) extra_us: [[u64; 3]; 3],
@@ -551,7 +551,7 @@ impl Profile {
         }
     }
 
-    /// A group by chance. Clocks differ from the true time by up to ten per cent.
+    /// Returns a random group, whose clocks differ from the true time by up to ten per cent.
     pub(crate) fn random(rng: &mut Rng) -> Self {
         let delay_us = [1_000, 5_000, 20_000][rng.usize(..3)];
         let sync_us = [1_000, 5_000, 30_000][rng.usize(..3)];

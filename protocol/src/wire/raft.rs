@@ -132,15 +132,15 @@ pub enum Payload {
     Heartbeat {
         /// The leader's commit index, but at most the last index that the follower has acknowledged.
         commit: u64,
-        /// What the answer is to repeat, so that the leader knows that it still led after it had sent this; 0 for
-        /// nothing.
+        /// A number that the answer repeats, so that the leader knows that it still led when it had sent this; 0 if it
+        /// does not ask.
         context: u64,
     },
     /// The follower answers a heartbeat.
     HeartbeatAnswer {
         /// The follower's commit index.
         commit: u64,
-        /// That of the heartbeat.
+        /// The context of the heartbeat that this answers.
         context: u64,
     },
     /// A candidate asks for a vote, or with a pre-vote whether it would get one.

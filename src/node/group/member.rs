@@ -62,7 +62,8 @@ pub(in crate::node) struct FollowUp {
     pub role: Option<Role>,
     /// True if this node has begun to lead: it was elected, and has applied everything from earlier terms.
     pub has_begun: bool,
-    /// When this node asked the others whether it still leads, in monotonic microseconds, if it did at that time.
+    /// When the latest round of heartbeats began that another member has answered, in monotonic microseconds: this node
+    /// still led then.
     pub confirmed_us: Option<u64>,
     /// Messages to other members.
     pub messages: Vec<Message>,

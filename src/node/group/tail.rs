@@ -23,9 +23,9 @@ use crate::replica::LogEntry;
 /// The bodies that are not applied yet.
 #[derive(Debug, Default)]
 pub(super) struct Tail {
-    /// Their positions are consecutive.
+    /// The bodies, whose positions are consecutive.
     bodies: VecDeque<Logged>,
-    /// What all of them count.
+    /// What all bodies count towards the totals of the group's proposals.
     totals: Totals,
     /// Number of bodies that were passed on to be written.
     written: u64,
@@ -283,7 +283,7 @@ mod tests {
         let mut tail = Tail::default();
         let first = admit(&mut tail, 1, 2);
         admit(&mut tail, 1, 3);
-        // A later leader has the first one.
+        // A third leader has the body of the first one, and sends it again.
         let last = admit(&mut tail, 1, 2);
         tail.locate(first, 1, place(8));
         assert_eq!(bodies(&tail), [(1, 2, None)], "the journal has two of them, and the later one counts");

@@ -40,7 +40,7 @@ struct Lane {
     is_short: bool,
 }
 
-/// Lanes with the same index of a slot or node: those of the slot and of the node, each with two.
+/// Number of lanes that share an index: two for the slot with that number, and two for the node.
 const LANES_PER_INDEX: usize = 4;
 
 impl LaneId {

@@ -1,5 +1,5 @@
-//! Nodes that were found unreachable: for how long, and which requests for them are refused at once. Nodes that do not
-//! answer.
+//! Nodes that were found unreachable: for how long, and which requests for them are refused at once. Nodes that have
+//! left a request unanswered, to which others are preferred for a while.
 
 use crate::limits::{OUT_OF_REACH_KNOWN_US, SILENT_LEADER_US, UNREACHABLE_HOLD_US};
 use crate::types::NodeId;
@@ -15,7 +15,8 @@ pub(super) struct Reach {
 struct Target {
     /// Until then requests for the node count as UNREACHABLE without being sent.
     held_until_us: u64,
-    /// Until then the node is passed over where another one may execute a request, because it has left one unanswered.
+    /// Monotonic time in microseconds until which other nodes are preferred to this one, because it has left a request
+    /// unanswered.
     silent_until_us: u64,
     /// The requests for the node that found no path to it; `None` while it is reachable.
     failures: Option<Failures>,

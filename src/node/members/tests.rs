@@ -6,10 +6,11 @@ use std::collections::VecDeque;
 
 use super::*;
 use crate::entry::{Note, Place, Write};
-use crate::limits::{ELECTION_TICKS, FAILOVER_US, REQUEST_TIMEOUT_US, TICK_US};
+use crate::limits::{BODY_BYTES_MAX, ELECTION_TICKS, FAILOVER_US, REQUEST_TIMEOUT_US, TICK_US};
 use crate::node::action::Packet;
 use crate::node::tests::settings;
 use crate::node::{Action, Node};
+use crate::replica::LogEntry;
 use crate::types::{ConnId, Now, Retention, Source, TopicName, crc32};
 use crate::wire::records::Record;
 use crate::wire::request::{Publish, Topic};
@@ -283,4 +284,24 @@ fn a_message_goes_around_the_home_only_between_the_other_two() {
     assert_eq!(way(0, 0b010), Some(Link::new(settings.id, 0)));
     assert_eq!(way(0b011, 0b010), Some(Link::new(settings.id, 1)));
     assert_eq!([(0, 0b000), (1, 0b000), (1, 0b011), (0b011, 0b011)].map(|(slot, to)| way(slot, to)), [None; 4]);
+}
+
+#[test]
+fn a_frame_has_so_many_messages_and_bytes_but_at_least_one_message() {
+    let node = settings(1, 2).id;
+    let outgoing = |payload| {
+        let message = Message { from: member_of(node), to: member_of(node), term: 1, payload };
+        Outgoing { way: Way { node, is_bulk: true, avoided: None }, item: RaftItem { slot: SLOT, message } }
+    };
+    let append = |bytes| {
+        let entries = vec![LogEntry { index: 1, term: 1, body: vec![0; bytes].into() }];
+        outgoing(Payload::Append { index: 0, log_term: 0, commit: 0, entries })
+    };
+    let heartbeats: Vec<_> =
+        (0..=RAFT_ITEMS_MAX).map(|_| outgoing(Payload::Heartbeat { commit: 0, context: 0 })).collect();
+    assert_eq!((fitting(&heartbeats), fitting(&heartbeats[..7])), (RAFT_ITEMS_MAX, 7));
+    let third = RAFT_FRAME_BYTES / 3 - append(0).item.encoded_len();
+    assert_eq!(fitting(&[third; 4].map(append)), 3);
+    assert_eq!(fitting(&[third + 1; 4].map(append)), 2, "by a few bytes");
+    assert_eq!(fitting(&[BODY_BYTES_MAX; 2].map(append)), 1);
 }

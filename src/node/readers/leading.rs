@@ -8,7 +8,6 @@ use super::super::groups::Groups;
 use super::Readers;
 use super::table::TopicKey;
 use crate::types::SlotId;
-use crate::wire::Origin;
 
 impl Readers {
     /// Returns true if this node leads a slot, as far as the readers know.
@@ -22,7 +21,8 @@ impl Readers {
         let home = self.table.home_mut(slot);
         (home.is_here, home.outage, home.unreachable_us) = (true, None, None);
         let Some(group) = groups.of(slot) else { return };
-        for place in self.places_of(slot) {
+        let places: Vec<TopicKey> = self.table.topics_of(slot).collect();
+        for place in places {
             self.end_outage(place);
             self.table.clear_tail(place);
             let topic = self.table.topic(place);
@@ -56,18 +56,13 @@ impl Readers {
         let now_us = step.now.monotonic_us;
         let home = self.table.home_mut(slot);
         (home.last, home.mismatches, home.heard_us, home.alive_us) = (None, 0, now_us, now_us);
-        for place in self.places_of(slot) {
+        let places: Vec<TopicKey> = self.table.topics_of(slot).collect();
+        for place in places {
             self.table.set_confirmed_report(place, None);
             self.table.topic_mut(place).in_flight_report = None;
         }
-        let asked: Vec<Origin> = self.pulls_of(slot);
-        for origin in asked {
+        for origin in self.pulls_of(slot) {
             self.on_pull_failed(step, origin);
         }
-    }
-
-    /// Returns the followed topics of a slot.
-    fn places_of(&self, slot: SlotId) -> Vec<TopicKey> {
-        self.table.topics().filter(|(_, topic)| topic.slot == slot).map(|(place, _)| place).collect()
     }
 }

@@ -399,7 +399,7 @@ fn a_jump_begins_an_era_in_each_group_that_the_node_leads_and_in_no_other() {
             assert_eq!(era_of(&node, *slot), *era, "{slot:?}");
         }
     }
-    // Each group goes on from its own era.
+    // The eras of the groups differ from here on: one of them has recorded one jump less.
     node.set_leads_of(slots[2], true);
     let client = node.client();
     let mut topics = Vec::new();

@@ -144,7 +144,7 @@ fn only_new_news_of_a_member_change_the_leader() {
         (7, Some(4), 6, false),
         (7, Some(5), 7, true),
         (5, Some(6), 5, true),
-        // It is a guess, the node itself, a node without a copy, or no node of the cube.
+        // Who is named without a term, the refusing node itself, a node without a copy, and no node of the cube.
         (7, None, 5, true),
         (6, Some(6), 5, true),
         (3, Some(6), 5, true),
