@@ -1,5 +1,6 @@
 //! The command line of the daemon, parsed once and refused early.
 
+mod copies;
 mod environment;
 mod error;
 mod shown;
@@ -11,6 +12,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use argh::FromArgs;
+pub use copies::Replicas;
 pub use environment::{EnvironmentError, Words};
 pub use error::ConfigError;
 
@@ -22,7 +24,7 @@ use crate::limits::{
 use crate::net::{HostPort, Peers, parse_id};
 use crate::node::SourceLimits;
 use crate::storage;
-use crate::types::{Dimension, NodeId, Retention, Size};
+use crate::types::{Copies, Dimension, NodeId, Retention, Size};
 
 /// One node of a hypercube of topics.
 #[derive(Debug, FromArgs)]
@@ -92,6 +94,12 @@ pub struct Arguments {
     /// keep nothing on disk: all topics are gone when the node ends
     #[argh(switch)]
     pub in_memory: bool,
+
+    /// how many nodes keep each topic, 1 or 3; the same for all nodes. With 3, an acknowledged record is on the disks
+    /// of at least two nodes, and any one node may fail; it needs four nodes and --sync always [default: that of the
+    /// data folder; 1 for a new one]
+    #[argh(option, arg_name = "count")]
+    pub replicas: Option<Replicas>,
 
     /// memory for topics; beyond it the oldest records are on disk only, or, with --in-memory, publishes are refused
     /// [default: 1GiB]
@@ -232,6 +240,8 @@ pub struct Config {
     pub cluster: String,
     /// Options of its journal; `None` for a node that keeps its topics in memory.
     pub storage: Option<storage::Options>,
+    /// The value of `--replicas`.
+    pub replicas: Option<Copies>,
     /// Limit of the memory for topics, in bytes.
     pub memory_bytes: u64,
     /// Default retention of topics.
@@ -281,6 +291,8 @@ impl Config {
             let sync = arguments.sync.map_or(storage::Sync::Always, |sync| sync.0);
             storage::Options { folder, sync, disk_bytes }
         });
+        let replicas = arguments.replicas.map(|replicas| replicas.0);
+        replicas.map_or(Ok(()), |copies| copies::check(copies, dimension, storage.as_ref()))?;
         let topic_bytes = if storage.is_some() { TOPIC_BYTES_ON_DISK_DEFAULT } else { TOPIC_BYTES_DEFAULT };
         let age = arguments.retain_age.0.map_or(0, |age| age.0.as_millis());
         let retention = Retention {
@@ -298,6 +310,7 @@ impl Config {
             advertised,
             cluster: arguments.cluster.clone(),
             storage,
+            replicas,
             memory_bytes: arguments.memory.0,
             retention,
             source_limits: SourceLimits {

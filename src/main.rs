@@ -10,12 +10,12 @@ use std::process::ExitCode;
 
 use argh::FromArgs;
 use dht_node::config::{Arguments, Config, Words};
-use dht_node::journal::{Identity, OpenError};
+use dht_node::journal::{self, Folder, Identity, OpenError};
 use dht_node::net::{Clock, Descriptors, Server, StartError};
-use dht_node::node::{Copies, Node, Settings};
+use dht_node::node::{Node, Settings};
 use dht_node::storage::{Options, Storage, Sync};
 use dht_node::turn::MemoryStore;
-use dht_node::types::Slots;
+use dht_node::types::{Copies, Slots};
 use dht_node::wire::response::Durability;
 
 const SOFTWARE: &str = concat!("dht-node ", env!("CARGO_PKG_VERSION"));
@@ -57,7 +57,11 @@ fn main() -> ExitCode {
             if !words.unknown.is_empty() {
                 log::warn!("ignored environment variables that set no option: {}", words.unknown.join(", "));
             }
-            if arguments.print_config { say(&config.to_string()) } else { run(config) }
+            match config.copies(kept_copies(&config)) {
+                Ok(copies) if arguments.print_config => say(&Config { replicas: Some(copies), ..config }.to_string()),
+                Ok(copies) => run(config, copies),
+                Err(error) => refuse(error.to_string()),
+            }
         }
         Err(error) => refuse(error.to_string()),
     }
@@ -73,7 +77,14 @@ fn ignore_hangup() {
     }
 }
 
-fn run(config: Config) -> ExitCode {
+/// Returns how many nodes keep each topic, according to the node's data folder. `None` if it is empty or cannot be
+/// read; why not is found out when it is opened.
+fn kept_copies(config: &Config) -> Option<Copies> {
+    let folder = Folder::look(config.storage.as_ref()?.folder.clone()).ok()?;
+    journal::owner(&folder).ok().map(|identity| identity.copies)
+}
+
+fn run(config: Config, copies: Copies) -> ExitCode {
     ignore_hangup();
     let clock = Clock::start();
     let room = match share_descriptors(&config) {
@@ -93,7 +104,7 @@ fn run(config: Config) -> ExitCode {
         id: config.id,
         dimension: config.dimension,
         slots: Slots::one_per_node(config.dimension),
-        copies: Copies::One,
+        copies,
         cluster: config.cluster,
         software: SOFTWARE.to_owned(),
         addresses,
@@ -110,7 +121,8 @@ fn run(config: Config) -> ExitCode {
         handshakes_max: room.handshakes,
         source_limits: config.source_limits,
     };
-    let identity = Identity { cluster: settings.cluster.clone(), dimension: config.dimension, node: config.id };
+    let (cluster, dimension) = (settings.cluster.clone(), config.dimension);
+    let identity = Identity { cluster, dimension, node: config.id, copies };
     let mut node = Node::new(settings, clock.now());
     let ready = || say(&logs::info(&id, "net", &format!("listens on {listening}")));
     let result = match config.storage {

@@ -11,9 +11,9 @@ use dht_node::journal::{
     BackupError, Copied, Folder, Identity, IndexState, LogLoss, Mark, OpenError, Repaired, Report, SegmentReport,
     TopicReport, Watermarked, backup, check_backup_folder, inspect, owner, repair,
 };
-use dht_node::node::{Copies, Node, Settings, SourceLimits};
+use dht_node::node::{Node, Settings, SourceLimits};
 use dht_node::storage::Scratch;
-use dht_node::types::{Now, Offset, Retention, Slots};
+use dht_node::types::{Copies, Now, Offset, Retention, Slots};
 use dht_node::wire::response::Durability;
 use serde_json::{Value, json};
 
@@ -212,12 +212,12 @@ fn beside(path: &Path, number: u32) -> PathBuf {
 
 /// Returns a node that serves nobody, to read the folder into.
 fn scratch(identity: &Identity) -> Scratch {
-    let Identity { cluster, dimension, node } = identity.clone();
+    let Identity { cluster, dimension, node, copies } = identity.clone();
     let settings = Settings {
         id: node,
         dimension,
         slots: Slots::one_per_node(dimension),
-        copies: Copies::One,
+        copies,
         cluster,
         software: String::new(),
         addresses: vec![String::new(); usize::from(dimension.nodes())],
@@ -235,10 +235,14 @@ fn scratch(identity: &Identity) -> Scratch {
 
 /// Prints a report as text.
 fn print(path: &Path, identity: &Identity, report: &Report) {
-    let Identity { cluster, dimension, node } = identity;
+    let Identity { cluster, dimension, node, copies } = identity;
     let (id, entries) = (node.binary(*dimension), report.entries);
+    let shared = match copies {
+        Copies::One => "",
+        Copies::Three => ", whose topics two other nodes have as well",
+    };
     print_line(&format!(
-        "{}: node {id} of a cube of dimension {}, cluster {cluster}",
+        "{}: node {id} of a cube of dimension {}, cluster {cluster}{shared}",
         path.display(),
         dimension.bits()
     ));
@@ -344,7 +348,7 @@ fn tell_repair(path: &Path, report: &Report, (is_done, has_kept): (bool, bool), 
 }
 
 fn to_json(identity: &Identity, report: &Report) -> Value {
-    let Identity { cluster, dimension, node } = identity;
+    let Identity { cluster, dimension, node, copies } = identity;
     let segment = |(number, of): (&u32, &SegmentReport)| {
         let index = match of.index {
             IndexState::None => Value::Null,
@@ -379,7 +383,7 @@ fn to_json(identity: &Identity, report: &Report) -> Value {
         Watermarked::Never => Value::Null,
     };
     json!({
-        "node": node.binary(*dimension), "dimension": dimension.bits(), "cluster": cluster,
+        "node": node.binary(*dimension), "dimension": dimension.bits(), "cluster": cluster, "replicas": copies.number(),
         "sound": report.is_sound(), "entries": report.entries, "watermark": watermark,
         "segments": report.segments.iter().map(segment).collect::<Vec<_>>(),
         "topics": topics.collect::<Vec<_>>(),

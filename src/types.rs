@@ -3,9 +3,11 @@
 //! Their constructors reject invalid values: a value of one of these types is valid by construction, so no other code
 //! validates it again.
 
+mod copies;
 mod size;
 mod source;
 
+pub use copies::Copies;
 pub use dht_protocol::types::*;
 pub use size::{Size, SizeError};
 pub use source::Source;

@@ -20,6 +20,7 @@ const OPTIONS: &[(&str, Kind)] = &[
     ("--data", Kind::Value),
     ("--sync", Kind::Value),
     ("--in-memory", Kind::Switch),
+    ("--replicas", Kind::Value),
     ("--memory", Kind::Value),
     ("--disk", Kind::Value),
     ("--retain-bytes", Kind::Value),

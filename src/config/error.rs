@@ -29,6 +29,14 @@ pub enum ConfigError {
     Peers(PeersError),
     /// `--in-memory` together with an option about the disk.
     InMemory,
+    /// `--replicas 3` in a cube with fewer nodes than it needs.
+    TooFewNodes(Dimension),
+    /// `--replicas 3` without an fsync before each acknowledgement.
+    NotSynced,
+    /// `--replicas 3` with a folder of a cube in which one node keeps each topic.
+    MoreCopies,
+    /// `--replicas 1` with a folder of a cube in which three nodes keep each topic.
+    FewerCopies,
     /// Too little for a journal.
     Disk,
     /// Too little memory for topics.
@@ -67,6 +75,24 @@ impl fmt::Display for ConfigError {
             Self::Cluster => write!(f, "--cluster: a name has 1 to {LABEL_MAX} bytes and no control characters"),
             Self::TwoWays => f.write_str("--peers and --base-port both say where the nodes are; give one of them"),
             Self::InMemory => f.write_str("--in-memory keeps nothing on disk; leave out --data, --sync and --disk"),
+            Self::TooFewNodes(dimension) => write!(
+                f,
+                "--replicas 3: three nodes and one to spare make a cube of at least --dimension 2, and this one has {}; \
+                 leave --replicas out",
+                dimension.bits()
+            ),
+            Self::NotSynced => f.write_str(
+                "--replicas 3 needs --sync always and a data folder, because other nodes rely on what this one has \
+                 acknowledged; say that, or --replicas 1",
+            ),
+            Self::MoreCopies => f.write_str(
+                "--replicas 3: this data folder is of a cube in which one node keeps each topic; \
+                 leave --replicas out, or export the topics (dht-cli export) and import them into a new cube",
+            ),
+            Self::FewerCopies => f.write_str(
+                "--replicas 1: this data folder is of a cube in which three nodes keep each topic; \
+                 leave --replicas out, or export the topics (dht-cli export) and import them into a new cube",
+            ),
             Self::Disk => write!(f, "--disk is at least {}MiB: a few segments", DISK_BYTES_LEAST >> 20),
             Self::Memory => {
                 write!(

@@ -40,6 +40,9 @@ impl fmt::Display for Config {
                 writeln!(f, "--disk {}", Size(*disk_bytes))?;
             }
         }
+        if let Some(copies) = self.replicas {
+            writeln!(f, "--replicas {copies}")?;
+        }
         writeln!(f, "--memory {}", Size(self.memory_bytes))?;
         let bound = |value: u64, shown: String| if value == 0 { "none".to_owned() } else { shown };
         let Retention { records, bytes, age_ms } = self.retention;
@@ -76,8 +79,9 @@ mod tests {
         let peers = folder.path().join("peers");
         std::fs::write(&peers, "0 127.0.0.1:7000\n1 b.example:7001\n").unwrap();
         let peers = peers.to_str().unwrap();
-        let cases: [&[&str]; 7] = [
+        let cases: [&[&str]; 8] = [
             &["--id", "101"],
+            &["--id", "101", "--replicas", "3"],
             &["--id", "0", "--dimension", "1", "--peers", peers, "--advertise", "a.example:80", "--cluster", "x"],
             &["--id", "011", "--in-memory", "--memory", "64M", "--retain-age", "7d", "--retain-records", "5"],
             &["--id", "011", "--clients-per-source", "9", "--subscriptions-per-source", "8", "--creates-burst", "7"],

@@ -4,6 +4,7 @@
 //! dht-node journal, format 3
 //! node 101 of a cube of dimension 3, cluster dht
 //! disk 00005e2ac9014d77                            the id of this folder; not in format 1
+//! replicas 3                                       how many nodes keep each topic; without this line, one does
 //! ```
 
 use std::io;
@@ -15,7 +16,7 @@ use super::manifest::Manifest;
 use super::names;
 use super::reader::read_part;
 use super::stamp::{DiskId, Stamp};
-use crate::types::{Dimension, NodeId};
+use crate::types::{Copies, Dimension, NodeId};
 
 /// The node that a journal belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct Identity {
     pub dimension: Dimension,
     /// The vertex.
     pub node: NodeId,
+    /// How many nodes keep each topic.
+    pub copies: Copies,
 }
 
 /// More bytes than any identity has.
@@ -113,7 +116,8 @@ pub(super) fn parse(found: &str) -> Result<Identity, OpenError> {
         let dimension = Dimension::new(bits.parse().ok()?)?;
         // In a cube of dimension 0 the only node's id has no digits.
         let index = u16::from_str_radix(node, 2).unwrap_or(0);
-        Some(Identity { cluster: cluster.to_owned(), dimension, node: NodeId::new(index, dimension)? })
+        let (cluster, node) = (cluster.to_owned(), NodeId::new(index, dimension)?);
+        Some(Identity { cluster, dimension, node, copies: copies_of(found) })
     });
     let identity = parsed.ok_or_else(none)?;
     version_of(found, &identity).map(|_| identity)
@@ -176,7 +180,9 @@ fn version_of(found: &str, identity: &Identity) -> Result<u32, OpenError> {
         }
         Some(_) => {
             let whose = found.lines().nth(1).unwrap_or("nobody");
-            Err(OpenError::Foreign { what: format!("it belongs to {whose}") })
+            let copies = copies_of(found);
+            let and = if copies == Copies::One { String::new() } else { format!(", started with --replicas {copies}") };
+            Err(OpenError::Foreign { what: format!("it belongs to {whose}{and}") })
         }
         None => Err(OpenError::Foreign { what: "it is not a journal".to_owned() }),
     }
@@ -187,10 +193,48 @@ fn disk_of(found: &str) -> Option<DiskId> {
     DiskId::parse(found.lines().nth(2)?.strip_prefix("disk ")?)
 }
 
+/// Returns how many nodes keep each topic, according to the text of an identity.
+fn copies_of(found: &str) -> Copies {
+    let number = found.lines().nth(3).and_then(|line| line.strip_prefix("replicas ")?.parse().ok());
+    number.and_then(Copies::new).unwrap_or(Copies::One)
+}
+
 /// Returns the text of an identity in that format version.
 fn text(identity: &Identity, version: u32, id: Option<DiskId>) -> String {
-    let Identity { cluster, dimension, node } = identity;
+    let Identity { cluster, dimension, node, copies } = identity;
     let (node, bits) = (node.binary(*dimension), dimension.bits());
     let id = id.filter(|_| version > 1).map_or_else(String::new, |id| format!("disk {id}\n"));
-    format!("dht-node journal, format {version}\nnode {node} of a cube of dimension {bits}, cluster {cluster}\n{id}")
+    let copies = match copies {
+        Copies::One => String::new(),
+        Copies::Three => format!("replicas {copies}\n"),
+    };
+    format!(
+        "dht-node journal, format {version}\nnode {node} of a cube of dimension {bits}, cluster {cluster}\n{id}{copies}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Folder;
+
+    #[test]
+    fn a_folder_remembers_how_many_nodes_keep_each_topic() {
+        for (copies, other) in [(Copies::One, Copies::Three), (Copies::Three, Copies::One)] {
+            let folder = tempfile::tempdir().unwrap();
+            let disk = Folder::make(folder.path().to_owned()).unwrap();
+            let dimension = Dimension::new(2).unwrap();
+            let node = NodeId::new(1, dimension).unwrap();
+            let identity = Identity { cluster: "dht".to_owned(), dimension, node, copies };
+            claim(&disk, &identity, 7 << 20).unwrap();
+            let before = text_of(&disk, names::IDENTITY).unwrap();
+            assert_eq!(owner(&disk).unwrap(), identity);
+            raise_format(&disk, &identity, 8 << 20).unwrap();
+            assert_eq!(text_of(&disk, names::IDENTITY).unwrap(), before, "it keeps its id");
+            let other = Identity { copies: other, ..identity };
+            for refused in [claim(&disk, &other, 0).err(), raise_format(&disk, &other, 0).err()] {
+                assert!(matches!(refused, Some(OpenError::Foreign { .. })), "{refused:?}");
+            }
+        }
+    }
 }

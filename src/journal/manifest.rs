@@ -38,7 +38,7 @@ pub(super) type Files = BTreeMap<String, (u64, u32)>;
 /// A decoded manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Manifest {
-    /// The text of the journal's `identity`: three lines, or two in format 1.
+    /// The text of the journal's `identity`: three or four lines, or two in format 1.
     pub(super) identity: String,
     pub(super) files: Files,
 }
@@ -66,6 +66,7 @@ impl Manifest {
         let mut rest = lines.strip_prefix(TITLE)?.strip_prefix('\n')?.split_inclusive('\n').peekable();
         let mut identity = [rest.next()?, rest.next()?].concat();
         identity.extend(rest.next_if(|line| line.starts_with("disk ")));
+        identity.extend(rest.next_if(|line| line.starts_with("replicas ")));
         let line = |line: &str| {
             let mut words = line.trim_end().split(' ');
             let name = words.next()?.to_owned();
@@ -204,7 +205,11 @@ mod tests {
     #[test]
     fn a_manifest_comes_back_whole_or_not_at_all() {
         let files: Files = [("0000000001.log".to_owned(), (77, 0xABCD)), ("a".to_owned(), (0, 0))].into();
-        for (files, identity) in [(files, "format 2\nnode 1\ndisk 7\n"), (Files::new(), "format 1\nnode 1\n")] {
+        for (files, identity) in [
+            (files, "format 2\nnode 1\ndisk 7\n"),
+            (Files::new(), "format 1\nnode 1\n"),
+            (Files::new(), "format 3\nnode 1\ndisk 7\nreplicas 3\n"),
+        ] {
             let manifest = Manifest { identity: identity.to_owned(), files };
             let text = manifest.encode();
             assert_eq!(Manifest::decode(&text), Some(manifest));

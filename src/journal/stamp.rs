@@ -79,14 +79,17 @@ impl Stamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Dimension, NodeId};
+    use crate::types::{Copies, Dimension, NodeId};
 
     #[test]
     fn a_file_of_another_node_cluster_or_folder_is_told_from_the_folder_s_own() {
         let dimension = Dimension::new(3).unwrap();
         let stamp = |cluster: &str, node, random| {
             let node = NodeId::new(node, dimension).unwrap();
-            Stamp::of(&Identity { cluster: cluster.to_owned(), dimension, node }, DiskId::new(random))
+            Stamp::of(
+                &Identity { cluster: cluster.to_owned(), dimension, node, copies: Copies::One },
+                DiskId::new(random),
+            )
         };
         let own = stamp("dht", 3, 7 << 20);
         assert_eq!(Stamp::from_number(own.number()), own);

@@ -9,7 +9,7 @@ use crate::limits::{
     CLIENT_KEEPALIVE_LEAST_US, CLIENT_KEEPALIVE_US, CLIENT_QUEUE_MAX, FRAME_MAX, FRAME_MAX_LEAST, HELLO_TIMEOUT_US,
     INFLIGHT_MAX, LINK_FRAME_EXTRA, LINK_QUEUE_MAX, LINK_SILENCE_US,
 };
-use crate::types::{ConnId, NodeId, RequestId, Source};
+use crate::types::{ConnId, Copies, NodeId, RequestId, Source};
 use crate::wire::frame::VERSION;
 use crate::wire::{Flags, Frame, Goaway, Hello, Opcode, Role, Status};
 
@@ -87,7 +87,9 @@ impl Parts {
         if header.status != Status::Ok.number() {
             let status = Status::from_number(header.status);
             let name = status.map_or("an unknown status", Status::name);
-            log::warn!("node {} refused the link: {name}", step.settings.name(node));
+            let other = read_hello(frame).ok().and_then(|hello| other_copies(step, &hello));
+            let why = other.map_or_else(String::new, |why| format!(": {why}"));
+            log::warn!("node {} refused the link: {name}{why}", step.settings.name(node));
             return self.close(step, id, End::HelloRefused(status));
         }
         let hello = match read_hello(frame) {
@@ -159,6 +161,9 @@ impl Parts {
         if hello.dimension != dimension.bits() {
             let message = format!("this cube has dimension {}, not {}", dimension.bits(), hello.dimension);
             return Err(Refusal(Status::DimensionMismatch, message));
+        }
+        if let Some(message) = other_copies(step, hello) {
+            return Err(Refusal(Status::ClusterMismatch, message));
         }
         let bit = NodeId::new(hello.node, dimension).and_then(|node| step.settings.id.edge_to(node));
         bit.ok_or_else(|| {
@@ -253,7 +258,8 @@ impl Parts {
 
     fn refuse_hello(&mut self, step: &mut Step<'_>, id: ConnId, request_id: RequestId, status: Status, message: &str) {
         log::warn!("refused a connection: {}: {message}", status.name());
-        self.answer_hello(step, id, request_id, status, self.hello_to(step, Role::Client));
+        let hello = Hello { replicas: replicas(step), ..self.hello_to(step, Role::Client) };
+        self.answer_hello(step, id, request_id, status, hello);
         self.refuse(step, id, status, message);
     }
 
@@ -280,6 +286,7 @@ impl Parts {
             software: step.settings.software.clone(),
             topics: None,
             topics_known: None,
+            replicas: None,
         }
     }
 
@@ -288,6 +295,7 @@ impl Parts {
         Hello {
             topics: Some(self.topics_held()),
             topics_known: Some(self.router.topics_of(bit)).filter(|known| *known > 0),
+            replicas: replicas(step),
             ..self.hello_to(step, Role::Node)
         }
     }
@@ -297,6 +305,21 @@ impl Parts {
         let frame_max = FRAME_MAX + LINK_FRAME_EXTRA;
         step.out.push(Action::Admit { conn: id, frame_max, queue_mark: LINK_QUEUE_MAX });
     }
+}
+
+/// Returns what a HELLO for a node says of how many nodes keep each topic.
+fn replicas(step: &Step<'_>) -> Option<u8> {
+    (step.settings.copies != Copies::One).then(|| step.settings.copies.number())
+}
+
+/// Returns why a HELLO is refused whose node keeps another number of copies of each topic. Two such nodes would
+/// disagree about which nodes keep a topic.
+fn other_copies(step: &Step<'_>, hello: &Hello) -> Option<String> {
+    let (own, theirs) = (step.settings.copies.number(), hello.replicas.unwrap_or(1));
+    (own != theirs).then(|| {
+        let (node, other) = (step.settings.name(step.settings.id), hello.node);
+        format!("node {node} was started with --replicas {own}, and node {other} with {theirs}; all need the same")
+    })
 }
 
 /// Decodes a HELLO, or returns why it is refused.

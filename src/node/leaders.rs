@@ -9,14 +9,7 @@ use crate::cube;
 use crate::types::{NodeId, SlotId};
 use crate::wire::response::ErrorResponse;
 
-/// How many nodes keep each topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Copies {
-    /// One node, the home of the topic's slot.
-    One,
-    /// The home `v`, and its neighbours `v ^ 1` and `v ^ 2`. The cube has at least four nodes.
-    Three,
-}
+pub use crate::types::Copies;
 
 impl Settings {
     /// Returns the nodes that keep the topics of a slot, the home first.

@@ -34,7 +34,7 @@ fn check_hello(args: &[u8]) {
     let Ok(hello) = Hello::decode(args) else { return };
     let again = written(|out| hello.encode(out, None));
     // TLVs are accepted in any order, but encoded in a fixed one.
-    let has_tlvs = hello.topics.is_some() || hello.topics_known.is_some();
+    let has_tlvs = hello.topics.is_some() || hello.topics_known.is_some() || hello.replicas.is_some();
     if args[6..8] == [0; 2] && !has_tlvs {
         assert_only_tlvs_behind(args, &again);
     }

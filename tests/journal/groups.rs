@@ -14,7 +14,7 @@ use dht_node::journal::{
 };
 use dht_node::limits::LOG_ENTRY_BYTES;
 use dht_node::node::Node;
-use dht_node::types::{Dimension, NodeId, Offset, SlotId, Slots, TopicId, TopicName};
+use dht_node::types::{Copies, Dimension, NodeId, Offset, SlotId, Slots, TopicId, TopicName};
 use fastrand::Rng;
 
 use crate::disk::{FakeDisk, FakeFile};
@@ -38,7 +38,8 @@ pub(crate) fn slot(number: u16) -> SlotId {
 
 pub(crate) fn identity() -> Identity {
     let dimension = Dimension::new(2).unwrap();
-    Identity { cluster: "dht".to_owned(), dimension, node: NodeId::new(1, dimension).unwrap() }
+    let node = NodeId::new(1, dimension).unwrap();
+    Identity { cluster: "dht".to_owned(), dimension, node, copies: Copies::One }
 }
 
 /// The topics of the groups, each in a node of its own.

@@ -7,7 +7,7 @@ use dht_node::entry::{self, Body, LogQuery, MemberState, Place};
 use dht_node::journal::{Identity, NoRoom, OpenError};
 use dht_node::node::Node;
 use dht_node::storage::{Started, start};
-use dht_node::types::{Dimension, NodeId, SlotId};
+use dht_node::types::{Copies, Dimension, NodeId, SlotId};
 use fastrand::Rng;
 
 use crate::disk::FakeDisk;
@@ -25,7 +25,7 @@ fn dimension() -> Dimension {
 
 fn identity() -> Identity {
     let node = NodeId::new(1, dimension()).unwrap();
-    Identity { cluster: "dht".to_owned(), dimension: dimension(), node }
+    Identity { cluster: "dht".to_owned(), dimension: dimension(), node, copies: Copies::Three }
 }
 
 /// Starts a node that is a member of three groups.

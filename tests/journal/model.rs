@@ -131,7 +131,8 @@ fn settings(id: u16, dimension: Dimension, memory_bytes: u64) -> Settings {
 /// Returns the identity of all journals of these tests.
 pub(crate) fn identity() -> Identity {
     let dimension = Dimension::new(0).unwrap();
-    Identity { cluster: "dht".to_owned(), dimension, node: NodeId::new(0, dimension).unwrap() }
+    let node = NodeId::new(0, dimension).unwrap();
+    Identity { cluster: "dht".to_owned(), dimension, node, copies: Copies::One }
 }
 
 impl Live {

@@ -20,7 +20,7 @@ fn a_peer_that_is_not_a_neighbour_is_refused_with_the_reason() {
     };
     let elsewhere = |hello: Hello| Hello { cluster: "elsewhere".to_owned(), ..hello };
     // As seen by node 101, whose neighbours are 100, 111 and 001.
-    let cases: [(&str, Hello, Status); 12] = [
+    let cases: [(&str, Hello, Status); 13] = [
         ("its own id", node(0b101), Status::NotANeighbour),
         ("two bits away", node(0b110), Status::NotANeighbour),
         ("not in this cube", node(8), Status::NotANeighbour),
@@ -29,6 +29,7 @@ fn a_peer_that_is_not_a_neighbour_is_refused_with_the_reason() {
         ("another cluster", elsewhere(node(0b111)), Status::ClusterMismatch),
         ("no cluster", Hello { cluster: String::new(), ..node(0b111) }, Status::ClusterMismatch),
         ("another dimension", Hello { dimension: 4, ..node(0b111) }, Status::DimensionMismatch),
+        ("another number of copies", Hello { replicas: Some(3), ..node(0b111) }, Status::ClusterMismatch),
         ("another version", Hello { version_min: 2, version_max: 9, ..node(0b111) }, Status::UnsupportedVersion),
         ("a client of another cluster", elsewhere(client_hello()), Status::ClusterMismatch),
         (

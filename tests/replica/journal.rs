@@ -9,7 +9,7 @@ use dht_node::entry::{
 };
 use dht_node::journal::{GroupLog, Identity, Keeper, Membership, NoRoom, OpenError, State, Writer};
 use dht_node::replica::{Hard, LogEntry, MemberId, Restored};
-use dht_node::types::{Dimension, NodeId, Offset, SlotId, Slots, TopicId, crc32, crc32_of_parts};
+use dht_node::types::{Copies, Dimension, NodeId, Offset, SlotId, Slots, TopicId, crc32, crc32_of_parts};
 use fastrand::Rng;
 
 use crate::disk::{FakeDisk, FakeFile};
@@ -94,7 +94,7 @@ impl Journal {
     pub(crate) fn start(&mut self, groups: usize) -> io::Result<Found> {
         let dimension = Dimension::new(2).expect("small");
         let node = NodeId::new(1, dimension).expect("below four");
-        let identity = Identity { cluster: "dht".to_owned(), dimension, node };
+        let identity = Identity { cluster: "dht".to_owned(), dimension, node, copies: Copies::Three };
         let mut states = States((0..groups).map(|_| Applied::default()).collect());
         let opened = opened::open(&self.disk, &identity, SEGMENT, &mut states);
         let Opened { writer, keeper, last, mut groups, mended } = match opened {

@@ -62,6 +62,7 @@ pub(crate) fn node_hello(profile: &Profile, node: u16, rng: &mut Rng) -> Hello {
         node,
         cluster: "sim".to_owned(),
         instance: rng.u64(..),
+        replicas: Some(profile.copies.number()),
         ..client_hello()
     }
 }

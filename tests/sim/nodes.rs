@@ -90,7 +90,7 @@ impl World {
         };
         let dimension = self.profile.dimension;
         let id = NodeId::new(u16::try_from(node).expect("few"), dimension).expect("a node of this cube");
-        let identity = Identity { cluster: CLUSTER.to_owned(), dimension, node: id };
+        let identity = Identity { cluster: CLUSTER.to_owned(), dimension, node: id, copies: self.profile.copies };
         let mut rng = self.chaos.fork();
         let settings = self.settings(node);
         self.trace.totals.rotten += u64::from(rot::try_rot(&self.disks[node], &settings, &mut rng));

@@ -253,6 +253,7 @@ impl Session {
             software: "sim".to_owned(),
             topics: None,
             topics_known: None,
+            replicas: None,
         };
         let head =
             Head { opcode: Opcode::Hello.number(), flags: Flags::default(), status: 0, request_id: RequestId(1) };

@@ -382,6 +382,7 @@ fn hellos(good: &[Good]) -> Vec<Bad> {
         first("hello-flag-critical-80", "M-31", "HELLO with the flag 0x80.", patch(plain(), 8, &[0x80])),
         first("hello-tlv-critical", "M-31", "HELLO with an unknown critical TLV.", with_args(plain(), &[0x9F, 0, 0])),
         first("hello-topics", "M-9", "TOPICS that is no u32.", with_args(plain(), &[0x34, 0, 3, 0, 0, 1])),
+        first("hello-replicas", "M-9", "REPLICAS 0.", with_args(plain(), &[0x36, 0, 1, 0])),
         first("goaway-first", "M-32", "GOAWAY before HELLO.", goaway.encode(None)),
     ]
 }

@@ -84,6 +84,7 @@ pub(crate) fn because(status: Status, message: &str, details: &[Detail]) -> Erro
 pub(crate) fn all() -> Vec<Good> {
     let groups = [
         hello(),
+        hello_between_nodes(),
         goaway(),
         ping(),
         create(),
@@ -122,6 +123,7 @@ fn client() -> Hello {
         software: "example/1".to_owned(),
         topics: None,
         topics_known: None,
+        replicas: None,
     }
 }
 
@@ -140,10 +142,7 @@ fn node(id: u16) -> Hello {
 }
 
 fn hello() -> Vec<Good> {
-    let make = |name, what, flags, status: Status, hello, grease| {
-        let content = Content::Hello { status: status.number(), hello, grease };
-        Good { name, what, id: 1, opcode: Opcode::Hello, flags, route: None, content }
-    };
+    let make = make_hello;
     let (none, response) = (Flags::default(), Flags::RESPONSE);
     let longest = Hello {
         keepalive_ms: 5000,
@@ -155,7 +154,6 @@ fn hello() -> Vec<Good> {
     };
     let welcome = Hello { features: 1 << 53, ..node(5) };
     let refused = Hello { keepalive_ms: 15_000, ..node(5) };
-    let linked = |id| Hello { keepalive_ms: 1000, ..node(id) };
     vec![
         make("hello-request", "A client that takes what the node offers.", none, Status::Ok, client(), None),
         make(
@@ -190,6 +188,14 @@ fn hello() -> Vec<Good> {
             refused,
             None,
         ),
+    ]
+}
+
+fn hello_between_nodes() -> Vec<Good> {
+    let make = make_hello;
+    let (none, response) = (Flags::default(), Flags::RESPONSE);
+    let linked = |id| Hello { keepalive_ms: 1000, ..node(id) };
+    vec![
         make("hello-request-node", "Node 111 dials its neighbour 101.", none, Status::Ok, linked(7), None),
         make("hello-response-node", "101 takes the link.", response, Status::Ok, linked(5), None),
         make(
@@ -208,7 +214,27 @@ fn hello() -> Vec<Good> {
             Hello { topics: Some(3), topics_known: Some(1000), ..linked(5) },
             Some(0x0203),
         ),
+        make(
+            "hello-request-node-replicas",
+            "Node 111 of a cube in which three nodes keep each topic.",
+            none,
+            Status::Ok,
+            Hello { topics: Some(0), replicas: Some(3), ..linked(7) },
+            None,
+        ),
     ]
+}
+
+fn make_hello(
+    name: &'static str,
+    what: &'static str,
+    flags: Flags,
+    status: Status,
+    hello: Hello,
+    grease: Option<u64>,
+) -> Good {
+    let content = Content::Hello { status: status.number(), hello, grease };
+    Good { name, what, id: 1, opcode: Opcode::Hello, flags, route: None, content }
 }
 
 fn goaway() -> Vec<Good> {

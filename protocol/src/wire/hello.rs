@@ -12,6 +12,9 @@ pub(super) const TAG_TOPICS: u8 = 0x34;
 /// TLV of a HELLO between nodes: the number of topics that the sender knew the receiver to hold, as a u32.
 const TAG_TOPICS_KNOWN: u8 = 0x35;
 
+/// TLV of a HELLO between nodes: how many nodes keep each topic, as a u8. Without it, one node does.
+const TAG_REPLICAS: u8 = 0x36;
+
 /// The role of the sender of a HELLO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -66,6 +69,8 @@ pub struct Hello {
     /// Number of topics that the receiver held when it last reported more than 0 to the sender; only between nodes, and
     /// `None` when it never did. A receiver that has lost its topics learns from this that it had some.
     pub topics_known: Option<u32>,
+    /// Number of nodes that keep each topic; only between nodes, and `None` if one node does.
+    pub replicas: Option<u8>,
 }
 
 impl Hello {
@@ -89,6 +94,7 @@ impl Hello {
             software: software.to_owned(),
             topics: None,
             topics_known: None,
+            replicas: None,
         }
     }
 
@@ -101,6 +107,9 @@ impl Hello {
             if let Some(count) = count {
                 args.tlv(tag, &count.to_be_bytes());
             }
+        }
+        if let Some(replicas) = self.replicas {
+            args.tlv(TAG_REPLICAS, &[replicas]);
         }
         if let Some(random) = grease {
             args.tlv(TAGS_GREASE[(random % 4) as usize], &random.to_be_bytes()[..(random >> 8) as usize % 5]);
@@ -141,9 +150,11 @@ impl Hello {
             software: label(&mut args, "software")?,
             topics: None,
             topics_known: None,
+            replicas: None,
         };
-        args.tlvs(|tag, value| {
+        args.tlvs(|tag, mut value| {
             match tag {
+                TAG_REPLICAS => hello.replicas = Some(replicas(value.rest("replicas"))?),
                 TAG_TOPICS => hello.topics = Some(count(value, "topics")?),
                 TAG_TOPICS_KNOWN => hello.topics_known = Some(count(value, "topics_known")?),
                 _ => return Ok(false),
@@ -157,6 +168,13 @@ impl Hello {
 /// Decodes the value of a TLV that is a u32.
 pub(super) fn count(mut value: Reader<'_, impl Observer>, field: &'static str) -> Result<u32, DecodeError> {
     value.rest(field).try_into().map(u32::from_be_bytes).map_err(|_| DecodeError::Value { field })
+}
+
+fn replicas(value: &[u8]) -> Result<u8, DecodeError> {
+    match value {
+        [number @ 1..=u8::MAX] => Ok(*number),
+        _ => Err(DecodeError::Value { field: "replicas" }),
+    }
 }
 
 /// The args of GOAWAY: why the sender closes the connection, and which requests were not executed.

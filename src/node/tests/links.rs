@@ -5,7 +5,7 @@ use super::sent::{Sent, only};
 use crate::cube;
 use crate::limits::{DUPLICATE_PROBE_US, LINK_PING_US, LINK_SILENCE_US, RETRY_FOR_US, TICK_US, UNREACHABLE_HOLD_US};
 use crate::node::Event;
-use crate::types::{ConnId, Dimension, Link, LinkSet, NodeId, Retention, TopicName};
+use crate::types::{ConnId, Copies, Dimension, Link, LinkSet, NodeId, Retention, TopicName};
 use crate::wire::response::{Detail, ErrorResponse, LinkState};
 use crate::wire::{Hello, Kind, Opcode, Origin, Push, Request, Response, Role, Route, Status, TrafficClass};
 
@@ -118,6 +118,31 @@ fn connections_that_a_neighbour_opened_during_a_stall_are_closed_without_an_answ
         node.pass(TICK_US);
         node.link_up();
         assert!(!node.is_open(link));
+    }
+}
+
+#[test]
+fn nodes_that_keep_another_number_of_copies_are_refused() {
+    let hello = |replicas| Hello { role: Role::Node, dimension: 2, node: 1, replicas, ..Hello::of_client(1, "test") };
+    let cases = [
+        (Copies::One, None, Status::Ok),
+        (Copies::One, Some(1), Status::Ok),
+        (Copies::One, Some(3), Status::ClusterMismatch),
+        (Copies::Three, Some(3), Status::Ok),
+        (Copies::Three, Some(1), Status::ClusterMismatch),
+        (Copies::Three, None, Status::ClusterMismatch),
+    ];
+    for (number, (own, replicas, expected)) in cases.into_iter().enumerate() {
+        let mut node = match own {
+            Copies::One => Harness::in_cube(2),
+            Copies::Three => Harness::linked_with_three_copies(2),
+        };
+        let conn = node.accept();
+        let sent = node.say_hello(conn, &hello(replicas));
+        let answer = sent.iter().find(|sent| sent.conn == conn).unwrap();
+        assert_eq!(answer.status(), expected, "case {number}");
+        let told = Hello::decode(answer.frame.args().unwrap()).unwrap().replicas;
+        assert_eq!(told.unwrap_or(1), own.number(), "case {number}");
     }
 }
 

@@ -58,7 +58,8 @@ impl Harness {
         let conn = self.accept();
         let dimension = self.node.settings.dimension.bits();
         let node = self.node.settings.id.across(0).index();
-        let hello = Hello { role: Role::Node, dimension, node, ..Hello::of_client(instance, "test") };
+        let replicas = Some(self.node.settings.copies.number());
+        let hello = Hello { role: Role::Node, dimension, node, replicas, ..Hello::of_client(instance, "test") };
         let sent = self.say_hello(conn, &hello);
         (conn, sent)
     }
