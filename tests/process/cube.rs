@@ -182,6 +182,10 @@ impl Cube {
         if !self.options.iter().any(|option| option == "--in-memory" || option == "--data") {
             arguments.extend(["--data".to_owned(), text(self.data(node))]);
         }
+        // The tests that are not about replication say so here, whatever the default is.
+        if !self.options.iter().any(|option| option == "--replicas") {
+            arguments.extend(owned(&["--replicas", "1"]));
+        }
         arguments.extend(self.options.iter().cloned());
         arguments
     }

@@ -36,6 +36,8 @@ mod space;
 
 use std::time::Duration;
 
+pub(crate) use acked::EVERYTHING;
+
 use crate::cube::Cube;
 
 /// The maximum duration of an orderly shutdown.

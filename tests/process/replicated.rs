@@ -1,0 +1,232 @@
+//! Cubes in which three nodes keep each topic: what clients see while nodes are killed, stopped and started again.
+//!
+//! REPLICATED_ROUNDS and REPLICATED_SEED choose the number of kills and their moments; `scripts/crash_test.sh
+//! --replicated` makes many. How long clients waited is printed and not asserted, because it depends on the machine.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dht_client::{Batch, Client, Deadline, Item, Producer, Start};
+use dht_node::wire::{Request, Response, Status};
+use fastrand::Rng;
+
+use crate::cube::Cube;
+use crate::daemon::{PATIENCE, pause};
+use crate::durable::EVERYTHING;
+use crate::requests::{fetch, publish, record};
+
+/// Number of kills in an ordinary run.
+const ROUNDS: u64 = 4;
+
+/// Number of batches that a writer which does not wait for each sends before it looks for acknowledgements.
+const BURST: u64 = 16;
+
+/// Starts a cube of four nodes, each of which leads the topics of one slot and has copies of those of two others.
+fn start() -> Cube {
+    Cube::start_with(2, &["--replicas", "3"])
+}
+
+#[test]
+fn acknowledged_records_are_stored_once_whichever_node_is_killed() {
+    let rounds = number("REPLICATED_ROUNDS").unwrap_or(ROUNDS);
+    let seed = number("REPLICATED_SEED").unwrap_or_else(|| fastrand::u64(..1 << 32));
+    println!("to repeat: REPLICATED_SEED={seed} REPLICATED_ROUNDS={rounds} cargo test --test process whichever_node");
+    let (mut rng, mut cube) = (Rng::with_seed(seed), start());
+    live(&mut cube, |cube| {
+        for round in 0..rounds {
+            pause(Duration::from_millis(rng.u64(1..600)));
+            let node = rng.u16(..4);
+            cube.kill(node);
+            pause(Duration::from_millis(rng.u64(1..2500)));
+            cube.restart(node);
+            cube.wait_linked();
+            if round % 100 == 99 {
+                println!("{} kills", round + 1);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_leader_that_is_stopped_for_five_seconds_loses_nothing() {
+    let mut cube = start();
+    live(&mut cube, |cube| {
+        pause(Duration::from_millis(200));
+        cube.daemon(1).signal("STOP");
+        pause(Duration::from_secs(5));
+        cube.daemon(1).signal("CONT");
+        cube.wait_linked();
+    });
+}
+
+#[test]
+fn with_two_of_three_nodes_down_only_their_topics_stop_and_nothing_is_lost() {
+    let mut cube = Cube::start_with(3, &["--replicas", "3"]);
+    let topics = [0, 1, 2, 3, 4, 5, 6, 7].map(|home| cube.topic_at(home, "outage"));
+    let mut client = cube.client_of(&[0, 3]);
+    for topic in &topics {
+        client.create(topic, EVERYTHING).unwrap();
+        client.publish(topic, &Batch::of(b"before")).unwrap();
+    }
+    // The topics of 000 are kept by 000, 001 and 010; those of 011 by 011, 010 and 001. All others keep a majority.
+    cube.kill(1);
+    cube.kill(2);
+    let is_stopped = |home| home == 0 || home == 3;
+    let mut raw = cube.connection(0);
+    for (home, topic) in topics.iter().enumerate() {
+        let stops = is_stopped(home);
+        // When a read is refused, the leader knows that it leads no more, so it takes no publishes either.
+        let requests: [(Request<'_>, Vec<u8>); 2] =
+            [(fetch(topic, 0, 0), Vec::new()), (publish(topic, 1), record(b"during"))];
+        for (request, payload) in requests {
+            let id = raw.send(&request, &payload).unwrap();
+            let answer = raw.receive(Deadline::after(PATIENCE)).unwrap().expect("an answer");
+            assert_eq!(answer.id, id);
+            match answer.response {
+                Response::Error(error) => {
+                    let status = Status::from_number(error.status);
+                    assert!(stops && status == Some(Status::NoQuorum), "{topic}: {error:?}");
+                    assert!(error.message.contains("nothing was done"), "{error:?}");
+                }
+                other => assert!(!stops, "{topic}: {other:?}"),
+            }
+        }
+    }
+    cube.restart(1);
+    cube.restart(2);
+    cube.wait_linked();
+    for (home, topic) in topics.iter().enumerate() {
+        let expected: &[&[u8]] =
+            if is_stopped(home) { &[b"before", b"after"] } else { &[b"before", b"during", b"after"] };
+        client.publish(topic, &Batch::of(b"after")).unwrap();
+        for node in 0..8 {
+            assert_eq!(values(&mut cube.client(node), topic), expected, "{topic} through node {node}");
+        }
+    }
+}
+
+/// Lets writers publish to a topic of each node and subscribers follow these, while `happen` runs. No client may get an
+/// error. In the end all records are read through each node.
+fn live(cube: &mut Cube, happen: impl FnOnce(&mut Cube)) {
+    let topics = [0, 1, 2, 3].map(|home| cube.topic_at(home, "life"));
+    let mut client = cube.client(0);
+    topics.iter().for_each(|topic| drop(client.create(topic, EVERYTHING).unwrap()));
+    let (stop, ends) = (AtomicBool::new(false), [0; 4].map(|_| AtomicU64::new(u64::MAX)));
+    let (counts, longest) = thread::scope(|scope| {
+        let _stopping = Stopping(&stop, &ends);
+        let mut writers = Vec::new();
+        let mut readers = Vec::new();
+        for ((number, topic), end) in (0..).zip(&topics).zip(&ends) {
+            // Each client begins at another node.
+            let nodes = [0, 1, 2, 3].map(|index| (index + number) % 4);
+            let (mut writer, mut reader, stop) = (cube.client_of(&nodes), cube.client_of(&nodes), &stop);
+            let burst = if number % 2 == 0 { 1 } else { BURST };
+            writers.push(scope.spawn(move || write(&mut writer, topic, burst, stop)));
+            readers.push(scope.spawn(move || follow(&mut reader, topic, end)));
+        }
+        happen(cube);
+        stop.store(true, Ordering::Relaxed);
+        let wrote: Vec<(u64, Duration)> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
+        for ((reader, end), (count, _)) in readers.into_iter().zip(&ends).zip(&wrote) {
+            end.store(*count, Ordering::Relaxed);
+            reader.join().unwrap();
+        }
+        let longest = wrote.iter().map(|(_, longest)| *longest).max().unwrap();
+        (wrote.into_iter().map(|(count, _)| count).collect::<Vec<u64>>(), longest)
+    });
+    println!("{counts:?} records acknowledged; the longest time without an acknowledgement was {longest:?}");
+    for (topic, count) in topics.iter().zip(counts) {
+        assert!(count > 0, "the load was too small");
+        for node in 0..4 {
+            let mut expected = 0_u64;
+            for item in cube.client(node).records(topic, Start::Earliest).unwrap() {
+                expected = take(item.unwrap(), expected);
+            }
+            assert_eq!(expected, count, "{topic} through node {node}: what was read and what was acknowledged");
+        }
+    }
+}
+
+/// Publishes numbered records until `stop` is set, at most `burst` at once. Returns how many were acknowledged: all
+/// that were sent, each at the offset of its number. Returns the longest time between two acknowledgements, too.
+fn write(client: &mut Client, topic: &str, burst: u64, stop: &AtomicBool) -> (u64, Duration) {
+    let mut producer = client.producer(topic).unwrap();
+    let (mut sent, mut acked) = (0_u64, BTreeMap::new());
+    let (mut longest, mut last) = (Duration::ZERO, Instant::now());
+    while !stop.load(Ordering::Relaxed) {
+        for _ in 0..burst {
+            producer.send(Batch::of(&sent.to_be_bytes())).unwrap_or_else(|error| panic!("{topic}: {error}"));
+            sent += 1;
+        }
+        producer.flush().unwrap_or_else(|error| panic!("{topic}: {error}"));
+        note_acks(&mut producer, &mut acked);
+        longest = longest.max(last.elapsed());
+        last = Instant::now();
+    }
+    assert!(acked.into_iter().eq((0..sent).map(|number| (number, number))), "each is stored once, in order");
+    (sent, longest)
+}
+
+fn note_acks(producer: &mut Producer<'_>, acked: &mut BTreeMap<u64, u64>) {
+    for ack in producer.acks() {
+        let before = acked.insert(ack.sequence, ack.published.base.0);
+        assert_eq!(before, None, "batch {} was acknowledged twice", ack.sequence);
+    }
+}
+
+/// Follows a topic from its start to the offset `end`, which is set later.
+fn follow(client: &mut Client, topic: &str, end: &AtomicU64) {
+    let (mut next, mut heard) = (0, Instant::now());
+    let mut subscriber = client.subscribe(&[topic], Start::Earliest).unwrap();
+    while next < end.load(Ordering::Relaxed) {
+        match subscriber.next_within(Duration::from_millis(50)) {
+            Ok(Some(delivery)) => {
+                next = take(delivery.item.unwrap(), next);
+                heard = Instant::now();
+            }
+            Ok(None) => assert!(heard.elapsed() < PATIENCE, "{topic}: nothing comes after offset {next}"),
+            Err(error) => panic!("{topic}: {error}"),
+        }
+    }
+}
+
+/// Checks that an item is the record with the number `expected`, at the offset of that number, or a notice. Returns the
+/// number of the next one.
+fn take(item: Item, expected: u64) -> u64 {
+    match item {
+        Item::Record(message) => {
+            let number = u64::from_be_bytes(message.value[..].try_into().unwrap());
+            assert_eq!((message.offset.0, number), (expected, expected), "offset and number");
+            expected + 1
+        }
+        Item::Notice(_) => expected,
+        other @ (Item::Gap { .. } | Item::Lost { .. }) => panic!("{other:?}, although nothing is removed"),
+    }
+}
+
+/// Returns the values of all records of a topic.
+fn values(client: &mut Client, topic: &str) -> Vec<Vec<u8>> {
+    let value = |item: Item| match item {
+        Item::Record(message) => message.value.to_vec(),
+        other @ (Item::Gap { .. } | Item::Lost { .. } | Item::Notice(_)) => panic!("{other:?}"),
+    };
+    client.records(topic, Start::Earliest).unwrap().map(|item| value(item.unwrap())).collect()
+}
+
+/// Stops writers when it is dropped, and, after a panic, readers: their scope would otherwise wait forever.
+struct Stopping<'s>(&'s AtomicBool, &'s [AtomicU64]);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+        if thread::panicking() {
+            self.1.iter().for_each(|end| end.store(0, Ordering::Relaxed));
+        }
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
