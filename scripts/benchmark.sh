@@ -28,6 +28,7 @@ tables and pictures in a folder. It takes about four minutes, with --sync both e
   --sync WHEN                  of the cube of its own: always (each acknowledged record is on disk), interval=100ms,
                                memory (nothing is on disk), or both (always, then memory, each with its report)
                                [default: always]
+  --replicas N                 of the cube of its own: how many nodes keep each topic, 1 or 3 [default: the nodes' own]
   --out DIR                    folder of the report [default: bench-results/DATE-sweep in the project]
   -h, --help                   this text
 
@@ -49,7 +50,7 @@ END
 
 # $passed: the arguments for `bench sweep`.
 parse_arguments() {
-    server='' dimension=3 out='' quick='' own='' sync='' passed=()
+    server='' dimension=3 out='' quick='' own='' sync='' replicas='' passed=()
     while (($# > 0)); do
         case $1 in
         -h | --help)
@@ -58,19 +59,21 @@ parse_arguments() {
             ;;
         --quick) quick=yes ;;
         --own) own=yes ;;
-        -s | --server | --dimension | --out | --sync)
+        -s | --server | --dimension | --out | --sync | --replicas)
             (($# >= 2)) || fail_usage "$1 needs a value"
             set_option "$1" "$2"
             shift
             ;;
-        --server=* | --dimension=* | --out=* | --sync=*) set_option "${1%%=*}" "${1#*=}" ;;
+        --server=* | --dimension=* | --out=* | --sync=* | --replicas=*) set_option "${1%%=*}" "${1#*=}" ;;
         *) passed+=("$1") ;;
         esac
         shift
     done
     [[ -z $own || -z $server ]] || fail_usage "--own and --server exclude each other"
     [[ -z $sync || -z $server ]] || fail_usage "--sync says how a cube of its own stores; a running one is as it is"
-    [[ -z $sync ]] || own=yes
+    [[ -z $replicas || -z $server ]] ||
+        fail_usage "--replicas says how a cube of its own keeps topics; a running one is as it is"
+    [[ -z $sync$replicas ]] || own=yes
     [[ -n $own ]] || server=${server:-${DHT_SERVER:-}}
     [[ -z $quick ]] || pass_quick_options
     if [[ -z $out ]]; then
@@ -97,6 +100,10 @@ set_option() {
         [[ $2 == always || $2 == memory || $2 == both || $2 == interval=?* ]] ||
             fail_usage "--sync $2" "it is always, interval=TIME (as in interval=100ms), memory or both"
         sync=$2
+        ;;
+    --replicas)
+        [[ $2 == 1 || $2 == 3 ]] || fail_usage "--replicas $2" "one or three nodes keep each topic"
+        replicas=$2
         ;;
     esac
 }

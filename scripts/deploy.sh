@@ -33,12 +33,13 @@ Options:
   --data DIR       where the nodes' data, pid files and logs are kept [default: run/ in the project]
   --sync WHEN      when records are fsynced: always, interval=100ms, or memory (never: nothing is kept)
                    [default: always]
+  --replicas N     how many nodes keep each topic, 1 or 3 [default: that of the data; for new data, the nodes' own]
   --gateway        start the REST gateway, too, on 127.0.0.1:8080; building it takes another minute or two
   --gateway-port P the same on another port
   -h, --help       this text
 
 While nodes run, options not given are those they were started with. After a stop, the dimension is that of the data,
-and the base port and --sync are the last ones.
+and the base port, --sync and --replicas are the last ones.
 
 Environment:
   DHT_BIN_DIR      folder with dht-node and dht-cli to use instead of building them
@@ -52,7 +53,7 @@ END
 
 # $verb, $dimension, $base_port, $data from the command line; dimension and port stay empty if they are not given.
 parse_arguments() {
-    verb='' dimension='' base_port='' data='' sync='' gateway_port=''
+    verb='' dimension='' base_port='' data='' sync='' replicas='' gateway_port=''
     while (($# > 0)); do
         case $1 in
         start | stop | status | restart | clean)
@@ -60,12 +61,14 @@ parse_arguments() {
             verb=$1
             ;;
         --gateway) gateway_port=${gateway_port:-$gateway_port_default} ;;
-        --dimension | --base-port | --data | --sync | --gateway-port)
+        --dimension | --base-port | --data | --sync | --replicas | --gateway-port)
             (($# >= 2)) || fail_usage "$1 needs a value"
             set_option "$1" "$2"
             shift
             ;;
-        --dimension=* | --base-port=* | --data=* | --sync=* | --gateway-port=*) set_option "${1%%=*}" "${1#*=}" ;;
+        --dimension=* | --base-port=* | --data=* | --sync=* | --replicas=* | --gateway-port=*)
+            set_option "${1%%=*}" "${1#*=}"
+            ;;
         -h | --help)
             usage
             exit 0
@@ -110,14 +113,18 @@ set_option() {
             fail_usage "--sync $2" "it is always, interval=TIME (as in interval=100ms) or memory"
         sync=$2
         ;;
+    --replicas)
+        [[ $2 == 1 || $2 == 3 ]] || fail_usage "--replicas $2" "one or three nodes keep each topic"
+        replicas=$2
+        ;;
     esac
 }
 
-# $last_dimension, $last_base_port, $last_sync, $last_gateway_port: the options with which the nodes and the gateway of
-# the data folder were started; after `stop` the dimension and the gateway's port are empty.
+# $last_dimension, $last_base_port, $last_sync, $last_replicas, $last_gateway_port: the options with which the nodes and
+# the gateway of the data folder were started; after `stop` the dimension and the gateway's port are empty.
 read_last_start() {
     local key value
-    last_dimension='' last_base_port='' last_sync='' last_gateway_port=''
+    last_dimension='' last_base_port='' last_sync='' last_replicas='' last_gateway_port=''
     { read -r value <"$data/gateway.address"; } 2>/dev/null || value=
     ! is_number "${value##*:}" 1 65535 || last_gateway_port=${value##*:}
     [[ -r $data/cube ]] || return 0
@@ -126,6 +133,7 @@ read_last_start() {
         dimension) ! is_number "$value" 0 10 || last_dimension=$value ;;
         base_port) ! is_number "$value" 1 65535 || last_base_port=$value ;;
         sync) last_sync=$value ;;
+        replicas) last_replicas=$value ;;
         esac
     done <"$data/cube"
 }
@@ -174,6 +182,7 @@ settle_options() {
     dimension=${dimension:-${last_dimension:-${kept_dimension:-$dimension_default}}}
     base_port=${base_port:-${last_base_port:-$base_port_default}}
     sync=${sync:-${last_sync:-always}}
+    replicas=${replicas:-$last_replicas}
     gateway_port=${gateway_port:-$last_gateway_port}
     nodes=$((1 << dimension))
     ((base_port + nodes - 1 <= 65535)) ||
@@ -334,6 +343,7 @@ start_node() {
     file=$data/node-$id.pid log=$data/node-$id.log
     local storage=(--in-memory)
     [[ $sync == memory ]] || storage=(--data "$data/node-$id" --sync "$sync")
+    [[ -z $replicas ]] || storage+=(--replicas "$replicas")
     [[ ! -e $log ]] || mv -f "$log" "$log.1" # why it ended is in there
     : >"$log" # it is read before the process has got that far
     set -m
@@ -446,7 +456,8 @@ start_missing() {
     read_missing
     if ((${#missing[@]} > 0)); then
         refuse_taken_ports "${missing[@]}"
-        printf '%s\n' "dimension=$dimension" "base_port=$base_port" "sync=$sync" >"$data/cube"
+        printf '%s\n' "dimension=$dimension" "base_port=$base_port" "sync=$sync" \
+            ${replicas:+"replicas=$replicas"} >"$data/cube"
         read_count "$nodes" node
         echo "starting  ${#missing[@]} of $count, ports $base_port to $((base_port + nodes - 1))"
         local index
@@ -559,7 +570,8 @@ stop() {
     stop_all
     # Clients know the ports, and rely on the durability, so the next start uses both again.
     [[ -z $last_base_port ]] ||
-        printf '%s\n' "base_port=$last_base_port" ${last_sync:+"sync=$last_sync"} >"$data/cube"
+        printf '%s\n' "base_port=$last_base_port" ${last_sync:+"sync=$last_sync"} \
+            ${last_replicas:+"replicas=$last_replicas"} >"$data/cube"
 }
 
 stop_all() {

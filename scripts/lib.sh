@@ -134,7 +134,7 @@ start_cube() {
         read_taken_ports "${ports[@]}"
         ((${#taken[@]} == 0)) || continue
         if DHT_BIN_DIR=$bin "$scripts/deploy.sh" --data "$folder/cube" --dimension "$dimension" --base-port "$base" \
-            --sync "${sync:-always}" >"$folder/deploy.log" 2>&1; then
+            --sync "${sync:-always}" ${replicas:+--replicas "$replicas"} >"$folder/deploy.log" 2>&1; then
             server=127.0.0.1:$base
             return 0
         fi

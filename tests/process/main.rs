@@ -28,7 +28,7 @@
 //! | `command_line` | arguments that the daemon refuses; its options in the environment |
 //! | `names` | peers by host name, IPv6, the addresses for clients |
 //! | `durable` | acknowledged records survive whatever happens to process, folder and disk |
-//! | `replicated` | three copies of each topic: nodes that are killed and stopped, and what remains without a majority |
+//! | `replicated` | three copies of each topic: nodes that are killed and stopped, and a minority that remains |
 //! | `document` | the Python client that is printed in protocol.md |
 //!
 //! No test relies on timing: conditions are polled until a deadline that no healthy run comes near.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dht_client::{Batch, Client, Deadline, Item, Producer, Start};
 use dht_node::wire::{Request, Response, Status};
@@ -34,7 +34,7 @@ fn acknowledged_records_are_stored_once_whichever_node_is_killed() {
     let seed = number("REPLICATED_SEED").unwrap_or_else(|| fastrand::u64(..1 << 32));
     println!("to repeat: REPLICATED_SEED={seed} REPLICATED_ROUNDS={rounds} cargo test --test process whichever_node");
     let (mut rng, mut cube) = (Rng::with_seed(seed), start());
-    live(&mut cube, |cube| {
+    let summary = live(&mut cube, |cube| {
         for round in 0..rounds {
             pause(Duration::from_millis(rng.u64(1..600)));
             let node = rng.u16(..4);
@@ -47,18 +47,20 @@ fn acknowledged_records_are_stored_once_whichever_node_is_killed() {
             }
         }
     });
+    println!("{rounds} kills, {summary}");
 }
 
 #[test]
 fn a_leader_that_is_stopped_for_five_seconds_loses_nothing() {
     let mut cube = start();
-    live(&mut cube, |cube| {
+    let summary = live(&mut cube, |cube| {
         pause(Duration::from_millis(200));
         cube.daemon(1).signal("STOP");
         pause(Duration::from_secs(5));
         cube.daemon(1).signal("CONT");
         cube.wait_linked();
     });
+    println!("{summary}");
 }
 
 #[test]
@@ -108,8 +110,8 @@ fn with_two_of_three_nodes_down_only_their_topics_stop_and_nothing_is_lost() {
 }
 
 /// Lets writers publish to a topic of each node and subscribers follow these, while `happen` runs. No client may get an
-/// error. In the end all records are read through each node.
-fn live(cube: &mut Cube, happen: impl FnOnce(&mut Cube)) {
+/// error. In the end all records are read through each node. Returns what happened, for people.
+fn live(cube: &mut Cube, happen: impl FnOnce(&mut Cube)) -> String {
     let topics = [0, 1, 2, 3].map(|home| cube.topic_at(home, "life"));
     let mut client = cube.client(0);
     topics.iter().for_each(|topic| drop(client.create(topic, EVERYTHING).unwrap()));
@@ -136,8 +138,7 @@ fn live(cube: &mut Cube, happen: impl FnOnce(&mut Cube)) {
         let longest = wrote.iter().map(|(_, longest)| *longest).max().unwrap();
         (wrote.into_iter().map(|(count, _)| count).collect::<Vec<u64>>(), longest)
     });
-    println!("{counts:?} records acknowledged; the longest time without an acknowledgement was {longest:?}");
-    for (topic, count) in topics.iter().zip(counts) {
+    for (topic, &count) in topics.iter().zip(&counts) {
         assert!(count > 0, "the load was too small");
         for node in 0..4 {
             let mut expected = 0_u64;
@@ -147,6 +148,7 @@ fn live(cube: &mut Cube, happen: impl FnOnce(&mut Cube)) {
             assert_eq!(expected, count, "{topic} through node {node}: what was read and what was acknowledged");
         }
     }
+    format!("{counts:?} records acknowledged; the longest time without an acknowledgement was {longest:?}")
 }
 
 /// Publishes numbered records until `stop` is set, at most `burst` at once. Returns how many were acknowledged: all
@@ -154,7 +156,7 @@ fn live(cube: &mut Cube, happen: impl FnOnce(&mut Cube)) {
 fn write(client: &mut Client, topic: &str, burst: u64, stop: &AtomicBool) -> (u64, Duration) {
     let mut producer = client.producer(topic).unwrap();
     let (mut sent, mut acked) = (0_u64, BTreeMap::new());
-    let (mut longest, mut last) = (Duration::ZERO, Instant::now());
+    let (mut longest, mut since) = (Duration::ZERO, Deadline::after(PATIENCE));
     while !stop.load(Ordering::Relaxed) {
         for _ in 0..burst {
             producer.send(Batch::of(&sent.to_be_bytes())).unwrap_or_else(|error| panic!("{topic}: {error}"));
@@ -162,8 +164,8 @@ fn write(client: &mut Client, topic: &str, burst: u64, stop: &AtomicBool) -> (u6
         }
         producer.flush().unwrap_or_else(|error| panic!("{topic}: {error}"));
         note_acks(&mut producer, &mut acked);
-        longest = longest.max(last.elapsed());
-        last = Instant::now();
+        longest = longest.max(PATIENCE - since.remaining().unwrap_or(PATIENCE));
+        since = Deadline::after(PATIENCE);
     }
     assert!(acked.into_iter().eq((0..sent).map(|number| (number, number))), "each is stored once, in order");
     (sent, longest)
@@ -178,15 +180,15 @@ fn note_acks(producer: &mut Producer<'_>, acked: &mut BTreeMap<u64, u64>) {
 
 /// Follows a topic from its start to the offset `end`, which is set later.
 fn follow(client: &mut Client, topic: &str, end: &AtomicU64) {
-    let (mut next, mut heard) = (0, Instant::now());
+    let (mut next, mut patience) = (0, Deadline::after(PATIENCE));
     let mut subscriber = client.subscribe(&[topic], Start::Earliest).unwrap();
     while next < end.load(Ordering::Relaxed) {
         match subscriber.next_within(Duration::from_millis(50)) {
             Ok(Some(delivery)) => {
                 next = take(delivery.item.unwrap(), next);
-                heard = Instant::now();
+                patience = Deadline::after(PATIENCE);
             }
-            Ok(None) => assert!(heard.elapsed() < PATIENCE, "{topic}: nothing comes after offset {next}"),
+            Ok(None) => assert!(!patience.is_over(), "{topic}: nothing comes after offset {next}"),
             Err(error) => panic!("{topic}: {error}"),
         }
     }

@@ -172,6 +172,22 @@ fn a_cube_that_was_stopped_starts_on_the_same_ports_and_stores_in_the_same_way()
 }
 
 #[test]
+fn a_cube_is_started_with_the_number_of_copies_that_it_had() {
+    let cube = Deployment::new();
+    cube.check("start --dimension 2 --replicas 2", 2, &["one or three nodes keep each topic"]);
+    cube.check("start --dimension 2 --replicas 3", 0, &["starting  4 of 4 nodes"]);
+    let is_kept_by_three = || {
+        let identity = std::fs::read_to_string(cube.folder.path().join("run/node-10/identity")).unwrap();
+        identity.contains("\nreplicas 3\n")
+    };
+    assert!(is_kept_by_three());
+    cube.check("stop", 0, &["stopped   4 nodes"]);
+    cube.check("start", 0, &["4 of 4 nodes up, 4 of 4 links up"]);
+    cube.check("restart --replicas 1", 1, &["this data folder is of a cube in which three nodes keep each topic"]);
+    assert!(is_kept_by_three());
+}
+
+#[test]
 fn the_gateway_is_part_of_the_status_and_ends_and_restarts_with_the_nodes() {
     let _ = program("dht-gateway", env!("CARGO_BIN_EXE_dht-cli"));
     let cube = Deployment::new();

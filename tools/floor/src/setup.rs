@@ -157,7 +157,7 @@ pub(crate) fn start_node(
 ) -> Result<Process, Error> {
     let (id, bits) = (node.binary(dimension), dimension.bits().to_string());
     let base_port = base_port.to_string();
-    let words = ["--id", &id, "--dimension", &bits, "--base-port", &base_port];
+    let words = ["--id", &id, "--dimension", &bits, "--base-port", &base_port, "--replicas", "1"];
     let mut arguments = words.map(OsStr::new).to_vec();
     arguments.extend(options);
     Process::start(program, &arguments)

@@ -145,7 +145,8 @@ fn the_tour_shows_what_the_readme_says() {
     let folder = tempfile::tempdir().unwrap();
     let base = free_ports(8);
     let data = folder.path().join("run");
-    let deploy = format!("{}/scripts/deploy.sh --base-port {base} --data {}", root.display(), data.display());
+    let deploy =
+        format!("{}/scripts/deploy.sh --replicas 1 --base-port {base} --data {}", root.display(), data.display());
     let _cube = Cube(deploy.clone());
     let mut shell = Shell::start(folder.path(), base);
     let started = shell.run(&deploy);
