@@ -55,13 +55,16 @@ impl Admin {
             }
             7 => {
                 let ttl = rng.u16(..8);
-                (Request::Trace { ttl, target: TraceTarget::Node(on_wire(node)) }, What::Trace { target: node, ttl })
+                (
+                    Request::Trace { ttl, target: TraceTarget::Node(on_wire(node)) },
+                    What::Trace { target: node, topic: None, ttl },
+                )
             }
             _ => {
                 let target = ctx.leader(topic);
                 (
                     Request::Trace { ttl: u16::MAX, target: TraceTarget::Topic(name) },
-                    What::Trace { target, ttl: u16::MAX },
+                    What::Trace { target, topic: Some(topic), ttl: u16::MAX },
                 )
             }
         };

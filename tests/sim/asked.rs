@@ -102,8 +102,10 @@ pub(crate) enum What {
     Query {
         topic: usize,
     },
+    /// `target` is the node that leads `topic` if it is to end there.
     Trace {
         target: usize,
+        topic: Option<usize>,
         ttl: u16,
     },
     Cluster {

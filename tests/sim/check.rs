@@ -69,7 +69,7 @@ pub(crate) fn answered(ctx: &mut Ctx<'_>, asked: &Asked, response: &Response) {
         // The subscriber checks these itself.
         (What::Unsubscribe { .. }, Response::Unsubscribed { .. }) => {}
         (What::List { node, cursor }, Response::Listed(page)) => listed(ctx, asked, (*node, *cursor), page),
-        (What::Trace { target, ttl }, Response::Traced(probe)) => traced(ctx, asked, (*target, *ttl), probe),
+        (What::Trace { target, ttl, .. }, Response::Traced(probe)) => traced(ctx, asked, (*target, *ttl), probe),
         (What::Cluster { node }, Response::Cluster(view)) => {
             assert_eq!(view.durability, ctx.profile.durability(), "another level");
             assert_eq!((view.node, view.links.len()), (on_wire(*node), usize::from(ctx.profile.dimension.bits())));
@@ -263,7 +263,7 @@ pub(crate) fn is_prompt(ctx: &Ctx<'_>, life: Life, offset: Offset, since_us: u64
 const PROMPT_US: u64 = 600_000;
 
 fn traced(ctx: &Ctx<'_>, asked: &Asked, (target, ttl): (usize, u16), probe: &Probe) {
-    let is_other = probe.node != on_wire(target) && ctx.ground.may_lack_leader(asked.sent_us);
+    let is_other = probe.node != on_wire(target) && ctx.ground.may_have_changed_leader(asked.sent_us);
     let target = if is_other { usize::from(probe.node) } else { target };
     let distance = distance(ctx, asked.ingress, target);
     assert_eq!(probe.node, on_wire(target), "the probe ended at another node");
@@ -335,31 +335,46 @@ fn note_not_done(ctx: &mut Ctx<'_>, asked: &Asked) {
 /// target that is out of reach, and later ones wait behind them.
 fn may_be_refused(ctx: &Ctx<'_>, asked: &Asked, status: Status) -> bool {
     let may_be_overloaded = status == Status::Overloaded && !ctx.profile.is_calm();
-    may_be_overloaded || ctx.ground.may_be_unreachable(asked.ingress, asked.target(ctx), asked.sent_us)
+    may_be_overloaded || may_be_out_of_reach(ctx, asked)
 }
 
-/// Returns true if NO_QUORUM or NOT_LEADER can be true.
-fn may_be_without_leader(ctx: &Ctx<'_>, asked: &Asked) -> bool {
-    let is_unreachable = ctx.ground.may_be_unreachable(asked.ingress, asked.target(ctx), asked.sent_us);
-    ctx.profile.copies == Copies::Three && is_unreachable
+/// Returns true if no node that can execute a request may have been in reach.
+fn may_be_out_of_reach(ctx: &Ctx<'_>, asked: &Asked) -> bool {
+    match asked.place() {
+        Place::Topic(topic) => ctx.may_be_out_of_reach(asked.ingress, topic, asked.sent_us),
+        Place::Node(node) => ctx.ground.may_be_unreachable(asked.ingress, node, asked.sent_us),
+    }
+}
+
+/// Returns true if NOT_LEADER or NO_QUORUM can be true.
+fn may_lack_leader(ctx: &Ctx<'_>, asked: &Asked, status: Status) -> bool {
+    if status == Status::NoQuorum && matches!(asked.what, What::List { .. }) {
+        // It is about all groups that the node leads.
+        return ctx.ground.may_have_changed_leader(asked.sent_us);
+    }
+    ctx.profile.copies == Copies::Three && may_be_out_of_reach(ctx, asked)
+}
+
+/// Returns true if a request or its answer may have been lost on the way.
+fn may_be_lost(ctx: &Ctx<'_>, asked: &Asked) -> bool {
+    ctx.profile.is_slow() || ctx.ground.may_lose_frames(asked.sent_us) || may_be_out_of_reach(ctx, asked)
 }
 
 fn is_true(ctx: &Ctx<'_>, asked: &Asked, status: Status, error: &ErrorResponse) -> bool {
-    let target = asked.target(ctx);
-    let may_be_lost = || ctx.profile.is_slow() || ctx.ground.may_be_lost(asked.ingress, target, asked.sent_us);
     let is_lossy = ctx.profile.has_interval_sync();
     let next = error.details.iter().find_map(|detail| if let Detail::Next(next) = detail { Some(*next) } else { None });
     let other = error.details.iter().find_map(|detail| if let Detail::TopicId(id) = detail { Some(*id) } else { None });
     match (status, &asked.what) {
         (Status::Unreachable | Status::Overloaded, _) => may_be_refused(ctx, asked, status),
-        (Status::NotLeader | Status::NoQuorum, _) => may_be_without_leader(ctx, asked),
-        (Status::OutcomeUnknown, _) => !ctx.profile.is_orderly() && (may_be_lost() || ctx.profile.is_held_up()),
+        (Status::NotLeader | Status::NoQuorum, _) => may_lack_leader(ctx, asked, status),
+        (Status::OutcomeUnknown, _) if ctx.profile.is_orderly() => false,
+        (Status::OutcomeUnknown, _) => may_be_lost(ctx, asked) || ctx.profile.is_held_up(),
         (Status::TtlExpired, What::Trace { ttl, .. }) => {
-            let is_short = u32::from(*ttl) < distance(ctx, asked.ingress, target);
+            let is_short = u32::from(*ttl) < distance(ctx, asked.ingress, asked.target(ctx));
             let is_direct = ctx.profile.is_calm() && asked.sent_us > SETTLED_US;
             error.details.contains(&Detail::Hops(*ttl)) && (is_short || !is_direct)
         }
-        (Status::TtlExpired, _) => may_be_lost(),
+        (Status::TtlExpired, _) => may_be_lost(ctx, asked),
         (Status::ShuttingDown, _) => ctx.trace.totals.drains > 0,
         (_, what) if what.is_change() => is_true_of_change(ctx, asked, status, next, other),
         (
@@ -462,13 +477,21 @@ impl Asked {
 
     /// Returns the node that must answer.
     fn target(&self, ctx: &Ctx<'_>) -> usize {
+        match self.place() {
+            Place::Topic(topic) => ctx.leader(topic),
+            Place::Node(node) => node,
+        }
+    }
+
+    /// Returns where it is executed.
+    fn place(&self) -> Place {
         match self.what {
             What::Ping { node, .. }
             | What::List { node, .. }
             | What::Cluster { node }
             | What::Stats { node }
-            | What::Nodes { node, .. } => node,
-            What::Trace { target, .. } => target,
+            | What::Nodes { node, .. } => Place::Node(node),
+            What::Trace { target, topic, .. } => topic.map_or(Place::Node(target), Place::Topic),
             What::Create { topic, .. }
             | What::Delete { topic, .. }
             | What::Alter { topic, .. }
@@ -478,8 +501,15 @@ impl Asked {
             | What::Publish { topic, .. }
             | What::Fetch { topic, .. }
             | What::Subscribe { topic, .. }
-            | What::Query { topic } => ctx.leader(topic),
-            What::Unsubscribe { .. } | What::Misuse { .. } => self.ingress,
+            | What::Query { topic } => Place::Topic(topic),
+            What::Unsubscribe { .. } | What::Misuse { .. } => Place::Node(self.ingress),
         }
     }
+}
+
+/// Where a request is executed.
+enum Place {
+    Node(usize),
+    /// The leader of the topic's slot.
+    Topic(usize),
 }

@@ -1,5 +1,6 @@
 //! A client: a session, and its activity.
 
+use dht_node::node::Copies;
 use dht_node::wire::Response;
 use fastrand::Rng;
 
@@ -36,6 +37,15 @@ impl Ctx<'_> {
     /// Returns the node that leads the slot of a topic.
     pub(crate) fn leader(&self, topic: usize) -> usize {
         self.ground.leader_of(&self.profile.topics[topic])
+    }
+
+    /// Returns true if a node may have had no path to the leader of a topic's slot at that time.
+    pub(crate) fn may_be_out_of_reach(&self, ingress: usize, topic: usize, asked_us: u64) -> bool {
+        let home = self.profile.topics[topic].home;
+        match self.profile.copies {
+            Copies::One => self.ground.may_be_unreachable(ingress, home, asked_us),
+            Copies::Three => self.ground.may_lack_leader(ingress, home, asked_us),
+        }
     }
 }
 

@@ -16,7 +16,8 @@ const DOWN_SETTLES_US: u64 = 1_600_000;
 /// A link that has worked for this long is up at both ends: earlier connections are gone, and it was dialled again.
 const UP_SETTLES_US: u64 = 3_500_000;
 
-/// When all links have worked for this long, each slot has a leader that stays.
+/// When links have worked for this long, two of the nodes that keep a slot and are connected by them have elected a
+/// leader.
 const LED_US: u64 = UP_SETTLES_US + 4_000_000;
 
 /// The true state of a node.
@@ -101,6 +102,8 @@ pub(crate) struct Ground {
     pub stopped_us: Option<u64>,
     /// True if connects are so slow that it is unknown when a link is up.
     is_slow: bool,
+    /// True if disks fill up, fail or stall, so that a node that is up may not be able to acknowledge anything.
+    has_poor_disks: bool,
     /// The node that leads each slot, if several nodes keep its topics: the one that has begun last.
     leaders: Option<Vec<Option<usize>>>,
     /// How often a node has begun to lead a slot that several nodes keep.
@@ -127,6 +130,7 @@ impl Ground {
             healed_us: None,
             stopped_us: None,
             is_slow,
+            has_poor_disks: profile.faults.kinds.iter().any(|kind| kind.is_of_disks()),
             leaders: (profile.copies == Copies::Three).then(|| vec![None; slots]),
             elections: 0,
         }
@@ -163,11 +167,19 @@ impl Ground {
         self.leaders.as_ref().is_none_or(|leaders| leaders.iter().all(Option::is_some))
     }
 
-    /// Returns true if a slot may have had no leader at that time, or another one since: several nodes keep its topics,
-    /// and a node or a link has failed shortly before.
-    pub(crate) fn may_lack_leader(&self, asked_us: u64) -> bool {
+    /// Returns true if a slot may have had another leader at that time than now: several nodes keep its topics, and a
+    /// node or a link has failed shortly before.
+    pub(crate) fn may_have_changed_leader(&self, asked_us: u64) -> bool {
+        self.leaders.is_some() && !self.is_settled(asked_us, LED_US)
+    }
+
+    /// Returns true if a node may have found no leader of the slots with this home at that time: it was not connected
+    /// to two of the three nodes that keep their topics for long enough. What happens to the third one is no excuse.
+    pub(crate) fn may_lack_leader(&self, source: usize, home: usize, asked_us: u64) -> bool {
         let is_sure = |edge: &Edge| edge.works && edge.since_us + LED_US <= asked_us;
-        self.leaders.is_some() && !self.edges.iter().all(is_sure)
+        let reached = self.reached(source, is_sure);
+        let is_sound = !self.is_slow && !self.has_poor_disks;
+        !is_sound || [home, home ^ 1, home ^ 2].iter().filter(|member| reached[**member]).count() < 2
     }
 
     /// Returns the two ends of each link.
@@ -209,17 +221,13 @@ impl Ground {
     /// Returns true if UNREACHABLE can be true for a request of that time: there was no path of settled links.
     pub(crate) fn may_be_unreachable(&self, source: usize, target: usize, asked_us: u64) -> bool {
         let is_sure = |edge: &Edge| edge.works && edge.since_us + UP_SETTLES_US <= asked_us;
-        self.may_lack_leader(asked_us)
-            || self.is_slow && source != target
-            || !self.is_connected(source, target, is_sure)
+        self.is_slow && source != target || !self.reached(source, is_sure)[target]
     }
 
-    /// Returns true if a request of that time can be lost: it cannot if every link is settled, up or down, and there is
-    /// a path.
-    pub(crate) fn may_be_lost(&self, source: usize, target: usize, asked_us: u64) -> bool {
+    /// Returns true if a frame of that time can be lost: it cannot if every link is settled, up or down.
+    pub(crate) fn may_lose_frames(&self, asked_us: u64) -> bool {
         let settles_us = |edge: &Edge| if edge.works { UP_SETTLES_US } else { DOWN_SETTLES_US };
-        let is_settled = self.edges.iter().all(|edge| edge.since_us + settles_us(edge) <= asked_us);
-        !is_settled || self.may_be_unreachable(source, target, asked_us)
+        !self.edges.iter().all(|edge| edge.since_us + settles_us(edge) <= asked_us)
     }
 
     /// Returns true if a node that runs and can be reached may seem silent to its subscribers: since that time, FEED or
@@ -248,7 +256,8 @@ impl Ground {
         self.nodes[node].ended_us.is_none_or(|ended_us| ended_us < since_us)
     }
 
-    fn is_connected(&self, source: usize, target: usize, is_usable: impl Fn(&Edge) -> bool) -> bool {
+    /// Returns for each node whether there is a path to it.
+    fn reached(&self, source: usize, is_usable: impl Fn(&Edge) -> bool) -> Vec<bool> {
         let mut reached = vec![false; self.nodes.len()];
         reached[source] = true;
         let mut frontier = VecDeque::from([source]);
@@ -260,6 +269,6 @@ impl Ground {
                 }
             }
         }
-        reached[target]
+        reached
     }
 }

@@ -207,7 +207,7 @@ impl Running {
     /// Returns true if the node was running and had no faults during the attack.
     fn was_well(&self, ctx: &Ctx<'_>) -> bool {
         let truth = &ctx.ground.nodes[self.node];
-        let is_led = !ctx.ground.may_lack_leader(self.began_us);
+        let is_led = !ctx.ground.may_have_changed_leader(self.began_us);
         truth.is_up && !truth.is_draining && ctx.ground.has_run(self.node, self.began_us) && is_led
     }
 

@@ -144,7 +144,8 @@ impl Subscription {
         assert!([Status::Unreachable.number(), Status::OutcomeUnknown.number()].contains(&reason), "{reason:#x}");
         assert!(!ctx.profile.is_calm(), "node {home} was reported as unreachable without any fault");
         let probed_us = ctx.now_us.saturating_sub(PROBED_US);
-        let may_be = ctx.ground.may_be_lost(ingress, home, probed_us)
+        let may_be = ctx.ground.may_lose_frames(probed_us)
+            || ctx.may_be_out_of_reach(ingress, self.topic, probed_us)
             || ctx.ground.may_seem_silent(probed_us.saturating_sub(OUTAGE_SILENT_US));
         assert!(may_be || !is_reading, "node {home} was reported as unreachable from {ingress}, but is reachable");
         ctx.trace.totals.waited += 1;
