@@ -28,7 +28,11 @@ impl Parts {
             self.forward(step, frame, route);
         } else if frame.header.flags.has(Flags::RESPONSE) {
             match opcode {
-                Some(Opcode::Feed) => self.readers.on_fed(step, frame),
+                Some(Opcode::Feed) => {
+                    if let Some(slot) = self.readers.on_fed(step, frame) {
+                        self.ingress.follow_leader(step, slot);
+                    }
+                }
                 Some(Opcode::Heads) => self.on_heads_answered(step, frame, route.source),
                 _ if self.readers.has_asked(route.origin) => self.on_pulled(step, frame, route.origin),
                 _ => self.on_response(step, frame, route.origin),

@@ -16,7 +16,7 @@ use super::table::{InFlightReport, Report, TopicKey, first_at};
 use super::{Effect, Readers};
 use crate::limits::{FEED_AGAIN_US, FEED_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US, STRAYS_MAX};
 use crate::types::{Epoch, NodeId, Offset, RequestId, SlotId, TopicId, TopicName};
-use crate::wire::feed::{Fed, FeedItem, Head, Heads};
+use crate::wire::feed::{Fed, FedList, FeedItem, Head, Heads};
 use crate::wire::field::Writer;
 use crate::wire::push::Span;
 use crate::wire::response::{Detail, ErrorResponse};
@@ -104,32 +104,33 @@ impl Readers {
         self.effects.push_back(Effect::Report { slot, frame });
     }
 
-    /// Handles a home's answer to a FEED, or the UNREACHABLE of a node on the way.
-    pub(in crate::node) fn on_fed(&mut self, step: &mut Step<'_>, frame: &Frame<'_>) {
+    /// Handles a home's answer to a FEED, or the UNREACHABLE of a node on the way. Returns the slot if another node
+    /// leads it than was known.
+    pub(in crate::node) fn on_fed(&mut self, step: &mut Step<'_>, frame: &Frame<'_>) -> Option<SlotId> {
         if frame.header.status == Status::Unreachable.number() {
-            return self.note_feed_unreachable(step, frame.header.request_id.0);
+            self.note_feed_unreachable(step, frame.header.request_id.0);
+            return None;
         }
-        let list = match decode_response(step, Opcode::Feed, frame) {
-            Some(Response::Fed(list)) => list,
+        let source = frame.route.as_ref()?.source;
+        match decode_response(step, Opcode::Feed, frame) {
+            Some(Response::Fed(list)) => self.on_list(step, frame.header.request_id, source, list),
             Some(Response::Error(error)) if error.status == Status::NotLeader.number() => {
                 // The FEED is sent again to the node that is taken for the leader then.
-                let slot = self.slot_of_feed(step, frame.header.request_id.0);
-                if let Some((slot, route)) = slot.zip(frame.route.as_ref()) {
-                    step.leaders.on_not_leader(step.settings, slot, route.source, &error);
-                }
-                return;
+                let slot = self.slot_of_feed(step, frame.header.request_id.0)?;
+                step.leaders.on_not_leader(step.settings, slot, source, &error).then_some(slot)
             }
-            _ => return,
-        };
-        let Ok(slot) = step.settings.slot(list.slot) else { return };
-        if self.table.home(slot).is_here {
-            return; // it is late: this node has become the home meanwhile
+            _ => None,
         }
-        let Some(leader) = frame.route.as_ref().map(|route| route.source) else { return };
-        if step.leaders.is_stale(slot, list.term, leader) {
-            return;
+    }
+
+    fn on_list(&mut self, step: &mut Step<'_>, request_id: RequestId, leader: NodeId, list: FedList) -> Option<SlotId> {
+        let slot = step.settings.slot(list.slot).ok()?;
+        // A late answer may come when this node has become the home, or another one has.
+        if self.table.home(slot).is_here || step.leaders.is_stale(slot, list.term, leader) {
+            return None;
         }
-        if step.leaders.note(slot, list.term, leader) {
+        let is_other = step.leaders.note(slot, list.term, leader);
+        if is_other {
             self.on_new_leader(step, slot);
         }
         self.note_alive(step, slot);
@@ -141,7 +142,7 @@ impl Readers {
             if fed.status == Status::Ok.number() {
                 let in_flight = self.table.topic(place).in_flight_report;
                 // An answer confirms only the FEED that it belongs to.
-                if let Some(in_flight) = in_flight.filter(|in_flight| in_flight.version == frame.header.request_id.0) {
+                if let Some(in_flight) = in_flight.filter(|in_flight| in_flight.version == request_id.0) {
                     self.table.topic_mut(place).in_flight_report = None;
                     self.table.set_confirmed_report(place, Some(in_flight.report));
                 }
@@ -154,6 +155,7 @@ impl Readers {
                 self.end_topic(step, place, &reason(&fed, step.leaders.of(slot)));
             }
         }
+        is_other.then_some(slot)
     }
 
     /// Handles HEADS, the log end offsets of the topics that a home has pushed here.

@@ -3,7 +3,7 @@
 //! The node is number 0 of a cube of eight, with the link across dimension 0. Its client subscribes to a topic of slot
 //! 7, which the nodes 7, 6 and 5 keep; or to one of slot 0, of which it has a copy itself.
 
-use super::harness::{Harness, SLOT, names, refusal, subscribed};
+use super::harness::{Harness, SLOT, names, refusal, subscribed, topic};
 use super::sent::{Sent, only};
 use crate::limits::{FEED_AGAIN_US, HEADS_US, TICK_US};
 use crate::types::{ConnId, Retention};
@@ -83,6 +83,26 @@ fn the_next_report_goes_where_a_node_that_does_not_lead_has_sent_it() {
         assert_eq!(leader(&node), expected);
         let sent = feeds(node.pass(FEED_AGAIN_US + HEADS_US));
         assert!(!sent.is_empty() && targets(&sent).iter().all(|target| *target == expected), "{sent:?}");
+    }
+}
+
+#[test]
+fn requests_go_to_the_leader_that_the_answer_to_a_report_names() {
+    let refused = ErrorResponse::new(Status::NotLeader, "the test says so").with(Detail::Node(5)).with(Detail::Term(4));
+    let fed = Response::Fed(FedList { slot: 7, term: 4, instance: 50, counter: 1, items: Vec::new() });
+    for (from, answer, expected) in [(7, refused.into(), 5), (5, fed, 5)] {
+        let mut node = follower();
+        let (client, other) = (node.client(), node.client());
+        let mut all = names(7, 3);
+        let (first, name) = (all.next().unwrap(), all.next().unwrap());
+        node.follow(client, 1, &name, subscribed(TOPIC + 1, 1, 0));
+        let report = feeds(node.pass(HEADS_US));
+        assert_eq!(targets(&report), [7]);
+        assert_eq!(targets(&node.ask(other, 9, &Request::Info(topic(&first)))), [7]);
+        let mut sent = node.node_responds_to(from, &report[0], &answer);
+        sent.extend(node.pass(TICK_US));
+        let again = only(&sent, Opcode::Info).into_iter().map(|sent| sent.route().target.index());
+        assert_eq!(again.collect::<Vec<_>>(), [expected], "{sent:?}");
     }
 }
 
