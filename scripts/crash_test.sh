@@ -33,7 +33,7 @@ is_number "$rounds" 1 999999999 || fail_usage "'$rounds' is not a number of cras
 note "building"
 cargo test --release --locked --quiet --no-run --test process
 which=after_any_kill
-[[ -z $replicated ]] || which=whichever_node
+[[ -z $replicated ]] || which=whichever_leader
 export CRASH_ROUNDS=$rounds REPLICATED_ROUNDS=$rounds
 cargo test --release --locked --quiet --test process "$which" -- --nocapture ||
     fail "what was acknowledged is not all there" "what was found stands above"

@@ -99,7 +99,8 @@ pub use dht_protocol::wire::push::Push;
 pub use dht_protocol::wire::records::Record;
 pub use dht_protocol::wire::request::{Retention, Start, TraceTarget};
 pub use dht_protocol::wire::response::{
-    Description, Durability, ErrorResponse, LinkState, Listed, OpenedProducer, Published, TopicState,
+    CopiesView, CopyView, Description, Durability, ErrorResponse, LinkState, Listed, OpenedProducer, Published,
+    TopicState,
 };
 
 /// The example in README.md must compile.

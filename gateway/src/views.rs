@@ -1,6 +1,6 @@
 //! The JSON of answers, with the names that `dht-cli --json` uses.
 
-use dht_client::{Cluster, Description, Dimension, Listed, NodeId, Published, Retention, Trace};
+use dht_client::{Cluster, CopyView, Description, Dimension, Listed, NodeId, Published, Retention, Trace};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -73,6 +73,26 @@ pub(crate) struct TopicView {
     retention: Option<Bounds>,
     /// The nodes that the request passed through.
     path: Vec<String>,
+    /// The node that executes the requests for the topic, if several nodes keep it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "110")]
+    leader: Option<String>,
+    /// The term in which it leads: a later leader has a higher one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    term: Option<u64>,
+    /// The nodes that keep the topic, if there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    copies: Option<Vec<TopicCopy>>,
+}
+
+/// A node that keeps a topic.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TopicCopy {
+    node: String,
+    /// True if the leader has heard from it in the last second, or is it.
+    answers: bool,
+    /// How many bodies of the leader's log the node is not known to have.
+    behind: u64,
 }
 
 impl TopicView {
@@ -93,6 +113,16 @@ impl TopicView {
             durability: state.map(|state| state.durability.name()),
             retention: state.map(|state| Bounds::of(&state.retention)),
             path: description.path.iter().map(|node| node_name(*node, dimension)).collect(),
+            leader: description.copies.as_ref().map(|copies| node_name(copies.leader, dimension)),
+            term: description.copies.as_ref().map(|copies| copies.term),
+            copies: description.copies.as_ref().map(|copies| {
+                let copy = |copy: &CopyView| TopicCopy {
+                    node: node_name(copy.node, dimension),
+                    answers: copy.answers,
+                    behind: copy.behind,
+                };
+                copies.members.iter().map(copy).collect()
+            }),
         }
     }
 }

@@ -92,6 +92,11 @@ impl Groups {
         self.iter().map(|group| group.topics().len()).sum()
     }
 
+    /// Returns the number of topics of the groups that this node leads.
+    pub(super) fn led_topics(&self) -> usize {
+        self.iter().filter(|group| group.leads()).map(|group| group.topics().len()).sum()
+    }
+
     /// Returns the number of uncommitted proposals.
     pub(super) fn proposals(&self) -> usize {
         self.iter().map(Group::proposals).sum()

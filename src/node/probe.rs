@@ -8,7 +8,7 @@ use super::router::ends_of;
 use super::{Parts, Step};
 use crate::limits::NODES_PAGE_MAX;
 use crate::types::NodeId;
-use crate::wire::response::{LinkState, LinkView, NodeAddress, NodePage, Probe, View};
+use crate::wire::response::{GroupsView, LinkState, LinkView, NodeAddress, NodePage, Probe, View};
 use crate::wire::{Response, Route};
 
 impl Parts {
@@ -37,7 +37,15 @@ impl Parts {
             software: step.settings.software.clone(),
             address: self.address(step, step.settings.id),
             links: links.collect(),
+            groups: self.groups_view(step),
         })))
+    }
+
+    fn groups_view(&self, step: &Step<'_>) -> Option<GroupsView> {
+        let replicas = step.settings.copies.number();
+        let count = |groups: usize| u16::try_from(groups).unwrap_or(u16::MAX);
+        let (led, kept) = (count(self.groups.led().count()), count(self.groups.iter().count()));
+        (replicas > 1).then_some(GroupsView { replicas, led, kept })
     }
 
     /// Returns a page of the list of all nodes, from that id on.
@@ -81,7 +89,9 @@ impl Parts {
             ("charged_bytes", admission.reserved()),
             ("untaken_bytes", admission.untaken()),
             ("input_bytes", step.turns.input_bytes),
-            ("topics", self.groups.topics() as u64),
+            ("topics", self.groups.led_topics() as u64),
+            ("groups", self.groups.iter().count() as u64),
+            ("groups_led", self.groups.led().count() as u64),
             ("memory_bytes", memory.total()),
             ("memory_bytes_max", step.settings.memory_bytes),
             ("memory_records", memory.records),

@@ -106,9 +106,10 @@ fn check_response(opcode: Opcode, header: &Header, args: &[u8], payload: &Bytes)
         Response::Nodes(page) => (page.nodes.iter().all(|node| node.address.len() <= LABEL_MAX), false),
         // TLVs are accepted in any order, but encoded in a fixed one.
         Response::Ping { .. } => (true, false),
-        Response::Created { .. }
-        | Response::Described(_)
-        | Response::Deleted { .. }
+        Response::Created { description, .. } | Response::Described(description) => {
+            (true, description.copies.is_none())
+        }
+        Response::Deleted { .. }
         | Response::Trimmed { .. }
         | Response::Opened(_)
         | Response::Listed(_)

@@ -13,7 +13,7 @@ use dht_node::wire::{Request, Response, Status};
 use fastrand::Rng;
 
 use crate::cube::Cube;
-use crate::daemon::{PATIENCE, pause};
+use crate::daemon::{PATIENCE, pause, wait_for};
 use crate::durable::EVERYTHING;
 use crate::requests::{fetch, publish, record};
 
@@ -29,15 +29,16 @@ fn start() -> Cube {
 }
 
 #[test]
-fn acknowledged_records_are_stored_once_whichever_node_is_killed() {
+fn acknowledged_records_are_stored_once_whichever_leader_is_killed() {
     let rounds = number("REPLICATED_ROUNDS").unwrap_or(ROUNDS);
     let seed = number("REPLICATED_SEED").unwrap_or_else(|| fastrand::u64(..1 << 32));
-    println!("to repeat: REPLICATED_SEED={seed} REPLICATED_ROUNDS={rounds} cargo test --test process whichever_node");
+    println!("to repeat: REPLICATED_SEED={seed} REPLICATED_ROUNDS={rounds} cargo test --test process whichever_leader");
     let (mut rng, mut cube) = (Rng::with_seed(seed), start());
     let summary = live(&mut cube, |cube| {
         for round in 0..rounds {
             pause(Duration::from_millis(rng.u64(1..600)));
-            let node = rng.u16(..4);
+            let topic = cube.topic_at(rng.u16(..4), "life");
+            let node = cube.client_of(&[0, 1, 2, 3]).query(&topic).unwrap().copies.unwrap().leader;
             cube.kill(node);
             pause(Duration::from_millis(rng.u64(1..2500)));
             cube.restart(node);
@@ -48,6 +49,34 @@ fn acknowledged_records_are_stored_once_whichever_node_is_killed() {
         }
     });
     println!("{rounds} kills, {summary}");
+}
+
+#[test]
+fn clients_are_told_who_leads_a_topic_and_which_of_its_copies_are_behind() {
+    let mut cube = start();
+    let topic = cube.topic_at(1, "told");
+    let mut client = cube.client_of(&[0, 3]);
+    client.create(&topic, EVERYTHING).unwrap();
+    let first = client.query(&topic).unwrap().copies.unwrap();
+    assert_eq!(first.members.iter().map(|copy| copy.node).collect::<Vec<_>>(), [1, 0, 3], "the home first");
+    cube.kill(1);
+    let told = |client: &mut Client| client.info(&topic).unwrap().copies.unwrap();
+    client.publish(&topic, &Batch::of(b"missed")).unwrap();
+    let second = wait_for("the leader misses the node that was killed", || {
+        let copies = told(&mut client);
+        (!copies.members[0].answers).then_some(copies)
+    });
+    assert!(second.leader != 1 && second.term > first.term, "{first:?}, then {second:?}");
+    assert!(second.members[0].behind > 0, "{second:?}");
+    cube.restart(1);
+    cube.wait_linked();
+    wait_for("all copies are the same again", || {
+        told(&mut client).members.iter().all(|copy| copy.answers && copy.behind == 0).then_some(())
+    });
+    let cluster = client.cluster().unwrap();
+    let groups: Vec<_> = cluster.nodes.iter().map(|member| member.view.as_ref().unwrap().groups.unwrap()).collect();
+    assert!(groups.iter().all(|groups| (groups.replicas, groups.kept) == (3, 3)), "{groups:?}");
+    assert_eq!(groups.iter().map(|groups| groups.led).sum::<u16>(), 4, "each group has one leader: {groups:?}");
 }
 
 #[test]

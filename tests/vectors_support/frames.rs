@@ -8,8 +8,9 @@ use dht_node::wire::request::{
     ANY_NODE, Fetch, List, Opening, Publish, Retention, Sequenced, SettingsChange, Start, Topic, TraceTarget,
 };
 use dht_node::wire::response::{
-    Description, Detail, Durability, ErrorResponse, Fetched, LinkState, LinkView, Listed, NodeAddress, NodePage,
-    OFFSET_FORGOTTEN, OpenedProducer, Page, Payload, Probe, Published, Run, TopicState, View,
+    CopiesView, CopyView, Description, Detail, Durability, ErrorResponse, Fetched, GroupsView, LinkState, LinkView,
+    Listed, NodeAddress, NodePage, OFFSET_FORGOTTEN, OpenedProducer, Page, Payload, Probe, Published, Run, TopicState,
+    View,
 };
 use dht_node::wire::{Flags, Goaway, Hello, Opcode, Request, Response, Role, Status};
 
@@ -305,7 +306,7 @@ pub(crate) fn state() -> TopicState {
 }
 
 fn described(topic: Option<TopicState>, path: &[u16]) -> Box<Description> {
-    Box::new(Description { home: 6, topic, path: path.to_vec() })
+    Box::new(Description { home: 6, topic, path: path.to_vec(), copies: None })
 }
 
 fn create() -> Vec<Good> {
@@ -396,7 +397,7 @@ fn alter() -> Vec<Good> {
         retention: Retention { records: 100_000, bytes: 64 << 20, age_ms: 3_600_000 },
         ..state()
     };
-    let description = Description { home: 6, topic: Some(topic), path: vec![0, 4, 6] };
+    let description = Description { home: 6, topic: Some(topic), path: vec![0, 4, 6], copies: None };
     vec![
         request(
             "alter-request",
@@ -764,6 +765,9 @@ fn fetch_errors() -> Vec<Good> {
 }
 
 fn query() -> Vec<Good> {
+    let copy = |node, answers, behind| CopyView { node, answers, behind };
+    let members = vec![copy(6, false, 117), copy(7, true, 0), copy(4, true, 2)];
+    let copies = CopiesView { leader: 7, term: 4, members };
     vec![
         request("query-request", "Where would \"orders\" live?", 30, Request::Query { topic: name("orders") }),
         response(
@@ -779,6 +783,16 @@ fn query() -> Vec<Good> {
             30,
             Opcode::Query,
             Response::Described(described(None, &[0, 4, 6])),
+        ),
+        response(
+            "query-response-copies",
+            "Node 111 leads in term 4; 110, the home, does not answer, and 100 lacks two bodies.",
+            30,
+            Opcode::Query,
+            Response::Described(Box::new(Description {
+                copies: Some(copies),
+                ..*described(Some(state()), &[0, 4, 5, 7])
+            })),
         ),
         error("query-error", "Node 000 has no way to 110 left.", 30, Opcode::Query, unreachable()),
     ]
@@ -831,7 +845,9 @@ fn nodes() -> Vec<Good> {
         software: "dht-node/0.1.0".to_owned(),
         address: "127.0.0.1:5005".to_owned(),
         links: vec![link(4, true, "127.0.0.1:5004"), link(7, false, "127.0.0.1:5007"), link(1, true, "127.0.0.1:5001")],
+        groups: None,
     };
+    let sharing = View { groups: Some(GroupsView { replicas: 3, led: 1, kept: 3 }), ..view.clone() };
     let text = "topics 2\nrecords 1236\n".to_owned();
     vec![
         request("cluster-request", "The ingress.", 40, Request::Cluster { node: ANY_NODE }),
@@ -841,6 +857,13 @@ fn nodes() -> Vec<Good> {
             40,
             Opcode::Cluster,
             Response::Cluster(Box::new(view)),
+        ),
+        response(
+            "cluster-response-groups",
+            "The same in a cube in which three nodes keep each topic: 101 leads one group of three.",
+            40,
+            Opcode::Cluster,
+            Response::Cluster(Box::new(sharing)),
         ),
         error(
             "cluster-error",

@@ -1,8 +1,9 @@
 //! `cluster`: the cube as its nodes see it.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
-use dht_client::{Cluster, Deadline};
+use dht_client::{Cluster, Deadline, Member};
 use dht_console::clock;
 use dht_console::errors::{Exit, Failure};
 use dht_console::output::{BAD, DIM, GOOD};
@@ -15,6 +16,9 @@ use crate::cube;
 
 /// Interval at which `--wait` checks the cluster.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// The place of the column about groups, which is there if several nodes keep each topic.
+const GROUPS_COLUMN: usize = 5;
 
 /// Runs the command `cluster`.
 pub(crate) fn cluster(cluster: &args::Cluster, session: &mut Session) -> Result<Exit, Failure> {
@@ -56,8 +60,13 @@ fn print(cluster: &Cluster, session: &mut Session) -> Result<(), Failure> {
         session.out.line("")?;
     }
     let dimension = cluster.dimension;
-    let heading = ["NODE", "ADDRESS", "STATE", "UPTIME", "LEVEL", "LINKS UP", "LINKS DOWN", "SOFTWARE"];
-    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    let replicas =
+        cluster.nodes.iter().filter_map(|member| member.view.as_ref().ok()?.groups).map(|of| of.replicas).max();
+    let mut heading = vec!["NODE", "ADDRESS", "STATE", "UPTIME", "LEVEL", "LINKS UP", "LINKS DOWN", "SOFTWARE"];
+    if replicas.is_some() {
+        heading.insert(GROUPS_COLUMN, "LEADS");
+    }
+    let mut rows = vec![heading.into_iter().map(str::to_owned).collect::<Vec<_>>()];
     for member in &cluster.nodes {
         let neighbours = |up: bool| {
             let links = cluster.links.iter().filter(|link| link.up == up);
@@ -77,7 +86,7 @@ fn print(cluster: &Cluster, session: &mut Session) -> Result<(), Failure> {
             Err(_) => ("DOWN", "-".to_owned(), "-", "-"),
         };
         let address = if member.address.is_empty() { "?" } else { &member.address };
-        rows.push(vec![
+        let mut row = vec![
             member.node.binary(dimension),
             text::harmless(address),
             state.to_owned(),
@@ -86,9 +95,13 @@ fn print(cluster: &Cluster, session: &mut Session) -> Result<(), Failure> {
             neighbours(true),
             neighbours(false),
             text::harmless(software),
-        ]);
+        ];
+        if replicas.is_some() {
+            row.insert(GROUPS_COLUMN, leads(member));
+        }
+        rows.push(row);
     }
-    let lines = text::table(&[Align::Left; 8], &rows);
+    let lines = text::table(&vec![Align::Left; rows[0].len()], &rows);
     for (index, line) in lines.iter().enumerate() {
         let line = match index.checked_sub(1).map(|node| cluster.nodes[node].view.is_ok()) {
             None => session.out.paint(DIM, line),
@@ -99,10 +112,20 @@ fn print(cluster: &Cluster, session: &mut Session) -> Result<(), Failure> {
     }
     let up = cluster.nodes.iter().filter(|member| member.view.is_ok()).count();
     let links_up = cluster.links.iter().filter(|link| link.up).count();
-    let summary = format!("{up} of {} nodes up, {links_up} of {} links up", cluster.nodes.len(), cluster.links.len());
+    let mut summary =
+        format!("{up} of {} nodes up, {links_up} of {} links up", cluster.nodes.len(), cluster.links.len());
+    if let Some(replicas) = replicas {
+        let _ = write!(summary, ", {replicas} copies of each topic");
+    }
     session.out.line("")?;
     let style = if cluster.is_whole() { GOOD } else { BAD };
     Ok(session.out.line(&session.out.paint(style, &summary))?)
+}
+
+/// Returns how many groups of topics a node leads, of those that it keeps.
+fn leads(member: &Member) -> String {
+    let groups = member.view.as_ref().ok().and_then(|view| view.groups);
+    groups.map_or_else(|| "-".to_owned(), |groups| format!("{} of {}", groups.led, groups.kept))
 }
 
 fn cluster_json(cluster: &Cluster) -> Value {
@@ -117,6 +140,9 @@ fn cluster_json(cluster: &Cluster) -> Value {
                 value["durability"] = json!(view.durability.name());
                 value["software"] = json!(view.software);
                 value["cluster"] = json!(view.cluster);
+                if let Some(groups) = view.groups {
+                    value["groups"] = json!({"replicas": groups.replicas, "led": groups.led, "kept": groups.kept});
+                }
             }
             Err(error) => value["reason"] = json!(error.to_string()),
         }

@@ -1,6 +1,8 @@
 //! `create`, `alter`, `trim`, `delete`, `list`, `info` and `query`: the commands on whole topics.
 
-use dht_client::{Description, Dimension, Listed, NodeId, Offset, Retention, SettingsChange, TopicState, Trimmed};
+use dht_client::{
+    CopyView, Description, Dimension, Listed, NodeId, Offset, Retention, SettingsChange, TopicState, Trimmed,
+};
 use dht_console::errors::{Exit, Failure, note};
 use dht_console::output::{BOLD, DIM};
 use dht_console::session::Session;
@@ -250,6 +252,11 @@ fn describe(topic: &str, description: &Description, session: &mut Session) -> Re
         ("home", format!("node {}", id(description.home, dimension))),
         ("path", format!("{}  ({hops})", path.join(" -> "))),
     ];
+    if let Some(copies) = &description.copies {
+        rows.push(("leader", format!("node {}, term {}", id(copies.leader, dimension), copies.term)));
+        let members: Vec<_> = copies.members.iter().map(|copy| copy_text(copy, dimension)).collect();
+        rows.push(("copies", members.join(", ")));
+    }
     match &description.topic {
         None => rows.push(("state", "no topic has that name; this would be its home".to_owned())),
         Some(state) => rows.extend(state_rows(state)),
@@ -259,6 +266,17 @@ fn describe(topic: &str, description: &Description, session: &mut Session) -> Re
         session.out.line(&format!("  {name:<12} {value}"))?;
     }
     Ok(Exit::Done)
+}
+
+/// Describes a copy of a topic in words.
+fn copy_text(copy: &CopyView, dimension: Dimension) -> String {
+    let node = id(copy.node, dimension);
+    match (copy.answers, copy.behind) {
+        (true, 0) => node,
+        (true, behind) => format!("{node} ({behind} behind)"),
+        (false, 0) => format!("{node} (does not answer)"),
+        (false, behind) => format!("{node} (does not answer, {behind} behind)"),
+    }
 }
 
 fn state_rows(state: &TopicState) -> Vec<(&'static str, String)> {
@@ -310,7 +328,7 @@ fn describe_json(topic: &str, description: &Description, dimension: Dimension) -
     let path: Vec<_> = description.path.iter().map(|node| id(*node, dimension)).collect();
     let state = description.topic.as_ref();
     let number = |value: fn(&TopicState) -> u64| state.map(value);
-    json!({
+    let mut value = json!({
         "topic": topic, "home": id(description.home, dimension), "exists": state.is_some(),
         "first_offset": number(|state| state.first.0), "next_offset": number(|state| state.next.0),
         "bytes": number(|state| state.bytes), "subscribers": number(|state| u64::from(state.subscribers)),
@@ -321,10 +339,36 @@ fn describe_json(topic: &str, description: &Description, dimension: Dimension) -
         })),
         "created_us": number(|state| state.created_us), "epoch": number(|state| u64::from(state.epoch.0)),
         "topic_id": state.map(|state| format!("{:016x}", state.id.number())),
-    })
+    });
+    if let Some(copies) = &description.copies {
+        let copy =
+            |copy: &CopyView| json!({"node": id(copy.node, dimension), "answers": copy.answers, "behind": copy.behind});
+        (value["leader"], value["term"]) = (json!(id(copies.leader, dimension)), json!(copies.term));
+        value["copies"] = copies.members.iter().map(copy).collect();
+    }
+    value
 }
 
 /// Formats a node's id on the wire in binary digits.
 pub(crate) fn id(node: u16, dimension: Dimension) -> String {
     NodeId::new(node, dimension).map_or_else(|| format!("?{node}"), |node| node.binary(dimension))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_described_by_what_is_unusual_about_it() {
+        let cases = [
+            (true, 0, "110"),
+            (true, 7, "110 (7 behind)"),
+            (false, 0, "110 (does not answer)"),
+            (false, 7, "110 (does not answer, 7 behind)"),
+        ];
+        for (answers, behind, expected) in cases {
+            let copy = CopyView { node: 6, answers, behind };
+            assert_eq!(copy_text(&copy, Dimension::new(3).unwrap()), expected);
+        }
+    }
 }

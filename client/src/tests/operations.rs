@@ -300,6 +300,7 @@ fn view(node: u16, links: Vec<LinkView>) -> View {
         software: "s".to_owned(),
         address: format!("n{node}:1"),
         links,
+        groups: None,
     }
 }
 

@@ -11,8 +11,8 @@ use bytes::Bytes;
 pub use acks::{Ack, Acks};
 pub use error::{Detail, ErrorResponse, Tag};
 pub use log::{Fetched, OFFSET_FORGOTTEN, OpenedProducer, Payload, Published, Run, Subscribed};
-pub use node::{LinkState, LinkView, NodeAddress, NodePage, Probe, View};
-pub use topic::{Description, Durability, Listed, Page, TopicState};
+pub use node::{GroupsView, LinkState, LinkView, NodeAddress, NodePage, Probe, View};
+pub use topic::{CopiesView, CopyView, Description, Durability, Listed, Page, TopicState};
 
 use super::feed::{Fed, FedList};
 use super::field::{DecodeError, Observer, Reader, Writer};
@@ -251,15 +251,18 @@ impl Response {
             return Ok(Self::Error(Box::new(ErrorResponse::decode(status, args)?)));
         }
         let response = match opcode {
+            Opcode::Info | Opcode::Query | Opcode::Alter => {
+                return Ok(Self::Described(Box::new(Description::decode_last(args)?)));
+            }
+            Opcode::Create => {
+                let description = Box::new(Description::decode_last(args)?);
+                return Ok(Self::Created { existed: status == Status::OkExists.number(), description });
+            }
+            Opcode::Cluster => return Ok(Self::Cluster(Box::new(View::decode(args)?))),
             Opcode::Hello | Opcode::Goaway | Opcode::Credit | Opcode::Deliver | Opcode::Event | Opcode::Raft => {
                 return Err(DecodeError::Value { field: "opcode" });
             }
             Opcode::Ping => return decode_ping(args),
-            Opcode::Create => Self::Created {
-                existed: status == Status::OkExists.number(),
-                description: Box::new(Description::decode(&mut args)?),
-            },
-            Opcode::Info | Opcode::Query | Opcode::Alter => Self::Described(Box::new(Description::decode(&mut args)?)),
             Opcode::Delete => Self::Deleted { topic_id: topic_id(&mut args)? },
             Opcode::Trim => Self::Trimmed {
                 topic_id: topic_id(&mut args)?,
@@ -277,7 +280,6 @@ impl Response {
             Opcode::Trace => {
                 Self::Traced(Probe { node: args.u16("node")?, hops: args.u16("hops")?, down: decode_links(&mut args)? })
             }
-            Opcode::Cluster => Self::Cluster(Box::new(View::decode(&mut args)?)),
             Opcode::Nodes => Self::Nodes(NodePage::decode(&mut args, payload)?),
             Opcode::Stats => Self::Stats {
                 node: args.u16("node")?,

@@ -9,21 +9,20 @@
 //!
 //! What the other parts of the node have to do about it is in [`FollowUp`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::super::action::Action;
 use super::super::call::ReplyTo;
-use super::super::leaders::Copies;
 use super::super::{Settings, Step};
 use super::Group;
 use super::proposal::Proposal;
 use crate::entry::{self, Body, LogPart, LogPosition, LogQuery, MemberState, Place, Unreadable, Write, Written};
-use crate::limits::REQUEST_TIMEOUT_US;
+use crate::limits::{REQUEST_TIMEOUT_US, SILENT_TICKS};
 use crate::replica::{
     Config, Fault, Hard, Input, LogEntry, MemberId, Message, Output, Payload, Replica, Restored, Role, Ticket,
 };
-use crate::types::{Dimension, NodeId, SlotId};
-use crate::wire::response::Durability;
+use crate::types::{Copies, Dimension, NodeId, SlotId};
+use crate::wire::response::{CopiesView, CopyView, Durability};
 
 /// This node's member of a group.
 #[derive(Debug)]
@@ -41,6 +40,8 @@ pub(super) struct Member {
     /// The term in which this member was elected, until it is known that another one leads.
     elected: Option<u32>,
     follow_up: FollowUp,
+    /// For how many ticks nothing has come from each other member that has sent something since the start.
+    silent_ticks: BTreeMap<MemberId, usize>,
 }
 
 /// Something that the store has not reported as written.
@@ -118,12 +119,28 @@ impl Member {
         let config = Config { id: member_of(settings.id), members };
         let replica = Replica::new(&config, restored, &mut outputs).expect("a start has found the whole log");
         let (writes, unreported, follow_up) = (VecDeque::new(), VecDeque::new(), FollowUp::default());
-        Self { replica, outputs, writes, unreported, committed: applied.index, elected: None, follow_up }
+        let (committed, elected, silent_ticks) = (applied.index, None, BTreeMap::new());
+        Self { replica, outputs, writes, unreported, committed, elected, follow_up, silent_ticks }
     }
 
     /// Returns true if the log takes another body now.
     pub(super) fn accepts(&self) -> bool {
         self.replica.accepts()
+    }
+
+    /// Returns the nodes that keep the topics of the group, as this leader knows them; `None` if it is alone or does
+    /// not lead.
+    pub(super) fn copies(&self, settings: &Settings, slot: SlotId) -> Option<CopiesView> {
+        let Role::Leader { term } = self.replica.role() else { return None };
+        let behind: BTreeMap<MemberId, u64> = self.replica.behind().into_iter().collect();
+        let member = |node: NodeId| {
+            let id = member_of(node);
+            let ticks = self.silent_ticks.get(&id).copied().unwrap_or(SILENT_TICKS);
+            let answers = node == settings.id || ticks < SILENT_TICKS;
+            CopyView { node: node.index(), answers, behind: behind.get(&id).copied().unwrap_or(0) }
+        };
+        let members: Vec<CopyView> = settings.members_of(slot).map(member).collect();
+        (members.len() > 1).then(|| CopiesView { leader: settings.id.index(), term, members })
     }
 
     /// Returns true if something is to be written at the end of this turn.
@@ -197,6 +214,7 @@ impl Group {
         {
             return false;
         }
+        self.member.silent_ticks.insert(message.from, 0);
         self.member.replica.handle(Input::Message(message), &mut self.member.outputs);
         self.carry_out(settings);
         true
@@ -209,6 +227,7 @@ impl Group {
         if self.lead.as_mut().is_some_and(|lead| lead.lease.begins_ahead(now_us)) {
             self.confirm(step);
         }
+        self.member.silent_ticks.values_mut().for_each(|ticks| *ticks += 1);
         self.member.replica.handle(Input::Tick, &mut self.member.outputs);
         self.carry_out(step.settings);
         let late = self.tail.proposed_mut().take_while(|body| body.at_us.saturating_add(REQUEST_TIMEOUT_US) <= now_us);

@@ -209,7 +209,8 @@ impl Group {
             retention: topic.retention,
             durability: settings.durability,
         });
-        Description { home: cube::node_of(self.slot, settings.dimension).index(), topic, path }
+        let home = cube::node_of(self.slot, settings.dimension).index();
+        Description { home, topic, path, copies: self.member.copies(settings, self.slot) }
     }
 }
 

@@ -16,6 +16,9 @@ pub struct Probe {
     pub down: Vec<(u16, u16)>,
 }
 
+/// TLV of a node's view: the groups of topics that it keeps, if several nodes keep each topic.
+const TAG_GROUPS: u8 = 0x38;
+
 /// A node's view of itself and its links.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
@@ -37,6 +40,19 @@ pub struct View {
     pub address: String,
     /// The state of its links, one for each dimension in ascending order.
     pub links: Vec<LinkView>,
+    /// The groups of topics that it keeps; `None` if one node keeps each topic.
+    pub groups: Option<GroupsView>,
+}
+
+/// The groups of topics that a node keeps in a cube in which several nodes keep each topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupsView {
+    /// Number of nodes that keep each topic.
+    pub replicas: u8,
+    /// Number of groups that it leads.
+    pub led: u16,
+    /// Number of groups that it keeps, those that it leads among them.
+    pub kept: u16,
 }
 
 /// One end of a link as a node sees it.
@@ -58,24 +74,37 @@ impl View {
         for link in &self.links {
             args.u16(link.node).u8(u8::from(link.up)).str8(cut(&link.address));
         }
+        if let Some(GroupsView { replicas, led, kept }) = self.groups {
+            let mut value = Vec::new();
+            Writer::new(&mut value).u8(replicas).u16(led).u16(kept);
+            args.tlv(TAG_GROUPS, &value);
+        }
     }
 
-    pub(super) fn decode(args: &mut Reader<'_, impl Observer>) -> Result<Self, DecodeError> {
+    pub(super) fn decode(mut args: Reader<'_, impl Observer>) -> Result<Self, DecodeError> {
         let mut view = Self {
             node: args.u16("node")?,
             dimension: args.u8("dimension")?,
             instance: args.u64("instance")?,
             uptime_ms: args.u64("uptime_ms")?,
-            durability: durability(args)?,
+            durability: durability(&mut args)?,
             cluster: args.str8("cluster")?.to_owned(),
             software: args.str8("software")?.to_owned(),
             address: args.str8("address")?.to_owned(),
             links: Vec::new(),
+            groups: None,
         };
         for _ in 0..view.dimension {
             let (node, up) = (args.u16("link_node")?, args.u8("link_up")?);
             view.links.push(LinkView { node, up: up != 0, address: args.str8("link_address")?.to_owned() });
         }
+        args.tlvs(|tag, mut value| {
+            if tag == TAG_GROUPS {
+                let (replicas, led, kept) = (value.u8("replicas")?, value.u16("led")?, value.u16("kept")?);
+                view.groups = Some(GroupsView { replicas, led, kept });
+            }
+            Ok(tag == TAG_GROUPS)
+        })?;
         Ok(view)
     }
 }

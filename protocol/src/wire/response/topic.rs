@@ -5,6 +5,9 @@ use crate::types::{Epoch, Offset, Retention, TopicId};
 use crate::wire::field::{DecodeError, Observer, Reader, Writer};
 use crate::wire::request::{decode_retention, encode_retention};
 
+/// TLV of a description: who keeps the topic, if several nodes do.
+const TAG_COPIES: u8 = 0x37;
+
 /// A topic, or the home of a name without one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
@@ -14,6 +17,31 @@ pub struct Description {
     pub topic: Option<TopicState>,
     /// The nodes that the request passed through, from the ingress to the home.
     pub path: Vec<u16>,
+    /// The nodes that keep topics of that name; `None` if that is the home alone.
+    pub copies: Option<CopiesView>,
+}
+
+/// The nodes that keep a topic, as their leader knows them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopiesView {
+    /// The node that leads: it executes all requests for the topic.
+    pub leader: u16,
+    /// The term in which it leads. A later leader has a higher one.
+    pub term: u64,
+    /// All of them, the home first.
+    pub members: Vec<CopyView>,
+}
+
+/// A node that keeps a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyView {
+    /// The node.
+    pub node: u16,
+    /// True if the leader has heard from it in the last seconds, or is it.
+    pub answers: bool,
+    /// How many bodies of the log the leader has that this node is not known to have. A body has the changes of all
+    /// topics of the slot in one turn.
+    pub behind: u64,
 }
 
 /// The description of a topic.
@@ -104,6 +132,9 @@ impl Description {
         self.path.iter().for_each(|&node| {
             args.u16(node);
         });
+        if let Some(copies) = &self.copies {
+            copies.encode(args);
+        }
     }
 
     pub(super) fn decode(args: &mut Reader<'_, impl Observer>) -> Result<Self, DecodeError> {
@@ -115,7 +146,41 @@ impl Description {
         };
         let count = args.u16("path")?;
         let path = (0..count).map(|_| args.u16("path_node")).collect::<Result<_, _>>()?;
-        Ok(Self { home, topic, path })
+        Ok(Self { home, topic, path, copies: None })
+    }
+
+    /// Decodes a description with what follows it at the end of the args.
+    pub(super) fn decode_last(mut args: Reader<'_, impl Observer>) -> Result<Self, DecodeError> {
+        let mut description = Self::decode(&mut args)?;
+        args.tlvs(|tag, value| {
+            if tag == TAG_COPIES {
+                description.copies = Some(CopiesView::decode(value)?);
+            }
+            Ok(tag == TAG_COPIES)
+        })?;
+        Ok(description)
+    }
+}
+
+impl CopiesView {
+    fn encode(&self, args: &mut Writer<'_>) {
+        let mut value = Vec::new();
+        let mut out = Writer::new(&mut value);
+        out.u64(self.term).u16(self.leader);
+        for CopyView { node, answers, behind } in &self.members {
+            out.u16(*node).u8(u8::from(*answers)).u64(*behind);
+        }
+        args.tlv(TAG_COPIES, &value);
+    }
+
+    fn decode(mut value: Reader<'_, impl Observer>) -> Result<Self, DecodeError> {
+        let (term, leader) = (value.u64("term")?, value.u16("leader")?);
+        let mut members = Vec::new();
+        while !value.is_at_end() {
+            let (node, answers) = (value.u16("copy_node")?, value.u8("answers")? != 0);
+            members.push(CopyView { node, answers, behind: value.u64("behind")? });
+        }
+        Ok(Self { leader, term, members })
     }
 }
 
