@@ -98,8 +98,8 @@ impl Parts {
         }
         for slot in self.groups.slots() {
             for reply in self.groups.existing_mut(slot).on_tick(step) {
-                let message = "too few of the nodes that keep this topic answered in time; \
-                    the request may have been executed or not";
+                let message = "the request may have been executed or not: too few of the nodes that keep the topic \
+                    have stored it in time";
                 self.reply(step, reply, ErrorResponse::new(Status::OutcomeUnknown, message).into());
             }
             self.follow_up(step, slot);
