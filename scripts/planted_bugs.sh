@@ -60,6 +60,9 @@ replica             equal election ranks
 replica             no vote hold after a start
 replica             lease from the answer's time
 replica             reads before the own first entry is applied
+replica             wiped folder votes at once
+replica             recovering without both terms
+replica             no target
 sim                 journal not told of records
 process:larger      journal asked before it is told
 unit:storage        given back before the sync

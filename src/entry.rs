@@ -13,6 +13,8 @@ use bytes::Bytes;
 
 pub use codec::{BodyLen, DecodeError, decode, encode};
 
+pub use crate::wire::raft::Founding;
+
 use crate::types::{Epoch, Offset, Opening, Retention, Sequenced, SettingsChange, SlotId, TopicId};
 
 /// One log entry.
@@ -165,7 +167,7 @@ pub const RECORD_HEADER: usize = 32;
 pub const RECORD_ALIGN: usize = 8;
 
 /// Bytes of a record of the journal with a [`MemberState`], without the header.
-pub const STATE_LEN: usize = 16;
+pub const STATE_LEN: usize = 6 * 8 + 1;
 
 /// Returns the length of a record with so many bytes of content.
 #[expect(clippy::arithmetic_side_effects, reason = "lengths of buffers in memory add up to less than a usize holds")]
@@ -292,6 +294,41 @@ pub struct MemberState {
     pub vote: u64,
     /// The position of the last body that it knows to be committed.
     pub commit: u64,
+    /// Whether it may vote.
+    pub stage: Stage,
+    /// The founding of a group of three. None is known of a group that has a single member, or had one so far, and
+    /// everything in the log is committed then.
+    pub founding: Founding,
+}
+
+/// How far a member of a group of three is on its way to being one that votes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// It votes.
+    #[default]
+    Full,
+    /// It was there when the group was founded, and has not got the whole log of the founder yet.
+    Joining,
+    /// Its folder has replaced another one, and it has not got everything yet that the other one may have acknowledged.
+    Recovering,
+}
+
+impl Stage {
+    const ALL: [Self; 3] = [Self::Full, Self::Joining, Self::Recovering];
+
+    /// Returns its number in the journal.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Full => 0,
+            Self::Joining => 1,
+            Self::Recovering => 2,
+        }
+    }
+
+    /// Returns the stage with this number in the journal, if there is one.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.number() == number)
+    }
 }
 
 /// A state of the topics of a group, for a checkpoint.

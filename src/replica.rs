@@ -13,6 +13,7 @@
 //! | file | what |
 //! |---|---|
 //! | `alone` | a member of a group of one |
+//! | `join` | a member of a group of three that may not vote yet: the founding, and lost disks |
 //! | `voter` | a member of a group of three, around the Raft library |
 //! | `message` | the messages between members |
 //! | `convert` | conversion between these and the types of the Raft library |
@@ -24,12 +25,13 @@
 //! The library `raft` implements the consensus algorithm; nothing outside of this module uses it. There is no I/O in
 //! here, no clock and no randomness: time comes in as ticks, and the election timeout follows from the member's rank.
 //!
-//! What this module does not cover: the meaning of bodies, the encoding of messages and entries, membership changes,
-//! and snapshots for members that need entries which are not on the leader's disk any more.
+//! What this module does not cover: the meaning of bodies, the encoding of messages and entries, groups whose members
+//! change, and snapshots for members that need entries which are not on the leader's disk any more.
 
 mod alone;
 mod convert;
 mod guard;
+mod join;
 mod lease;
 mod log;
 mod message;
@@ -44,9 +46,11 @@ use bytes::Bytes;
 
 use crate::limits::BODY_BYTES_MAX;
 
+pub use crate::entry::Stage;
 use alone::Alone;
+use join::Newcomer;
 pub use lease::Lease;
-pub use message::{LogEntry, MemberId, Message, Payload, Progress};
+pub use message::{Founding, LogEntry, MemberId, Message, Payload, Progress, Standing};
 use voter::Voter;
 
 /// Who is in the group.
@@ -56,17 +60,22 @@ pub struct Config {
     pub id: MemberId,
     /// All members by their rank: the first one is the first to become the leader. There may be one or three.
     pub members: Vec<MemberId>,
+    /// The id of the folder of this member, not 0. An empty folder in place of a lost one has another id.
+    pub disk: u64,
 }
 
-/// What a member must remember through a crash: the newest term that it knows, and its vote in that term.
+/// What a member must remember through a crash: the newest term that it knows, its vote in that term, whether it may
+/// vote, and the founding of a group of three. Without one, the member has been alone so far, or has nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say all")]
 pub struct Hard {
     pub term: u64,
     pub vote: Option<MemberId>,
+    pub stage: Stage,
+    pub founding: Founding,
 }
 
-/// What a start has read from the disk. The default is a member of a new group.
+/// What a start has read from the disk. The default is what an empty folder has.
 #[derive(Clone, Debug, Default)]
 pub struct Restored {
     /// The hard state that was written last.
@@ -175,6 +184,8 @@ pub enum Output {
     },
     /// The member's role has changed.
     Role(Role),
+    /// Its way into a group of three has come to this point.
+    Joining(Joining),
     /// The member's copy of the log is bad. It ignores all further input, so that nobody relies on its votes and
     /// acknowledgements.
     Bad(Fault),
@@ -189,6 +200,31 @@ pub enum Refusal {
     Busy,
     /// This copy is bad.
     Bad,
+}
+
+/// How far a member of a group of three is on its way into the group, for the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joining {
+    /// It waits for the answers of these members.
+    Waits {
+        /// One of them.
+        first: MemberId,
+        /// The other one, if it has not answered either.
+        second: Option<MemberId>,
+    },
+    /// It has a log from before the group had several members, and another one has such a log too: nobody can say which
+    /// of them counts.
+    TwoLogs,
+    /// It has such a log, but the others belong to a group without it.
+    Outside,
+    /// It founds the group.
+    Founded,
+    /// It joins the group at whose founding it was.
+    Joined,
+    /// Its folder has replaced a lost one: it gets everything from the others before it votes.
+    Recovers,
+    /// It votes like every member.
+    Completed,
 }
 
 /// The role of a member as it knows it: another one may already lead in a later term.
@@ -252,6 +288,7 @@ pub struct Replica(Kind);
 #[derive(Debug)]
 enum Kind {
     Alone(Alone),
+    Newcomer(Box<Newcomer>),
     Voter(Box<Voter>),
 }
 
@@ -270,7 +307,8 @@ impl Replica {
         assert!(members.contains(&config.id), "{} is not in its own group", config.id);
         Ok(Self(match members.len() {
             1 => Kind::Alone(Alone::new(config.id, restored, out)?),
-            3 => Kind::Voter(Box::new(Voter::new(config, restored, out)?)),
+            3 if restored.hard.founding.is_known() => Kind::Voter(Box::new(Voter::new(config, restored, true, out)?)),
+            3 => Kind::Newcomer(Box::new(Newcomer::new(config, restored)?)),
             other => panic!("a group of {other} members"),
         }))
     }
@@ -286,6 +324,14 @@ impl Replica {
         }
         match &mut self.0 {
             Kind::Alone(alone) => alone.handle(input, out),
+            Kind::Newcomer(newcomer) => {
+                if let Some(restored) = newcomer.handle(input, out) {
+                    // A folder that was there at the founding has answered no leader before.
+                    let holds_vote = restored.hard.stage == Stage::Recovering;
+                    let voter = Voter::new(newcomer.config(), restored, holds_vote, out);
+                    self.0 = Kind::Voter(Box::new(voter.expect("nothing was lost when it started")));
+                }
+            }
             Kind::Voter(voter) => voter.handle(input, out),
         }
     }
@@ -294,7 +340,17 @@ impl Replica {
     pub fn accepts(&self) -> bool {
         match &self.0 {
             Kind::Alone(_) => true,
+            Kind::Newcomer(_) => false,
             Kind::Voter(voter) => voter.accepts(),
+        }
+    }
+
+    /// Returns true if this member votes, so that one of the others may be lost.
+    pub fn votes(&self) -> bool {
+        match &self.0 {
+            Kind::Alone(_) => true,
+            Kind::Newcomer(_) => false,
+            Kind::Voter(voter) => voter.votes(),
         }
     }
 
@@ -302,6 +358,7 @@ impl Replica {
     pub fn role(&self) -> Role {
         match &self.0 {
             Kind::Alone(alone) => alone.role(),
+            Kind::Newcomer(newcomer) => newcomer.role(),
             Kind::Voter(voter) => voter.role(),
         }
     }
@@ -310,7 +367,7 @@ impl Replica {
     /// does not lead knows nothing of the others.
     pub fn behind(&self) -> Vec<(MemberId, u64)> {
         match &self.0 {
-            Kind::Alone(_) => Vec::new(),
+            Kind::Alone(_) | Kind::Newcomer(_) => Vec::new(),
             Kind::Voter(voter) => voter.behind(),
         }
     }
@@ -319,6 +376,7 @@ impl Replica {
     pub fn dropped(&self) -> u64 {
         match &self.0 {
             Kind::Alone(alone) => alone.dropped(),
+            Kind::Newcomer(newcomer) => newcomer.dropped(),
             Kind::Voter(voter) => voter.dropped(),
         }
     }
@@ -327,6 +385,7 @@ impl Replica {
     pub fn check(&self) {
         match &self.0 {
             Kind::Alone(alone) => alone.check(),
+            Kind::Newcomer(newcomer) => newcomer.check(),
             Kind::Voter(voter) => voter.check(),
         }
     }

@@ -26,6 +26,11 @@ pub enum OpenError {
         /// What the folder is instead, as a clause with the subject "it".
         what: String,
     },
+    /// The folder is this node's, but lacks what other nodes rely on, and have themselves.
+    Superseded {
+        /// Why, as a clause with the subject "it".
+        why: &'static str,
+    },
     /// The folder holds a first backup that was never completed.
     Unfinished,
     /// A file in the folder was written for another folder.
@@ -61,6 +66,7 @@ impl OpenError {
             Self::Busy
             | Self::Unfinished
             | Self::Foreign { .. }
+            | Self::Superseded { .. }
             | Self::Misplaced { .. }
             | Self::Newer { .. }
             | Self::Damaged { .. } => false,
@@ -78,6 +84,7 @@ impl OpenError {
             | Self::Busy
             | Self::Unfinished
             | Self::Foreign { .. }
+            | Self::Superseded { .. }
             | Self::Misplaced { .. }
             | Self::Newer { .. } => None,
         }
@@ -121,6 +128,9 @@ impl fmt::Display for OpenError {
                  or give another folder",
             ),
             Self::Foreign { what } => write!(f, "{what}; give another folder"),
+            Self::Superseded { why } => {
+                write!(f, "{why}; move it away and start with an empty one, which gets everything from these nodes")
+            }
             Self::Misplaced { file, whose } => {
                 write!(
                     f,

@@ -21,7 +21,7 @@ use byteorder::{BigEndian, ByteOrder};
 use bytes::Bytes;
 
 use super::stamp::Stamp;
-use crate::entry::{MemberState, RECORD_ALIGN, RECORD_HEADER, STATE_LEN, record_len};
+use crate::entry::{Founding, MemberState, RECORD_ALIGN, RECORD_HEADER, STATE_LEN, Stage, record_len};
 use crate::types::{SlotId, Slots, crc32_of_parts};
 
 /// The format version that this program writes. It reads every version up to this one.
@@ -257,16 +257,22 @@ impl Begin {
 pub fn put_state(segment: u32, slot: SlotId, synced: u32, state: &MemberState, out: &mut Vec<u8>) {
     let head = Head { kind: Kind::State, slot, index: 0, term: state.term, synced };
     put_record(segment, head, out, |out| {
-        out.extend_from_slice(&state.vote.to_be_bytes());
-        out.extend_from_slice(&state.commit.to_be_bytes());
+        let Founding { disks: [first, second, third], last } = state.founding;
+        for number in [state.vote, state.commit, first, second, third, last] {
+            out.extend_from_slice(&number.to_be_bytes());
+        }
+        out.push(state.stage.number());
     });
 }
 
-/// Decodes a record of kind [`Kind::State`]; returns `None` when its length is wrong.
+/// Decodes a record of kind [`Kind::State`]; returns `None` when its length is wrong, or the number of the stage.
 pub(super) fn state_of(record: &Record) -> Option<MemberState> {
-    let numbers = |body: &[u8]| (BigEndian::read_u64(body), BigEndian::read_u64(&body[8..]));
-    let (vote, commit) = (record.body.len() == STATE_LEN).then(|| numbers(&record.body))?;
-    Some(MemberState { term: record.head.term, vote, commit })
+    let (stage, numbers) = record.body.split_last().filter(|_| record.body.len() == STATE_LEN)?;
+    let mut of_body = [0; 6];
+    BigEndian::read_u64_into(numbers, &mut of_body);
+    let [vote, commit, first, second, third, last] = of_body;
+    let founding = Founding { disks: [first, second, third], last };
+    Some(MemberState { term: record.head.term, vote, commit, stage: Stage::from_number(*stage)?, founding })
 }
 
 #[cfg(test)]
@@ -342,11 +348,18 @@ mod tests {
 
     #[test]
     fn what_a_member_has_promised_comes_back() {
-        let (slot, state) = (head().slot, MemberState { term: 7, vote: 1 << 63, commit: 1 << 50 });
-        let mut out = Vec::new();
-        put_state(9, slot, 77, &state, &mut out);
-        let record = record_at(&out.into(), 9, 0).unwrap();
-        assert_eq!((record.head.slot, record.head.synced, state_of(&record)), (slot, 77, Some(state)));
-        assert_eq!(state_of(&Record { body: record.body.slice(1..), ..record }), None);
+        let (slot, founding) = (head().slot, Founding { disks: [1 << 47, 2, 3], last: 1 << 49 });
+        let state = MemberState { term: 7, vote: 1 << 63, commit: 1 << 50, stage: Stage::Full, founding };
+        for stage in [Stage::Full, Stage::Joining, Stage::Recovering] {
+            let state = MemberState { stage, ..state };
+            let mut out = Vec::new();
+            put_state(9, slot, 77, &state, &mut out);
+            let record = record_at(&out.into(), 9, 0).unwrap();
+            assert_eq!((record.head.slot, record.head.synced, state_of(&record)), (slot, 77, Some(state)));
+            assert_eq!(state_of(&Record { body: record.body.slice(1..), ..record.clone() }), None);
+            let mut unknown = record.body.to_vec();
+            unknown[STATE_LEN - 1] = 3;
+            assert_eq!(state_of(&Record { body: unknown.into(), ..record }), None);
+        }
     }
 }

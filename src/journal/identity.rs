@@ -145,18 +145,18 @@ pub(super) fn stamp<D: Disk>(disk: &D) -> Result<Stamp, OpenError> {
 /// Raises the format version of this node's folder to [`VERSION`]. A start does this once everything has been read and
 /// before it writes anything in that format, so that an older program refuses the folder instead of meeting data that
 /// it cannot read. A folder of format 1 gets an id, which is made from `random` bits. Returns the stamp for files that
-/// are written from then on.
+/// are written from then on, and the id of the folder.
 ///
 /// # Errors
 /// Returns the errors of [`check_owner`], or that of writing the file.
-pub fn raise_format<D: Disk>(disk: &D, identity: &Identity, random: u64) -> Result<Stamp, OpenError> {
+pub fn raise_format<D: Disk>(disk: &D, identity: &Identity, random: u64) -> Result<(Stamp, u64), OpenError> {
     let version = check_owner(disk, identity)?;
     let known = find(disk)?.as_deref().and_then(disk_of);
     let id = known.unwrap_or_else(|| DiskId::new(random));
     if version != Some(VERSION) || known.is_none() {
         write(disk, identity, id)?;
     }
-    Ok(Stamp::of(identity, id))
+    Ok((Stamp::of(identity, id), id.number()))
 }
 
 fn write<D: Disk>(disk: &D, identity: &Identity, id: DiskId) -> Result<(), OpenError> {

@@ -315,7 +315,8 @@ impl<D: Disk> Recovery<D> {
             let record = record_at(&open.1, segment, at).ok_or_else(|| refuse(DecodeError::Malformed))?;
             let place = place_of(segment, record.body_at);
             let log = self.groups.entry(slot).or_default();
-            let is_committed = state.membership(slot) == Membership::Alone || index <= log.state.commit;
+            let is_alone = state.membership(slot) == Membership::Alone || !log.state.founding.is_known();
+            let is_committed = is_alone || index <= log.state.commit;
             if !planted!("applied beyond what is committed", is_committed, true) {
                 // A copy, so that the body does not pin the whole segment.
                 let body = Body { slot, index, term, bytes: Bytes::copy_from_slice(&record.body) };
@@ -452,7 +453,8 @@ impl<D: Disk> Recovery<D> {
                 let log = log.or_insert_with(|| GroupLog::new(is_lossy));
                 log.is_lossy = self.begin.is_lazy;
                 if is_first_format {
-                    log.state = MemberState { term: term.max(log.state.term), vote: 0, commit: index };
+                    let term = term.max(log.state.term);
+                    log.state = MemberState { term, commit: index, ..MemberState::default() };
                 }
             }
             Kind::State => {

@@ -64,7 +64,7 @@ pub fn repair<D: Disk>(
     restore_headers(disk, &report)?;
     let marked = report.watermark.mark();
     let mut watermark = Watermark::open(disk).map_err(|cause| OpenError::io(names::WATERMARK, cause))?;
-    let stamp = raise_format(disk, &identity, random)?;
+    let (stamp, _) = raise_format(disk, &identity, random)?;
     watermark.set_stamp(stamp);
     keeper.set_stamp(stamp);
     let io = |cause: io::Error| OpenError::io("a fresh segment", cause);

@@ -18,6 +18,11 @@ impl DiskId {
         Self((random >> 16).max(1))
     }
 
+    /// Returns the id as a number.
+    pub(super) const fn number(self) -> u64 {
+        self.0
+    }
+
     /// Parses what the display form shows; returns `None` for anything else.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let id = Self(u64::from_str_radix(text, 16).ok().filter(|id| (1..1 << 48).contains(id))?);

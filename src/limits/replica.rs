@@ -17,6 +17,18 @@ pub const SILENT_TICKS: usize = 10;
 /// tick may come at once, so the time that passes is at least that of one tick less.
 pub const VOTE_HOLD_TICKS: usize = 7;
 
+/// Ticks between two joins of a member that may not vote yet. Their answers are small, and each takes a round trip.
+pub const JOIN_TICKS: u64 = 2;
+
+/// Ticks for which the answer to a join counts: a member that has not answered a few later ones is taken to be away.
+pub const JOIN_ANSWER_TICKS: u64 = 5 * JOIN_TICKS;
+
+/// Ticks after which a member that cannot join its group says for the first time for whom it waits.
+pub const JOIN_NOTE_TICKS: u64 = 50;
+
+/// Ticks between two such notes.
+pub const JOIN_REMINDER_TICKS: u64 = 600;
+
 /// Microseconds for which a leader may answer reads from what it has applied, from the time at which it sent a
 /// heartbeat that another member has answered. Three quarters of the time for which that member holds its vote, so that
 /// no other leader acknowledges anything meanwhile even if the clocks of the two run at different rates.

@@ -13,7 +13,7 @@ use super::{Parts, Settings, Step};
 use crate::cube;
 use crate::entry::{LogPart, LogQuery, Unreadable};
 use crate::limits::{RAFT_FRAME_BYTES, RAFT_ITEMS_MAX};
-use crate::replica::{Message, Payload, Role};
+use crate::replica::{Joining, Message, Payload, Role};
 use crate::types::{Link, NodeId, RequestId, SlotId};
 use crate::wire::field::Writer;
 use crate::wire::raft::RaftItem;
@@ -114,7 +114,8 @@ impl Parts {
         if !group.has_follow_up() {
             return;
         }
-        let FollowUp { role, has_begun, confirmed_us, messages, fetches, withdrawn, fault } = group.take_follow_up();
+        let follow_up = group.take_follow_up();
+        let FollowUp { role, has_begun, confirmed_us, messages, fetches, withdrawn, fault, joining } = follow_up;
         group.file_notes(step);
         group.note_usage(step.budget);
         for message in messages {
@@ -140,6 +141,7 @@ impl Parts {
             step.leaders.pass_over(step.settings, slot, step.settings.id);
             self.end_leading_of(step, slot);
         }
+        joining.into_iter().for_each(|joining| report(step.settings, slot, joining));
         for reply in withdrawn {
             let error = step.not_leader(slot);
             self.reply(step, reply, error.into());
@@ -199,6 +201,41 @@ impl Parts {
             let route = messages[0].way.route(step.settings);
             let _ = self.router.send(step, frame, route);
         }
+    }
+}
+
+/// Tells the operator how far this node's member is on its way into a group.
+fn report(settings: &Settings, slot: SlotId, joining: Joining) {
+    let name =
+        |member| node_of(member, settings.dimension).map_or_else(String::new, |node| node.binary(settings.dimension));
+    let slot = slot.index();
+    match joining {
+        Joining::Waits { first, second: None } => {
+            log::warn!("slot {slot} waits for node {}, which keeps its topics as well", name(first));
+        }
+        Joining::Waits { first, second: Some(second) } => {
+            log::warn!(
+                "slot {slot} waits for nodes {} and {}, which keep its topics as well",
+                name(first),
+                name(second)
+            );
+        }
+        Joining::TwoLogs => log::error!(
+            "another node has topics of slot {slot} too, and nobody can tell which are right: stop the node whose \
+             topics are to be given up, move its data folder away, and start it with an empty one"
+        ),
+        Joining::Outside => log::error!(
+            "the other nodes that keep slot {slot} do so without what is in this data folder: move the folder away and \
+             start with an empty one, which gets their copies"
+        ),
+        Joining::Founded => {
+            log::info!("the nodes of slot {slot} are complete: three nodes keep its topics from now on")
+        }
+        Joining::Joined => log::info!("this node keeps the topics of slot {slot} together with two others"),
+        Joining::Recovers => {
+            log::warn!("this data folder is new: it gets the topics of slot {slot} from two other nodes")
+        }
+        Joining::Completed => log::info!("this node has all topics of slot {slot}"),
     }
 }
 

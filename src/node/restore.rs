@@ -22,6 +22,11 @@ impl Node {
         self.parts.groups.leads(slot)
     }
 
+    /// Returns true if the node has a copy of each of its groups that counts: one of the other nodes may be lost.
+    pub fn is_complete(&self) -> bool {
+        self.parts.groups.iter().all(Group::votes)
+    }
+
     /// Returns true if the node has a copy of a group.
     pub fn has_group(&self, slot: SlotId) -> bool {
         self.parts.groups.of(slot).is_some()
@@ -134,14 +139,15 @@ impl Node {
 
     /// Sets how much of the log of a group has been applied, and the state of its member. Called when a start has
     /// added to the log what it has to.
-    /// `rest` are the bodies after those that were applied, which a group of one member does not have.
+    /// `rest` are the bodies after those that were applied, which a group of one member does not have. `folder` is the
+    /// id of the folder, not 0: an empty folder in place of a lost one has another id.
     pub fn continue_log(
         &mut self,
-        slot: SlotId,
+        (slot, folder): (SlotId, u64),
         (applied, state): (LogPosition, MemberState),
         rest: Vec<(Body, Place)>,
     ) {
-        self.parts.groups.existing_mut(slot).continue_log(&self.settings, (applied, state), rest);
+        self.parts.groups.existing_mut(slot).continue_log(&self.settings, folder, (applied, state), rest);
     }
 
     /// Ends the restore, and resets the counters, which must not include replayed entries.

@@ -62,4 +62,4 @@ mod sources;
 mod topics;
 mod work;
 
-pub(super) use harness::{SLOT, settings};
+pub(super) use harness::{SLOT, found, settings};

@@ -47,7 +47,7 @@ impl Alone {
         out.push(Output::Role(alone.role()));
         // They lie on the disk before the leader's first entry, so they are committed with it.
         alone.unwritten.extend(uncommitted.drain(..).map(|entry| (Ticket(1), entry)));
-        alone.append(Some(Hard { term, vote: Some(id) }), Bytes::new(), out);
+        alone.append(Some(Hard { term, vote: Some(id), ..Hard::default() }), Bytes::new(), out);
         Ok(alone)
     }
 

@@ -18,6 +18,10 @@ pub(super) fn from_raft_entry(entry: eraftpb::Entry) -> LogEntry {
 }
 
 /// Converts a message to the library's type.
+///
+/// # Panics
+///
+/// Panics if the message is one that the library knows nothing of.
 pub(super) fn to_raft(message: Message) -> eraftpb::Message {
     let mut raw = eraftpb::Message {
         from: message.from.as_u64(),
@@ -57,6 +61,7 @@ pub(super) fn to_raft(message: Message) -> eraftpb::Message {
             (raw.reject, raw.commit, raw.commit_term) = (!is_granted, commit, commit_term);
             if is_pre { Type::MsgRequestPreVoteResponse } else { Type::MsgRequestVoteResponse }
         }
+        Payload::Join { .. } | Payload::JoinAnswer { .. } => unreachable!("joins are handled before the library"),
     };
     raw.set_msg_type(kind);
     raw

@@ -14,6 +14,8 @@
 //! | `Appended`, `Rejected` | it is about entries that were never sent, or is older than an acknowledgement |
 //! | `Vote` | this candidate's own vote is not durable, so it cannot have asked for others yet |
 //! | `RequestVote` | this member holds its vote: it has just started, or heard from a leader a moment ago |
+//! | `RequestVote` | this member may not vote yet, or not for a log that is so short (`join`) |
+//! | `Join`, `JoinAnswer` | always: the library knows nothing of them |
 //!
 //! The last rule is what a leader's lease ([`LEASE_US`]) relies on. Let a leader of term T have a lease because a
 //! member F has answered a heartbeat that it sent at the time S. Any leader of a later term needs the vote of the old
@@ -39,6 +41,7 @@
 use raft::{Raft, StateRole};
 
 use super::convert::follow;
+use super::join::Membership;
 use super::log::Log;
 use super::message::{LogEntry, Message, Payload};
 use super::{Fault, unwritten::Unwritten};
@@ -56,7 +59,12 @@ pub(super) enum Verdict {
 }
 
 /// Decides about a message. `holds_vote` is true while this member gives nobody its vote.
-pub(super) fn judge(raft: &Raft<Log>, unwritten: &Unwritten, holds_vote: bool, message: Message) -> Verdict {
+pub(super) fn judge(
+    raft: &Raft<Log>,
+    unwritten: &Unwritten,
+    (membership, holds_vote): (&Membership, bool),
+    message: Message,
+) -> Verdict {
     let (from, to) = (message.from.as_u64(), message.to.as_u64());
     let is_of_group = to == raft.id && from != raft.id && raft.prs().get(from).is_some();
     if !is_of_group || !(1..=TERM_MAX).contains(&message.term) || !has_possible_indexes(&message.payload) {
@@ -67,8 +75,9 @@ pub(super) fn judge(raft: &Raft<Log>, unwritten: &Unwritten, holds_vote: bool, m
         Payload::Append { .. } | Payload::Heartbeat { .. } if message.term < raft.term => Verdict::Step(message),
         Payload::Append { .. } | Payload::Heartbeat { .. } if has_other_leader(raft, &message) => Verdict::Drop,
         Payload::Append { .. } => judge_append(raft, unwritten, message),
-        Payload::Heartbeat { commit, .. } => judge_heartbeat(raft, *commit, message),
-        Payload::RequestVote { .. } if holds_vote => Verdict::Drop,
+        Payload::Heartbeat { .. } => judge_heartbeat(raft, membership.is_recovering(), message),
+        Payload::RequestVote { progress, .. } if !membership.votes(holds_vote).allow(progress) => Verdict::Drop,
+        Payload::Join { .. } | Payload::JoinAnswer { .. } => Verdict::Drop,
         Payload::Appended { .. } | Payload::Rejected { .. } => judge_answer(raft, message),
         // A candidate asks for votes only once its own vote and everything written before it are durable, as the
         // library requires of a new leader.
@@ -86,6 +95,8 @@ fn has_possible_indexes(payload: &Payload) -> bool {
             [*commit, 0, 0]
         }
         Payload::RequestVote { progress, .. } => [progress.last_index, progress.commit, 0],
+        Payload::Join { last, .. } => [*last, 0, 0],
+        Payload::JoinAnswer { last, founding, .. } => [*last, founding.last, 0],
     };
     indexes.iter().all(|index| *index <= INDEX_MAX)
 }
@@ -124,10 +135,16 @@ fn have_possible_terms(log_term: u64, entries: &[LogEntry], leader_term: u64) ->
     all.is_sorted() && terms.min() != Some(0)
 }
 
-/// A leader's heartbeat commits only what this member has acknowledged to it.
-fn judge_heartbeat(raft: &Raft<Log>, commit: u64, message: Message) -> Verdict {
+/// A leader's heartbeat commits only what this member has acknowledged to it, or the folder that its own has replaced.
+fn judge_heartbeat(raft: &Raft<Log>, is_recovering: bool, mut message: Message) -> Verdict {
+    let Payload::Heartbeat { commit, .. } = &mut message.payload else { return Verdict::Drop };
     let last = raft.raft_log.last_index();
-    if commit > last { Verdict::Bad(Fault::Lost { commit, last }) } else { Verdict::Step(message) }
+    match *commit {
+        told if told <= last => {}
+        _ if is_recovering => *commit = raft.raft_log.committed,
+        commit => return Verdict::Bad(Fault::Lost { commit, last }),
+    }
+    Verdict::Step(message)
 }
 
 /// Judges an answer to an append, which only the leader of the same term uses.
@@ -156,7 +173,9 @@ fn judge_answer(raft: &Raft<Log>, mut message: Message) -> Verdict {
         | Payload::Heartbeat { .. }
         | Payload::HeartbeatAnswer { .. }
         | Payload::RequestVote { .. }
-        | Payload::Vote { .. } => {}
+        | Payload::Vote { .. }
+        | Payload::Join { .. }
+        | Payload::JoinAnswer { .. } => {}
     }
     Verdict::Step(message)
 }
@@ -175,6 +194,10 @@ mod tests {
     }
     use Expected::{Bad, Step};
 
+    fn judged(replica: &Voter, message: Message) -> Verdict {
+        judge(&replica.raw.raft, &replica.unwritten, (&replica.membership, false), message)
+    }
+
     /// Each case: sender, term, what it says.
     fn check(replica: &Voter, cases: Vec<(u64, u64, Payload, Expected)>) {
         for (from, term, payload, expected) in cases {
@@ -185,7 +208,7 @@ mod tests {
                 Expected::Drop => Verdict::Drop,
                 Bad(fault) => Verdict::Bad(fault),
             };
-            assert_eq!(judge(&replica.raw.raft, &replica.unwritten, false, message.clone()), expected, "{message:?}");
+            assert_eq!(judged(replica, message.clone()), expected, "{message:?}");
         }
     }
 
@@ -262,7 +285,7 @@ mod tests {
             ],
         );
         // What is behind the acknowledged entries need not be sent again.
-        let late = judge(&replica.raw.raft, &replica.unwritten, false, message(2, 1, 4, rejected(6, 3, 2)));
+        let late = judged(&replica, message(2, 1, 4, rejected(6, 3, 2)));
         assert_eq!(late, Verdict::Step(message(2, 1, 4, rejected(6, 5, 0))));
     }
 
@@ -282,8 +305,7 @@ mod tests {
         ] {
             let told = message(2, 1, 4, rejected(hint, hint_term, commit));
             let stepped = message(2, 1, 4, rejected(expected.0, expected.1, commit));
-            let verdict = judge(&replica.raw.raft, &replica.unwritten, false, told);
-            assert_eq!(verdict, Verdict::Step(stepped), "{hint} {hint_term} {commit}");
+            assert_eq!(judged(&replica, told), Verdict::Step(stepped), "{hint} {hint_term} {commit}");
         }
     }
 

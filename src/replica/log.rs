@@ -229,7 +229,7 @@ mod tests {
 
     fn log(commit: u64, applied: u64, base: (u64, u64), count: u64) -> Result<Log, Fault> {
         let entries = (base.0 + 1..=base.0 + count).map(|index| entry(index, 2)).collect();
-        let restored = Restored { hard: Hard { term: 2, vote: None }, commit, applied, base, entries };
+        let restored = Restored { hard: Hard { term: 2, ..Hard::default() }, commit, applied, base, entries };
         Log::new(&[member(1)], restored, 10 * size(&entry(1, 1)))
     }
 

@@ -2,7 +2,7 @@
 //!
 //! They come from other nodes, so their contents are not trusted: `guard` decides which of them reach the library.
 
-pub use crate::wire::raft::{LogEntry, MemberId, Message, Payload, Progress};
+pub use crate::wire::raft::{Founding, LogEntry, MemberId, Message, Payload, Progress, Standing};
 
 /// Returns true if a message relies on earlier writes, so that it may be sent only once these are durable.
 ///
@@ -11,7 +11,8 @@ pub use crate::wire::raft::{LogEntry, MemberId, Message, Payload, Progress};
 /// that all members share, as if it had lost its majority.
 pub(super) fn needs_durability(payload: &Payload) -> bool {
     match payload {
-        Payload::Append { .. } | Payload::Heartbeat { .. } => false,
+        // Whoever asks or answers this has nothing to promise, or has made its own state durable before.
+        Payload::Append { .. } | Payload::Heartbeat { .. } | Payload::Join { .. } | Payload::JoinAnswer { .. } => false,
         Payload::HeartbeatAnswer { .. } => planted!("heartbeat answers wait for the disk", false, true),
         Payload::Appended { .. } | Payload::Rejected { .. } => {
             planted!("append acknowledged before it is durable", true, false)

@@ -49,12 +49,12 @@ pub(super) fn leader_of(restored: Restored) -> Voter {
 
 pub(super) fn restored() -> Restored {
     let entries = [1, 1, 2, 2, 3].into_iter().zip(1..).map(|(term, index)| entry(index, term)).collect();
-    Restored { hard: Hard { term: 3, vote: None }, commit: 3, applied: 3, base: (0, 0), entries }
+    Restored { hard: Hard { term: 3, ..Hard::default() }, commit: 3, applied: 3, base: (0, 0), entries }
 }
 
 fn start(id: u64, restored: Restored) -> Voter {
-    let config = Config { id: member(id), members: [1, 2, 3].map(member).to_vec() };
-    Voter::new(&config, restored, &mut Vec::new()).expect("nothing is lost")
+    let config = Config { id: member(id), members: [1, 2, 3].map(member).to_vec(), disk: 1 };
+    Voter::new(&config, restored, true, &mut Vec::new()).expect("nothing is lost")
 }
 
 /// Makes everything durable that `out` has, whatever that leads to.
@@ -88,7 +88,7 @@ fn sent(out: &[Output]) -> Vec<&Payload> {
 
 /// Returns a member that is alone, after it has put out what it does first.
 fn alone(restored: Restored, out: &mut Vec<Output>) -> Replica {
-    Replica::new(&Config { id: member(7), members: vec![member(7)] }, restored, out).expect("nothing is lost")
+    Replica::new(&Config { id: member(7), members: vec![member(7)], disk: 1 }, restored, out).expect("nothing is lost")
 }
 
 fn handled(replica: &mut Replica, input: Input) -> Vec<Output> {
@@ -103,7 +103,7 @@ fn a_member_that_is_alone_commits_what_is_durable_and_sends_nothing() {
     let mut out = Vec::new();
     let mut replica = alone(Restored::default(), &mut out);
     let no_body = LogEntry { index: 1, term: 2, body: Bytes::new() };
-    let hard = Some(Hard { term: 2, vote: Some(member(7)) });
+    let hard = Some(Hard { term: 2, vote: Some(member(7)), ..Hard::default() });
     let [Output::Role(Role::Leader { term: 2 }), Output::Write { ticket, .. }] = out[..] else { panic!("{out:?}") };
     assert_eq!(out[1], Output::Write { ticket, hard, commit: 0, entries: vec![no_body.clone()] });
     assert_eq!(handled(&mut replica, Input::Written { ticket }), [Output::Commit { entries: vec![no_body] }]);
@@ -148,8 +148,8 @@ fn a_member_that_is_alone_does_what_raft_does_with_one_voter() {
         let mut rng = fastrand::Rng::with_seed(seed);
         let (mut of_one, mut of_raft) = (Vec::new(), Vec::new());
         let mut one = alone(start.clone(), &mut of_one);
-        let config = Config { id: member(7), members: vec![member(7)] };
-        let mut raft = Voter::new(&config, start.clone(), &mut of_raft).expect("nothing is lost");
+        let config = Config { id: member(7), members: vec![member(7)], disk: 1 };
+        let mut raft = Voter::new(&config, start.clone(), true, &mut of_raft).expect("nothing is lost");
         while raft.role() != one.role() {
             raft.handle(Input::Tick, &mut of_raft);
         }
@@ -184,10 +184,10 @@ fn a_member_that_is_alone_does_what_raft_does_with_one_voter() {
 fn a_start_finds_what_is_lost_whether_a_member_is_alone_or_not() {
     for (restored, fault) in [
         (Restored { commit: 6, ..restored() }, Fault::Lost { commit: 6, last: 5 }),
-        (Restored { hard: Hard { term: 2, vote: None }, ..restored() }, Fault::Forgot { term: 3 }),
+        (Restored { hard: Hard { term: 2, ..Hard::default() }, ..restored() }, Fault::Forgot { term: 3 }),
     ] {
         for members in [vec![7], vec![7, 8, 9]] {
-            let config = Config { id: member(7), members: members.into_iter().map(member).collect() };
+            let config = Config { id: member(7), members: members.into_iter().map(member).collect(), disk: 1 };
             let found = Replica::new(&config, restored.clone(), &mut Vec::new()).map(|_| ());
             assert_eq!(found, Err(fault), "{config:?}");
         }
@@ -203,7 +203,7 @@ fn a_vote_is_given_when_it_is_durable() {
     assert_eq!(sent(&handle(&mut replica, ask(true))), [&vote(true)]);
     let out = handle(&mut replica, ask(false));
     let ticket = replica.unwritten.newest().expect("a write");
-    let hard = Some(Hard { term: 4, vote: Some(member(3)) });
+    let hard = Some(Hard { term: 4, vote: Some(member(3)), ..Hard::default() });
     assert!(out.contains(&Output::Write { ticket, hard, commit: 3, entries: Vec::new() }));
     assert!(sent(&out).is_empty());
     assert_eq!(sent(&handle(&mut replica, Input::Written { ticket })), [&vote(false)]);
@@ -233,7 +233,7 @@ fn the_commit_index_of_a_write_counts_none_of_its_entries() {
     let payload = Payload::Append { index: 4, log_term: 2, commit: 5, entries: vec![entry(5, 4)] };
     let out = handle(&mut replica, Input::Message(message(1, 2, 4, payload)));
     let ticket = replica.unwritten.newest().expect("a write");
-    let hard = Some(Hard { term: 4, vote: None });
+    let hard = Some(Hard { term: 4, ..Hard::default() });
     assert!(out.contains(&Output::Write { ticket, hard, commit: 4, entries: vec![entry(5, 4)] }), "{out:?}");
 }
 

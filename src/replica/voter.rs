@@ -7,10 +7,11 @@ use raft::eraftpb;
 use raft::{RawNode, ReadOnlyOption, ReadState, StateRole};
 
 use super::guard::{self, Verdict};
+use super::join::Membership;
 use super::log::{self, Log, Want};
 use super::message::{self, LogEntry, MemberId, Message, Payload};
 use super::unwritten::Unwritten;
-use super::{Config, Fault, Hard, Input, Output, Refusal, Restored, Role, Ticket, convert};
+use super::{Config, Fault, Hard, Input, Joining, Output, Refusal, Restored, Role, Stage, Ticket, convert};
 use crate::limits::{
     APPEND_BYTES_MAX, APPENDS_INFLIGHT_MAX, BODY_BYTES_MAX, COMMIT_BYTES_MAX, ELECTION_TICKS, FETCHES_MAX,
     HEARTBEAT_TICKS, LOG_WINDOW_BYTES, ROUNDS_MAX, UNCOMMITTED_BYTES_MAX, VOTE_HOLD_TICKS,
@@ -19,13 +20,19 @@ use crate::limits::{
 /// What the context of a heartbeat is more than the time of its round: zero stands for none.
 const CONTEXT_OFFSET: u64 = 1;
 
-/// A member of a group that votes.
+/// The library numbers its writes. Behind each of them there may be one of this module's own.
+const WRITES_PER_NUMBER: u64 = 2;
+
+/// A member of a group of three that has a state.
 pub(super) struct Voter {
     pub(super) raw: RawNode<Log>,
     pub(super) unwritten: Unwritten,
     /// The role and the hard state as they were last put out.
     role: Role,
     hard: Hard,
+    /// The number of the newest of the library's writes.
+    newest: u64,
+    pub(super) membership: Membership,
     /// For how many more ticks this member gives nobody its vote.
     hold_ticks: usize,
     /// What is being read from the disk.
@@ -35,7 +42,7 @@ pub(super) struct Voter {
 }
 
 impl Voter {
-    /// Starts a member of a group of three.
+    /// Starts a member of a group of three. `holds_vote` is true if it may have answered a leader right before.
     ///
     /// # Errors
     ///
@@ -44,8 +51,13 @@ impl Voter {
     /// # Panics
     ///
     /// The configuration names no group that this member is in.
-    pub(super) fn new(config: &Config, restored: Restored, out: &mut Vec<Output>) -> Result<Self, Fault> {
-        let Config { id, members } = config;
+    pub(super) fn new(
+        config: &Config,
+        restored: Restored,
+        holds_vote: bool,
+        out: &mut Vec<Output>,
+    ) -> Result<Self, Fault> {
+        let Config { id, members, .. } = config;
         let rank = members.iter().position(|member| member == id).expect("a member is in its own group");
         let (applied, hard) = (restored.applied, restored.hard);
         let log = Log::new(members, restored, LOG_WINDOW_BYTES)?;
@@ -53,9 +65,10 @@ impl Voter {
         let raw = RawNode::new(&raft_config(*id, rank, applied), log, &logger);
         let raw = raw.expect("the configuration has no contradictions");
         let role = Role::Follower { term: raw.raft.term, leader: None };
-        let (unwritten, wants) = (Unwritten::default(), Vec::new());
-        let hold_ticks = planted!("no vote hold after a start", VOTE_HOLD_TICKS, 0);
-        let mut voter = Self { raw, unwritten, role, hard, hold_ticks, wants, fault: None, dropped: 0 };
+        let (unwritten, wants, membership) = (Unwritten::default(), Vec::new(), Membership::new(config, hard));
+        let hold_ticks = planted!("no vote hold after a start", if holds_vote { VOTE_HOLD_TICKS } else { 0 }, 0);
+        let mut voter =
+            Self { raw, unwritten, role, hard, newest: 0, membership, hold_ticks, wants, fault: None, dropped: 0 };
         voter.drain(out);
         Ok(voter)
     }
@@ -65,7 +78,7 @@ impl Voter {
         match input {
             Input::Propose { body } => self.on_propose(body, out),
             _ if self.fault.is_some() => return,
-            Input::Tick => self.on_tick(),
+            Input::Tick => self.on_tick(out),
             Input::Confirm { at_us } => self.on_confirm(at_us),
             Input::Message(message) => self.on_message(message, out),
             Input::Written { ticket } => self.on_written(ticket, out),
@@ -82,6 +95,11 @@ impl Voter {
         let raft = &self.raw.raft;
         let has_room = raft.uncommitted_size() <= UNCOMMITTED_BYTES_MAX - BODY_BYTES_MAX;
         has_room && raft.lead_transferee.is_none() && self.refusal().is_none()
+    }
+
+    /// Returns true if this member votes for whoever is entitled to it.
+    pub(super) fn votes(&self) -> bool {
+        self.membership.stage == Stage::Full && self.fault.is_none()
     }
 
     /// Returns what this member is.
@@ -139,9 +157,13 @@ impl Voter {
         }
     }
 
-    fn on_tick(&mut self) {
+    fn on_tick(&mut self, out: &mut Vec<Output>) {
         self.hold_ticks = self.hold_ticks.saturating_sub(1);
-        self.raw.tick();
+        self.membership.on_tick(self.raw.raft.term, self.raw.raft.raft_log.last_index(), out);
+        // Without ticks it never becomes a candidate.
+        if !self.membership.is_recovering() {
+            self.raw.tick();
+        }
     }
 
     /// Sends both others a heartbeat with the time as its context. The library takes the answer of one of them for the
@@ -170,7 +192,10 @@ impl Voter {
     }
 
     fn on_message(&mut self, message: Message, out: &mut Vec<Output>) {
-        match guard::judge(&self.raw.raft, &self.unwritten, self.hold_ticks > 0, message) {
+        if self.on_join(&message, out) {
+            return;
+        }
+        match guard::judge(&self.raw.raft, &self.unwritten, (&self.membership, self.hold_ticks > 0), message) {
             Verdict::Step(message) => {
                 let is_from_leader = matches!(message.payload, Payload::Append { .. } | Payload::Heartbeat { .. });
                 if is_from_leader && message.term >= self.raw.raft.term {
@@ -186,10 +211,66 @@ impl Voter {
         }
     }
 
+    /// Handles a join of another member, or the answer to one. Returns false if the message is neither of the two.
+    fn on_join(&mut self, message: &Message, out: &mut Vec<Output>) -> bool {
+        let raft = &mut self.raw.raft;
+        let Message { from, to, term, ref payload } = *message;
+        let (leads, last) = (raft.state == StateRole::Leader, raft.raft_log.last_index());
+        let is_of_group = to.as_u64() == raft.id && from != to && raft.prs().get(from.as_u64()).is_some();
+        match *payload {
+            Payload::Join { .. } | Payload::JoinAnswer { .. } if !is_of_group => self.dropped += 1,
+            Payload::Join { disk, last: of_follower } => {
+                let progress = raft.mut_prs().get_mut(from.as_u64()).expect("it is a member");
+                // It has lost its disk, and rejects what follows the entries that it had. The guard would take that for
+                // a late message.
+                if leads && of_follower < progress.matched {
+                    progress.matched = 0;
+                    progress.become_probe();
+                    progress.next_idx = of_follower + 1;
+                }
+                let payload = self.membership.answer(disk, leads, last);
+                out.push(Output::Send(Message { from: to, to: from, term: raft.term, payload }));
+            }
+            Payload::JoinAnswer { is_leading, asker, last, .. } => {
+                if is_leading && term == raft.term {
+                    self.membership.on_answer(term, asker, last);
+                }
+            }
+            Payload::Append { .. }
+            | Payload::Appended { .. }
+            | Payload::Rejected { .. }
+            | Payload::Heartbeat { .. }
+            | Payload::HeartbeatAnswer { .. }
+            | Payload::RequestVote { .. }
+            | Payload::Vote { .. } => return false,
+        }
+        true
+    }
+
     fn on_written(&mut self, ticket: Ticket, out: &mut Vec<Output>) {
         let newest = self.unwritten.newest().unwrap_or(ticket);
-        out.extend(self.unwritten.on_written(ticket).map(Output::Send));
-        self.raw.on_persist_ready(planted!("persisted before it is durable", ticket, newest).0);
+        let released: Vec<Message> = self.unwritten.on_written(ticket).collect();
+        released.into_iter().for_each(|message| self.send(message, out));
+        let written = planted!("persisted before it is durable", ticket, newest);
+        self.raw.on_persist_ready(written.0 / WRITES_PER_NUMBER);
+    }
+
+    /// Sends a message that relies on nothing that is not durable.
+    fn send(&mut self, message: Message, out: &mut Vec<Output>) {
+        self.membership.on_acknowledged(&message);
+        out.push(Output::Send(message));
+    }
+
+    /// Writes that this member is a full one, once it is.
+    fn complete(&mut self, out: &mut Vec<Output>) {
+        let (term, durable) = (self.raw.raft.term, self.raw.raft.raft_log.persisted);
+        if self.membership.completes(term, durable) {
+            let ticket = Ticket(self.newest * WRITES_PER_NUMBER + 1);
+            self.unwritten.add(ticket, 0);
+            let (hard, commit) = (self.hard_if_changed(), self.raw.raft.raft_log.committed);
+            out.push(Output::Write { ticket, hard, commit, entries: Vec::new() });
+            out.push(Output::Joining(Joining::Completed));
+        }
     }
 
     fn on_fetched(&mut self, base: (u64, u64), entries: Vec<LogEntry>) {
@@ -216,21 +297,24 @@ impl Voter {
             let entries: Vec<_> = ready.take_entries().into_iter().map(convert::from_raft_entry).collect();
             self.raw.mut_store().append(&entries);
             let number = ready.number();
+            self.newest = number;
+            let ticket = Ticket(number * WRITES_PER_NUMBER);
             // A new commit index by itself is not written: the next write has it.
             if ready.must_sync() {
-                self.unwritten.add(Ticket(number), entries.iter().map(log::size).sum());
+                self.unwritten.add(ticket, entries.iter().map(log::size).sum());
                 let hard = self.hard_if_changed();
                 let committed = self.raw.raft.raft_log.committed;
                 let before = entries.first().map_or(committed, |first| first.index - 1);
                 let commit = planted!("commit index ahead of its entries", committed.min(before), committed);
-                out.push(Output::Write { ticket: Ticket(number), hard, commit, entries });
+                out.push(Output::Write { ticket, hard, commit, entries });
             }
             // A leader's messages do not rely on its own disk.
             out.extend(ready.take_messages().into_iter().map(|raw| Output::Send(convert::from_raft(raw))));
             for message in ready.take_persisted_messages().into_iter().map(convert::from_raft) {
                 let waits = message::needs_durability(&message.payload);
-                let now = if waits { self.unwritten.hold(message) } else { Some(message) };
-                out.extend(now.map(Output::Send));
+                if let Some(message) = if waits { self.unwritten.hold(message) } else { Some(message) } {
+                    self.send(message, out);
+                }
             }
             let committed = ready.take_committed_entries();
             self.raw.advance_append_async(ready);
@@ -239,6 +323,7 @@ impl Voter {
             }
             self.commit(committed, out);
         }
+        self.complete(out);
         self.fetch(out);
     }
 
@@ -277,7 +362,8 @@ impl Voter {
     }
 
     fn hard_if_changed(&mut self) -> Option<Hard> {
-        let hard = Hard { term: self.raw.raft.term, vote: MemberId::new(self.raw.raft.vote) };
+        let Membership { stage, founding, .. } = self.membership;
+        let hard = Hard { term: self.raw.raft.term, vote: MemberId::new(self.raw.raft.vote), stage, founding };
         (hard != self.hard).then(|| {
             self.hard = hard;
             hard

@@ -53,10 +53,11 @@ pub fn start<D: Disk>(
     journal::claim(disk, identity, node.instance())?;
     let is_restored = journal::begin_restore(disk)?;
     if is_restored && node.shares_groups() {
-        return Err(foreign("it is a backup, and other nodes have newer copies of its topics"));
+        return Err(OpenError::Superseded { why: "it is a backup, and other nodes have newer copies of its topics" });
     }
     assert!(!is_lazy || !node.shares_groups(), "other nodes rely on what this one has acknowledged");
     let mut recovered = journal::recover(disk, identity.node, &mut Fresh(node))?;
+    node.slots().iter().filter_map(|slot| recovered.groups.get(slot)).try_for_each(|log| check_promises(node, log))?;
     node.finish_restore();
     // The watermark is created before the folder is marked as format 2, in which a missing watermark counts as lost.
     let mut watermark =
@@ -64,7 +65,7 @@ pub fn start<D: Disk>(
     if is_restored {
         watermark.hold();
     }
-    let stamp = journal::raise_format(disk, identity, node.instance())?;
+    let (stamp, folder) = journal::raise_format(disk, identity, node.instance())?;
     watermark.set_stamp(stamp);
     let fresh = || format!("the first segment of this start, which takes {}", Size(segment_bytes.into()));
     let io = |cause: io::Error| OpenError::Io { file: fresh(), cause };
@@ -75,15 +76,14 @@ pub fn start<D: Disk>(
     let mut is_lossy = false;
     for slot in node.slots() {
         let log = recovered.groups.entry(slot).or_insert_with(|| GroupLog::new(recovered.is_lossy));
-        if membership(node, slot) == Membership::Alone {
+        let is_blank = log.state == MemberState::default() && log.applied.index == 0;
+        if is_blank && node.shares_groups() {
+            // Nothing of a group with other members was ever in a log that may lack its end.
+            log.is_lossy = false;
+        } else if !log.state.founding.is_known() {
             log.state = state_alone(log);
         }
         is_lossy |= log.is_lossy;
-    }
-    if is_lossy && node.shares_groups() {
-        return Err(foreign(
-            "it may lack the last entries that this node had acknowledged, and other nodes rely on them",
-        ));
     }
     let states = recovered.groups.iter().map(|(slot, log)| (*slot, log.state)).collect();
     let mut writer = Writer::new(is_lazy, last, states, (segment, watermark));
@@ -101,7 +101,7 @@ pub fn start<D: Disk>(
     }
     writer.sync().map_err(io)?;
     for (slot, log) in &mut recovered.groups {
-        node.continue_log(*slot, (log.applied, log.state), std::mem::take(&mut log.rest));
+        node.continue_log((*slot, folder), (log.applied, log.state), std::mem::take(&mut log.rest));
     }
     let mut kept = recovered.checkpoint;
     if is_restored {
@@ -126,11 +126,25 @@ fn state_alone(log: &GroupLog) -> MemberState {
     assert_eq!(log.rest, [], "everything in the log of a group of one member is committed");
     let term = log.state.term.max(log.applied.term).max(1);
     let vote = if term == log.state.term { log.state.vote } else { 0 };
-    MemberState { term, vote, commit: log.applied.index }
+    MemberState { term, vote, commit: log.applied.index, ..MemberState::default() }
 }
 
-fn foreign(what: &str) -> OpenError {
-    OpenError::Foreign { what: what.to_owned() }
+/// Checks that the log of a group has everything that its member has told others that it has.
+fn check_promises(node: &Node, log: &GroupLog) -> Result<(), OpenError> {
+    let MemberState { term, commit, founding, .. } = log.state;
+    if !founding.is_known() {
+        return Ok(());
+    }
+    if !node.shares_groups() {
+        let what = "two other nodes keep its topics as well; start it like these, with three copies of each topic";
+        return Err(OpenError::Foreign { what: what.to_owned() });
+    }
+    let last = log.rest.last().map_or((log.applied.index, log.applied.term), |(body, _)| (body.index, body.term));
+    if log.is_lossy || last.0 < commit || term < last.1 {
+        let why = "it lacks what this node has acknowledged, and other nodes rely on that";
+        return Err(OpenError::Superseded { why });
+    }
+    Ok(())
 }
 
 /// Returns the body that a start appends to the log of a group whose last acknowledged entries may be missing.

@@ -11,6 +11,9 @@ use crate::world::{Member, Profile, Weather, World};
 /// candidates at once.
 const LIVELY_US: u64 = 3_000_000;
 
+/// After that, every member votes again within this time, also one that has lost its disk.
+const FULL_US: u64 = 2_000_000;
+
 /// The time in which that almost always happens. Runs that take longer are counted.
 const USUAL_US: u64 = 2_000_000;
 
@@ -18,6 +21,10 @@ const USUAL_US: u64 = 2_000_000;
 pub(crate) fn world(seed: u64, has_journal: bool, bug: Option<Bug>) -> World {
     let mut rng = Rng::with_seed(seed);
     let profile = Profile { has_journal, bug, ..Profile::random(&mut rng) };
+    // Some groups had a single member so far.
+    let is_old = !has_journal && rng.u32(..4) == 0;
+    let begins_with = is_old.then(|| (rng.usize(..3), rng.u64(1..200)));
+    let profile = Profile { begins_with, ..profile };
     World::new(rng, profile)
 }
 
@@ -37,6 +44,8 @@ pub(crate) fn run(world: &mut World) {
         let commits_again = |world: &World| world.acked_from_us.iter().all(is_after);
         assert!(world.run_until(healed_us + LIVELY_US, commits_again), "nothing was committed for {LIVELY_US} us");
         world.totals.slow += u64::from(world.now_us > healed_us + USUAL_US);
+        let is_full = world.run_until(world.now_us + FULL_US, World::are_full);
+        assert!(is_full, "a member does not vote {FULL_US} us after the group works");
     }
     // Whoever was behind catches up.
     let until_us = world.now_us + USUAL_US;
@@ -51,7 +60,7 @@ pub(crate) fn run(world: &mut World) {
 
 fn break_something(world: &mut World) {
     let member = world.rng.usize(..3);
-    let faults = if world.members[member].store.journal.is_some() { 16 } else { 12 };
+    let faults = if world.members[member].store.journal.is_some() { 18 } else { 14 };
     match world.rng.u32(..faults) {
         0 | 1 => crash(world, member),
         2 if world.rng.bool() => (0..3).for_each(|member| crash(world, member)),
@@ -82,7 +91,19 @@ fn break_something(world: &mut World) {
             world.weather = Weather { dropped: often(), doubled: often(), late: often(), stalls: often() / 50 };
             world.tell(format!("{:?}", world.weather));
         }
+        12 | 13 => wipe(world, member),
         _ => break_disk(world, member),
+    }
+}
+
+/// Loses a disk, if both others vote. The only log of a group that had a single member is not lost.
+fn wipe(world: &mut World, member: usize) {
+    let is_new = world.profile.begins_with.is_none() && world.truths.iter().all(|truth| truth.committed() == 0);
+    let mut others = world.members.iter().enumerate().filter(|(place, _)| *place != member).map(|(_, other)| other);
+    let is_safe = others.all(|other| other.lost.is_empty() && (is_new || other.store.is_full()));
+    if is_safe {
+        let for_us = world.rng.u64(1_000..1_000_000);
+        world.wipe(member, for_us);
     }
 }
 

@@ -7,7 +7,7 @@ use dht_node::replica::Role;
 use crate::world::{Profile, World};
 
 /// A group that has worked for a while, and its leader.
-fn settled(seed: u64) -> (World, usize) {
+pub(crate) fn settled(seed: u64) -> (World, usize) {
     let mut world = World::new(Rng::with_seed(seed), Profile::even());
     world.run_for(3_000_000);
     let leader = world.leader(0).expect("somebody leads");
@@ -121,7 +121,7 @@ fn a_lease_does_not_begin_with_an_answer_that_was_on_its_way_for_long() {
     }
 }
 
-fn cut(world: &mut World, one: usize, other: usize) {
+pub(crate) fn cut(world: &mut World, one: usize, other: usize) {
     (world.cut[one][other], world.cut[other][one]) = (true, true);
 }
 

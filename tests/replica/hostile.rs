@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use dht_node::limits::{ELECTION_TICKS, INDEX_MAX, TERM_MAX, VOTE_HOLD_TICKS};
 use dht_node::replica::{
-    Config, Hard, Input, LogEntry, MemberId, Message, Output, Payload, Progress, Replica, Restored,
+    Config, Founding, Hard, Input, LogEntry, MemberId, Message, Output, Payload, Progress, Replica, Restored, Stage,
+    Standing,
 };
 use fastrand::Rng;
 
@@ -83,8 +84,19 @@ fn no_combination_of_odd_fields_makes_a_member_panic() {
 type Build = fn() -> Replica;
 
 /// The states of member 1, whose election timeout is the shortest one.
-const STATES: [(&str, Build); 9] = [
-    ("a new member", || start(Restored::default())),
+const STATES: [(&str, Build); 13] = [
+    ("a newcomer", || begin(Restored::default())),
+    ("a member whose log was not founded", || {
+        begin(Restored { hard: Hard { term: 3, ..Hard::default() }, ..restored() })
+    }),
+    ("a joining member", || {
+        let founding = Founding { last: 7, ..founded().founding };
+        start(Restored { hard: Hard { term: 3, stage: Stage::Joining, founding, ..Hard::default() }, ..restored() })
+    }),
+    ("a recovering member", || {
+        start(Restored { hard: Hard { term: 3, stage: Stage::Recovering, ..founded() }, ..restored() })
+    }),
+    ("a new member", || start(Restored { hard: founded(), ..Restored::default() })),
     ("a follower that has just started", || begin(restored())),
     ("a follower", || start(restored())),
     ("a follower with its log on the disk", || {
@@ -135,7 +147,12 @@ fn entry(index: u64, term: u64) -> LogEntry {
 /// A log of terms 1 1 2 2 3, of which three entries are committed and applied.
 fn restored() -> Restored {
     let entries = [1, 1, 2, 2, 3].into_iter().zip(1..).map(|(term, index)| entry(index, term)).collect();
-    Restored { hard: Hard { term: 3, vote: None }, commit: 3, applied: 3, base: (0, 0), entries }
+    Restored { hard: Hard { term: 3, ..founded() }, commit: 3, applied: 3, base: (0, 0), entries }
+}
+
+/// The state of a member of a group that was founded.
+fn founded() -> Hard {
+    Hard { founding: Founding { disks: [1, 2, 3], last: 0 }, ..Hard::default() }
 }
 
 /// A member that votes.
@@ -146,7 +163,7 @@ fn start(restored: Restored) -> Replica {
 }
 
 fn begin(restored: Restored) -> Replica {
-    let config = Config { id: id(1), members: [1, 2, 3].map(id).to_vec() };
+    let config = Config { id: id(1), members: [1, 2, 3].map(id).to_vec(), disk: 1 };
     Replica::new(&config, restored, &mut Vec::new()).expect("nothing is lost")
 }
 
@@ -207,6 +224,26 @@ fn odd_payloads() -> Vec<Payload> {
         for commit_term in terms {
             for (is_pre, is_granted) in [(true, true), (true, false), (false, true), (false, false)] {
                 all.push(Payload::Vote { is_pre, is_granted, commit, commit_term });
+            }
+        }
+    }
+    all.extend(odd_joins());
+    all
+}
+
+/// Returns joins and answers to joins.
+fn odd_joins() -> Vec<Payload> {
+    let (disks, lasts) = ([0, 1, 2, u64::MAX], [0, 4, 5, 6, INDEX_MAX, INDEX_MAX + 1, u64::MAX]);
+    let mut all = Vec::new();
+    for (disk, last) in disks.iter().flat_map(|disk| lasts.map(|last| (*disk, last))) {
+        all.push(Payload::Join { disk, last });
+        for (standing, founded_last) in [Standing::Newcomer, Standing::Founder, Standing::Member]
+            .into_iter()
+            .flat_map(|standing| lasts.map(|last| (standing, last)))
+        {
+            for (is_leading, disks) in [(true, [1, 2, 3]), (false, [4, 2, 3]), (true, [0; 3]), (false, [1, 1, 1])] {
+                let founding = Founding { disks, last: founded_last };
+                all.push(Payload::JoinAnswer { standing, is_leading, asker: disk, disk, last, founding });
             }
         }
     }

@@ -107,12 +107,12 @@ impl Journal {
         assert_eq!(mended, [""; 0], "a crash damages nothing");
         keeper.check();
         self.open = Some((writer, keeper));
-        let group = |(number, state): (usize, &Applied)| {
-            let GroupLog { state: MemberState { term, vote, commit }, applied, rest, .. } =
-                groups.remove(&slot(number)).unwrap_or_default();
-            let hard = Hard { term: term.into(), vote: MemberId::new(vote) };
-            assert_eq!(state.count, applied.index, "each entry is applied once");
-            FoundGroup { promise: (hard, commit), applied, digest: state.digest, rest }
+        let group = |(number, found): (usize, &Applied)| {
+            let GroupLog { state, applied, rest, .. } = groups.remove(&slot(number)).unwrap_or_default();
+            let MemberState { term, vote, commit, stage, founding } = state;
+            let hard = Hard { term: term.into(), vote: MemberId::new(vote), stage, founding };
+            assert_eq!(found.count, applied.index, "each entry is applied once");
+            FoundGroup { promise: (hard, commit), applied, digest: found.digest, rest }
         };
         Ok(Found { bodies: last.bodies, groups: states.0.iter().enumerate().map(group).collect() })
     }
@@ -137,7 +137,8 @@ impl Journal {
         match record {
             Record::Promise(hard, commit) => {
                 let vote = hard.vote.filter(|_| self.bug != Some(Bug::NoVote)).map_or(0, MemberId::as_u64);
-                let state = MemberState { term: term(hard.term), vote, commit: *commit };
+                let Hard { stage, founding, .. } = *hard;
+                let state = MemberState { term: term(hard.term), vote, commit: *commit, stage, founding };
                 while writer.promise(slot, state).is_err() {
                     turn(writer, keeper)?;
                 }

@@ -6,10 +6,11 @@
 //! | `world` | three members, their disks and clocks, the network, a client |
 //! | `store` | what becomes durable late, and may be lost until then |
 //! | `journal` | in some runs: the production journal, with two groups in one log, on a disk that tears and fails |
+//! | `wipes` | disks that are lost, and groups that had a single member |
 //! | `reads` | reads, which miss nothing that was acknowledged before them |
 //! | `truth` | what must hold after every event |
 //! | `chaos` | runs with faults by chance |
-//! | `directed` | faults at the moments in which chance would find them too rarely |
+//! | `directed`, `wiped` | faults at the moments in which chance would find them too rarely |
 //! | `hostile`, `mob` | peers that send anything |
 //!
 //! REPLICA_START and REPLICA_SEEDS choose the seeds; a failure prints its seed.
@@ -27,6 +28,8 @@ mod opened;
 mod reads;
 mod store;
 mod truth;
+mod wiped;
+mod wipes;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -54,6 +57,8 @@ fn run_half(half: u64, has_journal: bool) -> Totals {
         sum.acked += totals.acked;
         (0..2).for_each(|which| sum.reads[which] += totals.reads[which]);
         sum.crashes += totals.crashes;
+        sum.wipes += totals.wipes;
+        sum.recovered += totals.recovered;
         sum.leaders += totals.leaders;
         sum.fetches += totals.fetches;
         sum.dropped += totals.dropped;

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use dht_node::limits::{INDEX_MAX, TERM_MAX};
 use dht_node::replica::{
-    Config, Hard, Input, LogEntry, MemberId, Message, Output, Payload, Progress, Replica, Restored, Role, Ticket,
+    Config, Founding, Hard, Input, LogEntry, MemberId, Message, Output, Payload, Progress, Replica, Restored, Role,
+    Stage, Standing, Ticket,
 };
 use dht_node::types::SlotId;
 use dht_node::wire::field::Writer;
@@ -46,6 +47,8 @@ pub(crate) struct Mob<C> {
     sent: VecDeque<Message>,
     /// The last index of each log, so that messages can be almost right.
     lasts: [u64; 3],
+    /// What the third member is at its start; `None` if it is a newcomer.
+    stage: Option<Stage>,
     /// Entries up to here are on the disks only.
     base: u64,
     /// In how many of a hundred steps with the disk no write becomes durable.
@@ -68,9 +71,12 @@ fn place(id: MemberId) -> Option<usize> {
 impl<C: Choose> Mob<C> {
     pub(crate) fn new(mut choose: C) -> Self {
         let (disk_lag, base) = (choose.below(100), choose.below(2) * 3);
+        // In some runs one of them is not a full member.
+        let stage = [Some(Stage::Full), Some(Stage::Joining), Some(Stage::Recovering), None][choose.place(4)];
         Self {
             choose,
-            replicas: [0, 1, 2].map(|member| start(member, base)),
+            replicas: [0, 1, 2].map(|member| start(member, base, stage)),
+            stage,
             tickets: [VecDeque::new(), VecDeque::new(), VecDeque::new()],
             sent: VecDeque::new(),
             lasts: [base; 3],
@@ -171,7 +177,7 @@ impl<C: Choose> Mob<C> {
             }
             Output::Bad(_) => {
                 self.bad += 1;
-                self.replicas[member] = start(member, self.base);
+                self.replicas[member] = start(member, self.base, self.stage);
                 self.lasts[member] = self.base;
                 self.tickets[member].clear();
             }
@@ -186,6 +192,7 @@ impl<C: Choose> Mob<C> {
             | Output::Refused { .. }
             | Output::Commit { .. }
             | Output::Confirmed { .. }
+            | Output::Joining(_)
             | Output::Role(_) => {}
         }
     }
@@ -225,6 +232,10 @@ impl<C: Choose> Mob<C> {
                 0 | 1 => *is_granted ^= true,
                 _ => *[commit, commit_term][which - 2] = number,
             },
+            Payload::Join { disk, last } => *[disk, last][which % 2] = number,
+            Payload::JoinAnswer { asker, disk, last, founding, .. } => {
+                *[asker, disk, last, &mut founding.last][which] = number;
+            }
         }
     }
 
@@ -246,7 +257,7 @@ impl<C: Choose> Mob<C> {
         let (index, commit, other_index) = (self.index(last), self.index(last), self.index(last));
         let (log_term, other_term) = (self.old_term(term), self.old_term(term));
         let (is_pre, is_granted) = (self.choose.rarely(2), self.choose.rarely(2));
-        match self.choose.below(9) {
+        match self.choose.below(11) {
             0..3 => Payload::Append { index, log_term, commit, entries: self.entries(index, log_term) },
             3 => Payload::Appended { index, commit },
             4 => Payload::Rejected { index, hint: other_index, hint_term: other_term, commit },
@@ -256,8 +267,20 @@ impl<C: Choose> Mob<C> {
                 let progress = Progress { last_index: index, last_term: log_term, commit, commit_term: other_term };
                 Payload::RequestVote { is_pre, progress }
             }
+            8 => Payload::Join { disk: self.disk(), last: index },
+            9 => {
+                let standing = [Standing::Newcomer, Standing::Founder, Standing::Member][self.choose.place(3)];
+                let founding = Founding { disks: [0; 3].map(|_| self.disk()), last: other_index };
+                let (is_leading, asker, disk) = (is_granted, self.disk(), self.disk());
+                Payload::JoinAnswer { standing, is_leading, asker, disk, last: index, founding }
+            }
             _ => Payload::Vote { is_pre, is_granted, commit, commit_term: other_term },
         }
+    }
+
+    /// The folder of one of the three, or another one.
+    fn disk(&mut self) -> u64 {
+        self.choose.below(5)
     }
 
     fn entries(&mut self, index: u64, log_term: u64) -> Vec<LogEntry> {
@@ -316,16 +339,25 @@ fn kind(payload: &Payload) -> &'static str {
         Payload::Vote { is_pre: true, is_granted: false, .. } => "refused pre-vote",
         Payload::Vote { is_pre: false, is_granted: true, .. } => "vote",
         Payload::Vote { is_pre: false, is_granted: false, .. } => "refused vote",
+        Payload::Join { .. } => "join",
+        Payload::JoinAnswer { .. } => "answer to a join",
     }
 }
 
 /// The number of names that [`kind`] has.
-pub(crate) const KINDS: usize = 12;
+pub(crate) const KINDS: usize = 14;
 
-fn start(member: usize, base: u64) -> Replica {
-    let hard = Hard { term: 1, vote: None };
-    let restored = Restored { hard, commit: base, applied: base, base: (base, base.min(1)), entries: Vec::new() };
-    let config = Config { id: id(member), members: (0..3).map(id).collect() };
+fn start(member: usize, base: u64, stage: Option<Stage>) -> Replica {
+    let config = Config { id: id(member), members: (0..3).map(id).collect(), disk: member as u64 + 1 };
+    let restored = match stage {
+        None if member == 2 => Restored::default(),
+        stage => {
+            let stage = stage.filter(|_| member == 2).unwrap_or_default();
+            let founding = Founding { disks: [1, 2, 3], last: base + 2 };
+            let hard = Hard { term: 1, vote: None, stage, founding };
+            Restored { hard, commit: base, applied: base, base: (base, base.min(1)), entries: Vec::new() }
+        }
+    };
     Replica::new(&config, restored, &mut Vec::new()).expect("nothing is lost")
 }
 

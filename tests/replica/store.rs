@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use dht_node::entry::Place;
-use dht_node::replica::{Hard, LogEntry, Restored, Ticket};
+use dht_node::replica::{Hard, LogEntry, Restored, Stage, Ticket};
 use fastrand::Rng;
 
 use crate::journal::{Found, Journal};
@@ -191,6 +191,19 @@ impl Store {
             self.bodies += u64::from(matches!(record, Record::Entry(_)));
             self.durable[group].add(record);
         }
+    }
+
+    /// Returns true if the member is known to vote in all groups.
+    pub(crate) fn is_full(&self) -> bool {
+        let is_full = |contents: &Contents| contents.hard.founding.is_known() && contents.hard.stage == Stage::Full;
+        self.durable.iter().all(is_full)
+    }
+
+    /// Puts a log into the store of a member that has been the only one of its group.
+    pub(crate) fn begin_with(&mut self, group: usize, contents: Contents) {
+        assert!(self.journal.is_none(), "a journal would not have it");
+        self.written[group] = contents.clone();
+        self.durable[group] = contents;
     }
 
     /// Ends the process. With a journal, the machine may continue, and keeps what was written.

@@ -3,16 +3,21 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use dht_node::replica::{LogEntry, Message, Payload};
+use dht_node::replica::{LogEntry, Message, Payload, Stage, Standing};
 
 use crate::journal::digest_after;
 use crate::store::{Contents, Stored};
+
+/// What is durable at each of the members: what its disk has, and what lost ones had while it has not recovered.
+pub(crate) type Disks<'a> = [Vec<&'a Contents>; 3];
 
 /// What has happened so far.
 #[derive(Debug, Default)]
 pub(crate) struct Truth {
     /// The term and the body of each committed entry.
     committed: Vec<(u64, Bytes)>,
+    /// The number of entries that the group had when it was founded. At first, one member has them.
+    founded_with: usize,
     /// The last entry that was acknowledged.
     pub(crate) acked: u64,
     /// The digest after each of them is applied.
@@ -58,16 +63,22 @@ impl Truth {
     /// Votes and acknowledgements are durable before they are sent. What a later term has replaced is not looked at.
     pub(crate) fn on_send(message: &Message, durable: &Contents) {
         let Contents { hard, log, .. } = durable;
+        let may_vote = hard.stage != Stage::Recovering;
         let is_durable = match message.payload {
-            Payload::Vote { is_pre: false, is_granted: true, .. } => hard.vote == Some(message.to),
-            Payload::RequestVote { is_pre: false, .. } => hard.vote == Some(message.from),
+            Payload::Vote { is_pre: false, is_granted: true, .. } => hard.vote == Some(message.to) && may_vote,
+            Payload::RequestVote { is_pre: false, .. } => hard.vote == Some(message.from) && may_vote,
             Payload::Appended { index, .. } => log.len() as u64 >= index,
             Payload::Vote { .. }
             | Payload::RequestVote { .. }
             | Payload::Rejected { .. }
             | Payload::Append { .. }
             | Payload::Heartbeat { .. }
-            | Payload::HeartbeatAnswer { .. } => return,
+            | Payload::HeartbeatAnswer { .. }
+            | Payload::Join { .. } => return,
+            Payload::JoinAnswer { standing, .. } => {
+                assert!(standing != Standing::Member || hard.founding.is_known(), "it is not durable: {message:?}");
+                return;
+            }
         };
         assert!(
             hard.term >= message.term && (hard.term > message.term || is_durable),
@@ -75,8 +86,18 @@ impl Truth {
         );
     }
 
+    /// Everything in this log, which one member has, is committed by that: the group had no other member so far.
+    pub(crate) fn begin_with(&mut self, log: &[Stored]) {
+        for Stored { entry, .. } in log {
+            self.on_write(self.committed.last().map_or(0, |(term, _)| *term), std::slice::from_ref(entry));
+            self.committed.push((entry.term, entry.body.clone()));
+            self.digests.push(digest_after(self.digests.last().copied().unwrap_or(0), &entry.body));
+        }
+        self.founded_with = log.len();
+    }
+
     /// What one member has committed, all others commit at the same place, and a majority has it on its disks.
-    pub(crate) fn on_commit(&mut self, entry: &LogEntry, durable: [&Contents; 3]) {
+    pub(crate) fn on_commit(&mut self, entry: &LogEntry, durable: &Disks<'_>) {
         let LogEntry { index, term, ref body } = *entry;
         let place = usize::try_from(index - 1).expect("a small index");
         if let Some(known) = self.committed.get(place) {
@@ -89,18 +110,21 @@ impl Truth {
         self.check_majority(durable);
     }
 
-    /// The last committed entry, and with it all others, is on the disks of a majority.
-    pub(crate) fn check_majority(&self, durable: [&Contents; 3]) {
+    /// The last committed entry, and with it all others, is on the disks of a majority, or was on one that is lost.
+    pub(crate) fn check_majority(&self, durable: &Disks<'_>) {
         let Some(last) = self.committed.len().checked_sub(1) else { return };
+        if last < self.founded_with {
+            return;
+        }
         let term = self.committed[last].0;
-        let has_it = |contents: &&&Contents| contents.log.get(last).is_some_and(|own| own.entry.term == term);
-        let count = durable.iter().filter(has_it).count();
+        let has_it = |contents: &&Contents| contents.log.get(last).is_some_and(|own| own.entry.term == term);
+        let count = durable.iter().filter(|disks| disks.iter().any(has_it)).count();
         assert!(count >= 2, "entry {} of term {term} is committed, but not durable at a majority", last + 1);
     }
 
     /// Checks what a start has found to be committed. An entry in it may not have been applied by anybody yet: a leader
     /// that knows it to be committed applies it only when it is durable on its own disk.
-    pub(crate) fn on_restored(&mut self, log: &[Stored], durable: [&Contents; 3]) {
+    pub(crate) fn on_restored(&mut self, log: &[Stored], durable: &Disks<'_>) {
         log.iter().for_each(|stored| self.on_commit(&stored.entry, durable));
     }
 }

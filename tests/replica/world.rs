@@ -9,8 +9,8 @@ use fastrand::Rng;
 
 use crate::journal::{self, BODY_MAX, Bug, Journal, digest_after};
 use crate::reads::{Read, Reads};
-use crate::store::{Batch, Query, Store};
-use crate::truth::Truth;
+use crate::store::{Batch, Contents, Query, Store};
+use crate::truth::{Disks, Truth};
 
 /// How the network and the disks are while nothing is broken, and how far clocks differ.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub(crate) struct Profile {
     pub(crate) has_journal: bool,
     /// How the journals are misused.
     pub(crate) bug: Option<Bug>,
+    /// A member that has been alone in the group so far, and how many entries it has.
+    pub(crate) begins_with: Option<(usize, u64)>,
 }
 
 /// In how many of a thousand cases a message is lost, doubled or delayed, and a process stops after it has read its
@@ -84,6 +86,10 @@ pub(crate) struct Member {
     /// The copies of the groups. There are none while the process is down.
     pub(crate) copies: Vec<Copy>,
     pub(crate) store: Store,
+    /// The id of its folder.
+    pub(crate) disk: u64,
+    /// What each of its lost folders had, by group, until the member has recovered.
+    pub(crate) lost: Vec<Vec<Contents>>,
     /// The process does not run until then.
     pub(crate) paused_until_us: u64,
     /// How often it has been started, and when the last time.
@@ -109,6 +115,9 @@ pub(crate) struct Totals {
     /// Reads that were answered at once, and later.
     pub(crate) reads: [u64; 2],
     pub(crate) crashes: u64,
+    /// How many disks were lost, and how many members have recovered from that.
+    pub(crate) wipes: u64,
+    pub(crate) recovered: u64,
     pub(crate) leaders: u64,
     pub(crate) fetches: u64,
     pub(crate) dropped: u64,
@@ -153,8 +162,15 @@ pub(crate) fn id(member: usize) -> MemberId {
 }
 
 /// The configuration of a member. Its rank in the first group is its place; each other group begins with the next one.
-pub(crate) fn config(member: usize, group: usize) -> Config {
-    Config { id: id(member), members: (group..group + 3).map(|member| id(member % 3)).collect() }
+pub(crate) fn config((member, disk): (usize, u64), group: usize) -> Config {
+    Config { id: id(member), members: (group..group + 3).map(|member| id(member % 3)).collect(), disk }
+}
+
+/// What is durable of a group.
+pub(crate) fn disks(members: &[Member; 3], group: usize) -> Disks<'_> {
+    members.each_ref().map(|member| {
+        std::iter::once(&member.store.durable).chain(&member.lost).map(|contents| &contents[group]).collect()
+    })
 }
 
 fn place(id: MemberId) -> usize {
@@ -164,9 +180,11 @@ fn place(id: MemberId) -> usize {
 impl World {
     pub(crate) fn new(rng: Rng, profile: Profile) -> Self {
         let groups = if profile.has_journal { 2 } else { 1 };
-        let member = || Member {
+        let member = |disk| Member {
             copies: Vec::new(),
             store: Store::new(groups, profile.has_journal.then(|| Journal::new(profile.bug))),
+            disk,
+            lost: Vec::new(),
             paused_until_us: 0,
             life: 0,
             started_us: 0,
@@ -174,7 +192,7 @@ impl World {
         let mut world = Self {
             now_us: 0,
             rng,
-            members: [member(), member(), member()],
+            members: [1, 2, 3].map(member),
             cut: [[false; 3]; 3],
             weather: Weather::default(),
             is_idle: false,
@@ -190,6 +208,9 @@ impl World {
             events: BTreeMap::new(),
             serial: 0,
         };
+        if let Some((member, entries)) = world.profile.begins_with {
+            world.begin_with(member, entries);
+        }
         (0..3).for_each(|member| world.start(member));
         world.schedule(0, Event::Propose);
         world.schedule(0, Event::Ask);
@@ -290,14 +311,14 @@ impl World {
         let mut outs = Vec::new();
         for (group, (restored, digest)) in restarts.into_iter().enumerate() {
             let (truth, applied) = (&mut self.truths[group], restored.applied);
-            let durable = self.members.each_ref().map(|member| &member.store.durable[group]);
+            let durable = &disks(&self.members, group);
             let committed = usize::try_from(restored.commit).expect("a short log");
-            truth.on_restored(&durable[place].log[..committed], durable);
+            truth.on_restored(&durable[place][0].log[..committed], durable);
             truth.check_majority(durable);
             let digest = digest.unwrap_or_else(|| truth.digest(applied));
             assert_eq!(digest, truth.digest(applied), "member {place} has applied other entries of group {group}");
             let mut out = Vec::new();
-            let started = Replica::new(&config(place, group), restored, &mut out);
+            let started = Replica::new(&config((place, self.members[place].disk), group), restored, &mut out);
             let replica = started.expect("the disk has lost nothing");
             self.members[place].copies.push(Copy {
                 replica,
@@ -386,10 +407,14 @@ impl World {
         if self.members[place].store.end_sync(batch).is_err() {
             return self.on_disk_error(place);
         }
+        self.note_recovered(place);
         for (group, ticket) in &batch.tickets {
             self.handle(place, *group, Input::Written { ticket: *ticket });
         }
-        self.begin_sync(place);
+        // What it wrote then may have stopped it.
+        if !self.members[place].copies.is_empty() {
+            self.begin_sync(place);
+        }
         if self.rng.u32(..20) == 0 {
             self.checkpoint(place);
         }
@@ -432,7 +457,7 @@ impl World {
         self.carry_out(member, group, out);
     }
 
-    fn carry_out(&mut self, place: usize, group: usize, out: Vec<Output>) {
+    pub(crate) fn carry_out(&mut self, place: usize, group: usize, out: Vec<Output>) {
         for output in out {
             let member = &mut self.members[place];
             // The member has stopped, because an earlier output of this list could not be written.
@@ -464,6 +489,7 @@ impl World {
                         self.truths[group].on_leader(place, term);
                     }
                 }
+                Output::Joining(joining) => self.tell(format!("{place} in group {group}: {joining:?}")),
                 Output::Confirmed { at_us } => {
                     let now_us = self.handled_us.unwrap_or_else(|| self.clock_us(place));
                     self.on_confirmed(place, group, at_us, now_us);
@@ -489,8 +515,7 @@ impl World {
     }
 
     fn apply(&mut self, place: usize, group: usize, entry: &LogEntry) {
-        let durable = self.members.each_ref().map(|member| &member.store.durable[group]);
-        self.truths[group].on_commit(entry, durable);
+        self.truths[group].on_commit(entry, &disks(&self.members, group));
         let copy = &mut self.members[place].copies[group];
         assert_eq!(entry.index, copy.applied + 1, "member {place} applies one entry after the other");
         (copy.applied, copy.digest) = (entry.index, digest_after(copy.digest, &entry.body));
@@ -548,6 +573,7 @@ impl Profile {
             read_us: 2_000..10_000,
             has_journal: false,
             bug: None,
+            begins_with: None,
         }
     }
 
@@ -567,6 +593,7 @@ impl Profile {
             read_us: 5_000..40_000,
             has_journal: false,
             bug: None,
+            begins_with: None,
         }
     }
 }

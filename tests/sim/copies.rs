@@ -45,7 +45,7 @@ impl World {
         }
         let indexes: Vec<u64> = images.iter().map(|(index, _)| *index).collect();
         let last = indexes.iter().max().expect("three");
-        let is_behind = indexes.iter().any(|index| index + LAG < *last);
-        is_behind.then(|| format!("a copy of {slot:?} is behind: {indexes:?}"))
+        let is_behind = indexes.iter().any(|index| index + LAG < *last) || !nodes.iter().all(|node| node.is_complete());
+        is_behind.then(|| format!("a copy of {slot:?} is behind, or a node's copies do not count: {indexes:?}"))
     }
 }

@@ -3,6 +3,8 @@
 use dht_node::limits::DRAIN_US;
 use fastrand::Rng;
 
+use crate::disk::FakeDisk;
+use crate::host::Host;
 use crate::profile::{Faults, choose};
 use crate::storage::SimStore;
 use crate::trace::Note;
@@ -46,6 +48,8 @@ pub(crate) enum Kind {
     DiskFails,
     /// A disk is very slow.
     DiskStall,
+    /// A machine gets an empty disk in place of its own, while all others have everything.
+    Wipe,
 }
 
 /// A fault, or its repair.
@@ -68,6 +72,7 @@ pub(crate) enum Fault {
     DiskSpace { node: usize },
     DiskFails { node: usize, syncs: u64 },
     DiskStall { node: usize, until_us: u64 },
+    Wipe { node: usize },
 }
 
 /// A node that has been back for this long has its links.
@@ -82,10 +87,10 @@ pub(crate) const WALL_US: u64 = 1_750_000_000_000_000;
 impl Kind {
     /// Returns true if the fault concerns disks.
     pub(crate) const fn is_of_disks(self) -> bool {
-        matches!(self, Self::DiskStop | Self::DiskFull | Self::DiskFails | Self::DiskStall)
+        matches!(self, Self::DiskStop | Self::DiskFull | Self::DiskFails | Self::DiskStall | Self::Wipe)
     }
 
-    /// The kinds that a seed draws from; `Rolling` has seeds of its own.
+    /// The kinds that a seed draws from; `Rolling` has seeds of its own, and so has `Wipe`.
     pub(crate) const DRAWN: [Self; 16] = [
         Self::Cut,
         Self::CutOneWay,
@@ -192,6 +197,8 @@ impl World {
                 let until_us = self.now_us + self.chaos.u64(50_000..1_500_000);
                 self.apply(Fault::DiskStall { node, until_us });
             }
+            (Kind::Wipe, _) if self.are_complete() => self.apply(Fault::Wipe { node }),
+            (Kind::Wipe, _) => {}
         }
     }
 
@@ -238,6 +245,7 @@ impl World {
                 self.clients[client].session.break_off(&mut self.network, now_us, Leave::Reset)
             }
             Fault::Sieve { node, loses, holds } => self.sieve(node, (loses, holds)),
+            Fault::Wipe { node } => self.wipe(node),
             Fault::DiskStop { .. }
             | Fault::DiskFull { .. }
             | Fault::DiskSpace { .. }
@@ -282,6 +290,22 @@ impl World {
         }
         self.stop(node, if silent { Leave::Vanish } else { Leave::Reset });
         self.network.is_dark[node] = silent;
+    }
+
+    /// Returns true if one node may lose its disk: all run, and have copies that count and are durable.
+    fn are_complete(&self) -> bool {
+        let is_complete = |host: &Host| match &host.driver.turn.store {
+            SimStore::Disk(store) => store.is_idle() && host.driver.turn.node().is_complete(),
+            SimStore::Memory(_) => false,
+        };
+        self.hosts.iter().all(|host| host.as_ref().is_some_and(is_complete))
+    }
+
+    fn wipe(&mut self, node: usize) {
+        self.trace.totals.wipes += 1;
+        self.stop(node, Leave::Vanish);
+        self.network.is_dark[node] = true;
+        self.disks[node] = FakeDisk::default();
     }
 
     fn drain(&mut self, node: usize) {

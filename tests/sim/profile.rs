@@ -142,6 +142,11 @@ impl Profile {
         let mut faults = Faults::draw(rng);
         faults.kinds.retain(|kind| disks.is_some() || !kind.is_of_disks());
         let copies = copies(dimension, disks.as_ref(), &faults);
+        // A disk that was full has given up the part of the log that others may need.
+        let is_full = faults.kinds.contains(&Kind::DiskFull);
+        if copies == Copies::Three && disks.is_some() && !is_full && Rng::with_seed(rng.clone().u64(..)).bool() {
+            faults.kinds.push(Kind::Wipe);
+        }
         let narrow = rng.u8(..100) < 15;
         let mut clients = Clients::draw(rng);
         let mut network = Wires::draw(rng, narrow);

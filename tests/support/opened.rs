@@ -33,7 +33,7 @@ pub(crate) fn open(
     let Recovered { mut keeper, last, groups, mended, .. } = recover(disk, identity.node, states)?;
     let io = |cause: io::Error| OpenError::Io { file: "a test".to_owned(), cause };
     let mut watermark = Watermark::open(disk).map_err(io)?;
-    let stamp = raise_format(disk, identity, 1 << 16)?;
+    let (stamp, _) = raise_format(disk, identity, 1 << 16)?;
     watermark.set_stamp(stamp);
     keeper.set_stamp(stamp);
     let number = last.place.segment + u32::from(last.place.position > 0);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use dht_node::types::{SlotId, Slots};
 use dht_node::wire::field::Writer;
-use dht_node::wire::raft::{LogEntry, MemberId, Message, Payload, Progress, RaftItem};
+use dht_node::wire::raft::{Founding, LogEntry, MemberId, Message, Payload, Progress, RaftItem, Standing};
 
 use super::text::{Entry, hex};
 
@@ -45,6 +45,22 @@ fn good() -> Vec<(&'static str, &'static str, Vec<RaftItem>)> {
         let request = Payload::RequestVote { is_pre, progress };
         [item(1023, down, request), item(1023, up, granted), item(1023, up, refused)]
     });
+    let asker = 0x5e2a_c901_4d77;
+    let founding = Founding { disks: [0x1111, 0x2222, 0x3333], last: 12 };
+    let answer = |standing, disk, last, founding| Payload::JoinAnswer {
+        standing,
+        is_leading: standing == Standing::Member,
+        asker,
+        disk,
+        last,
+        founding,
+    };
+    let joins = vec![
+        item(3, (0xB2, 0xA1, 0), Payload::Join { disk: asker, last: 0 }),
+        item(3, down, answer(Standing::Member, 0x1111, 42, founding)),
+        item(3, (0xC3, 0xB2, 0), answer(Standing::Newcomer, 0x4444, 0, Founding::default())),
+        item(3, (0xC3, 0xB2, 4), answer(Standing::Founder, 0x4444, 12, Founding::default())),
+    ];
     let append = Payload::Append { index: 40, log_term: 6, commit: 40, entries };
     let probe = Payload::Append { index: 40, log_term: 6, commit: 40, entries: vec![] };
     vec![
@@ -57,6 +73,7 @@ fn good() -> Vec<(&'static str, &'static str, Vec<RaftItem>)> {
             "A candidate asks, is granted a vote, and is refused one: pre-votes, then votes.",
             votes.collect(),
         ),
+        ("raft-join", "A member with an empty folder asks both others, and is answered.", joins),
         ("raft-nothing", "No message.", vec![]),
     ]
 }
@@ -101,6 +118,23 @@ pub(crate) fn lines(index: usize, item: &RaftItem) -> Vec<(String, String)> {
         Payload::Vote { is_granted, commit, commit_term, .. } => {
             of_kind(&["is_granted", "commit", "commit_term"], &[u64::from(*is_granted), *commit, *commit_term]);
         }
+        Payload::Join { disk, last } => of_kind(&["disk", "last"], &[*disk, *last]),
+        Payload::JoinAnswer {
+            standing,
+            is_leading,
+            asker,
+            disk,
+            last,
+            founding: Founding { disks, last: founded },
+        } => {
+            let [home, second, third] = *disks;
+            let (standing, is_leading) = (u64::from(standing.number()), u64::from(*is_leading));
+            of_kind(
+                &["standing", "is_leading", "asker", "disk", "last"],
+                &[standing, is_leading, *asker, *disk, *last],
+            );
+            of_kind(&["founder.0", "founder.1", "founder.2", "founded_last"], &[home, second, third, *founded]);
+        }
     }
     let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value));
     let entries = sent.iter().enumerate().flat_map(|(nth, entry)| {
@@ -124,6 +158,9 @@ fn unknown() -> Entry {
 
 fn bad() -> impl Iterator<Item = Entry> {
     let vote = item(3, (1, 2, 3), Payload::Vote { is_pre: false, is_granted: true, commit: 0, commit_term: 0 });
+    let (standing, founding) = (Standing::Newcomer, Founding::default());
+    let join = Payload::JoinAnswer { standing, is_leading: false, asker: 5, disk: 6, last: 0, founding };
+    let join = item(3, (1, 2, 3), join);
     let entries = vec![LogEntry { index: 41, term: 1, body: Bytes::from_static(b"body") }];
     let append = item(3, (1, 2, 3), Payload::Append { index: 40, log_term: 1, commit: 0, entries });
     let changed = |item: &RaftItem, at: usize, to: &[u8]| {
@@ -144,6 +181,7 @@ fn bad() -> impl Iterator<Item = Entry> {
         ("raft-from-0", "A sender that is nobody.", 1, changed(&vote, 7, &[0; 8])),
         ("raft-to-0", "A receiver that is nobody.", 1, changed(&vote, 15, &[0; 8])),
         ("raft-granted-2", "Neither granted nor refused.", 1, changed(&vote, 31, &[2])),
+        ("raft-standing-3", "A standing that does not exist.", 1, changed(&join, 31, &[3])),
         ("raft-body-beyond", "A body that is longer than its item.", 1, changed(&append, 64, &[0, 0, 0, 5])),
         ("raft-index-wraps", "An entry behind the highest index.", 1, changed(&append, 31, &[0xFF; 8])),
     ];

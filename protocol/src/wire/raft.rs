@@ -29,8 +29,8 @@ use super::frame::HEADER_BYTES;
 use crate::limits::{RAFT_ITEMS_MAX, RAFT_OVERHEAD};
 use crate::types::{SlotId, Slots};
 
-/// A member of a replica group. A node whose disk is replaced is another member, because the new disk does not have the
-/// votes and entries that the old one has acknowledged.
+/// A member of a replica group. A node whose disk is replaced stays the same member. Since the new disk does not have
+/// the votes and entries that the old one has acknowledged, it asks both others first ([`Payload::Join`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(NonZeroU64);
 
@@ -161,6 +161,69 @@ pub enum Payload {
         /// Term of the entry at `commit`.
         commit_term: u64,
     },
+    /// A member whose disk does not say that it may vote asks both others what they know of the group.
+    Join {
+        /// The id of the sender's folder.
+        disk: u64,
+        /// Index of the last entry of its log.
+        last: u64,
+    },
+    /// The answer to a join.
+    JoinAnswer {
+        /// What the member is that answers.
+        standing: Standing,
+        /// Whether it leads in its term.
+        is_leading: bool,
+        /// The folder of the member that has asked, as the join said, so that a folder that has replaced that one does
+        /// not take the answer for its own.
+        asker: u64,
+        /// The id of the folder of the member that answers.
+        disk: u64,
+        /// Index of the last entry of its log.
+        last: u64,
+        /// The founding of the group, as far as it knows.
+        founding: Founding,
+    },
+}
+
+/// What a member is in its group, as it answers to a join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It has neither a log nor a vote.
+    Newcomer,
+    /// It has a log of a group that was not founded: one from before the group had several members.
+    Founder,
+    /// It belongs to a group that was founded.
+    Member,
+}
+
+impl Standing {
+    const ALL: [Self; 3] = [Self::Newcomer, Self::Founder, Self::Member];
+
+    /// Returns its number on the wire.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Newcomer => 0,
+            Self::Founder => 1,
+            Self::Member => 2,
+        }
+    }
+}
+
+/// The founding of a group of three: from then on its members vote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Founding {
+    /// The ids of the folders of all members at that time, by rank; zeros if there was no founding, or none is known.
+    pub disks: [u64; 3],
+    /// Index of the last entry of the log with which the group began. Only the founder had it.
+    pub last: u64,
+}
+
+impl Founding {
+    /// Returns true if there was one.
+    pub fn is_known(&self) -> bool {
+        self.disks != [0; 3]
+    }
 }
 
 /// The numbers of the kinds. That of a vote is one more than that of the pre-vote.
@@ -174,6 +237,8 @@ mod kind {
     pub(super) const REQUEST_VOTE: u8 = 7;
     pub(super) const PRE_VOTE: u8 = 8;
     pub(super) const VOTE: u8 = 9;
+    pub(super) const JOIN: u8 = 11;
+    pub(super) const JOIN_ANSWER: u8 = 12;
 }
 
 /// The kind of an entry with a body. Other kinds are reserved.
@@ -193,9 +258,13 @@ impl RaftItem {
     pub fn encoded_len(&self) -> usize {
         let fields = match &self.message.payload {
             Payload::Append { entries, .. } => 3 * 8 + entries.iter().map(LogEntry::encoded_len).sum::<usize>(),
-            Payload::Appended { .. } | Payload::Heartbeat { .. } | Payload::HeartbeatAnswer { .. } => 2 * 8,
+            Payload::Appended { .. }
+            | Payload::Heartbeat { .. }
+            | Payload::HeartbeatAnswer { .. }
+            | Payload::Join { .. } => 2 * 8,
             Payload::Rejected { .. } | Payload::RequestVote { .. } => 4 * 8,
             Payload::Vote { .. } => 1 + 2 * 8,
+            Payload::JoinAnswer { .. } => 2 + 7 * 8,
         };
         4 + ITEM_HEAD + fields
     }
@@ -232,6 +301,12 @@ impl RaftItem {
             }
             Payload::Vote { is_granted, commit, commit_term, .. } => {
                 out.u8(u8::from(*is_granted)).u64(*commit).u64(*commit_term);
+            }
+            Payload::Join { disk, last } => _ = out.u64(*disk).u64(*last),
+            Payload::JoinAnswer { standing, is_leading, asker, disk, last, founding } => {
+                out.u8(standing.number()).u8(u8::from(*is_leading)).u64(*asker).u64(*disk).u64(*last);
+                founding.disks.iter().for_each(|disk| _ = out.u64(*disk));
+                out.u64(founding.last);
             }
         }
     }
@@ -291,6 +366,8 @@ impl Payload {
             Self::RequestVote { is_pre: false, .. } => kind::REQUEST_VOTE,
             Self::Vote { is_pre: true, .. } => kind::PRE_VOTE,
             Self::Vote { is_pre: false, .. } => kind::VOTE,
+            Self::Join { .. } => kind::JOIN,
+            Self::JoinAnswer { .. } => kind::JOIN_ANSWER,
         }
     }
 
@@ -329,6 +406,18 @@ impl Payload {
                 commit: item.u64("commit")?,
                 commit_term: item.u64("commit_term")?,
             },
+            kind::JOIN => Self::Join { disk: item.u64("disk")?, last: item.u64("last")? },
+            kind::JOIN_ANSWER => Self::JoinAnswer {
+                standing: standing(item.u8("standing")?)?,
+                is_leading: item.bool("is_leading")?,
+                asker: item.u64("asker")?,
+                disk: item.u64("disk")?,
+                last: item.u64("last")?,
+                founding: Founding {
+                    disks: [item.u64("founders")?, item.u64("founders")?, item.u64("founders")?],
+                    last: item.u64("founded_last")?,
+                },
+            },
             _ => return Ok(None),
         }))
     }
@@ -362,6 +451,11 @@ impl LogEntry {
     }
 }
 
+fn standing(number: u8) -> Result<Standing, DecodeError> {
+    let standing = Standing::ALL.into_iter().find(|standing| standing.number() == number);
+    standing.ok_or(DecodeError::Value { field: "standing" })
+}
+
 fn member(item: &mut Reader<'_, impl Observer>, field: &'static str) -> Result<MemberId, DecodeError> {
     MemberId::new(item.u64(field)?).ok_or(DecodeError::Value { field })
 }
@@ -391,6 +485,12 @@ mod tests {
             payloads.push(Payload::RequestVote { is_pre, progress });
             payloads.push(Payload::Vote { is_pre, is_granted: is_pre, commit: 7, commit_term: 3 });
         }
+        payloads.push(Payload::Join { disk: 77, last: 9 });
+        for standing in Standing::ALL {
+            let founding = Founding { disks: [1, 2, 3], last: 4 };
+            let (is_leading, asker, disk, last) = (standing == Standing::Member, 77, 78, 9);
+            payloads.push(Payload::JoinAnswer { standing, is_leading, asker, disk, last, founding });
+        }
         payloads
     }
 
@@ -407,7 +507,7 @@ mod tests {
         assert_eq!(bytes.len(), items.iter().map(RaftItem::encoded_len).sum::<usize>());
         let count = u16::try_from(items.len()).expect("few");
         let kinds: Vec<u8> = items.iter().map(|item| item.message.payload.kind()).collect();
-        assert_eq!(kinds, [1, 1, 2, 3, 4, 5, 6, 8, 7, 9]);
+        assert_eq!(kinds, [1, 1, 2, 3, 4, 5, 6, 8, 7, 9, 11, 12, 12, 12]);
         assert_eq!(RaftItem::decode_all(&bytes, count), Ok(items));
         assert_eq!(RaftItem::decode_all(&bytes, count - 1), Err(DecodeError::Payload));
         assert_eq!(RaftItem::decode_all(&bytes, count + 1), Err(DecodeError::Short { field: "length" }));

@@ -19,7 +19,7 @@ use super::proposal::Proposal;
 use crate::entry::{self, Body, LogPart, LogPosition, LogQuery, MemberState, Place, Unreadable, Write, Written};
 use crate::limits::{REQUEST_TIMEOUT_US, SILENT_TICKS};
 use crate::replica::{
-    Config, Fault, Hard, Input, LogEntry, MemberId, Message, Output, Payload, Replica, Restored, Role, Ticket,
+    Config, Fault, Hard, Input, Joining, LogEntry, MemberId, Message, Output, Payload, Replica, Restored, Role, Ticket,
 };
 use crate::types::{Copies, Dimension, NodeId, SlotId};
 use crate::wire::response::{CopiesView, CopyView, Durability};
@@ -74,11 +74,13 @@ pub(in crate::node) struct FollowUp {
     pub withdrawn: Vec<ReplyTo>,
     /// What is wrong with this copy, when that was detected.
     pub fault: Option<Fault>,
+    /// What the operator is told of the member's way into the group.
+    pub joining: Vec<Joining>,
 }
 
 impl FollowUp {
     const fn is_empty(&self) -> bool {
-        let Self { role, has_begun, confirmed_us, messages, fetches, withdrawn, fault } = self;
+        let Self { role, has_begun, confirmed_us, messages, fetches, withdrawn, fault, joining } = self;
         role.is_none()
             && !*has_begun
             && confirmed_us.is_none()
@@ -86,19 +88,23 @@ impl FollowUp {
             && fetches.is_empty()
             && withdrawn.is_empty()
             && fault.is_none()
+            && joining.is_empty()
     }
 }
 
 impl Member {
     /// Returns the member of a new group.
     pub(super) fn new(settings: &Settings, slot: SlotId) -> Self {
-        Self::continuing(settings, slot, (LogPosition::default(), MemberState::default()), &[])
+        // What is in memory is lost with the process.
+        let folder = settings.instance.max(1);
+        Self::continuing(settings, (slot, folder), (LogPosition::default(), MemberState::default()), &[])
     }
 
-    /// Returns a member whose log has been applied up to `applied`, and has the bodies `rest` after that.
+    /// Returns a member whose log has been applied up to `applied`, and has the bodies `rest` after that. `folder` is
+    /// the id of the folder that the log is in.
     fn continuing(
         settings: &Settings,
-        slot: SlotId,
+        (slot, folder): (SlotId, u64),
         (applied, state): (LogPosition, MemberState),
         rest: &[(Body, Place)],
     ) -> Self {
@@ -108,7 +114,12 @@ impl Member {
             body: body.bytes.clone(),
         };
         let restored = Restored {
-            hard: Hard { term: state.term.into(), vote: MemberId::new(state.vote) },
+            hard: Hard {
+                term: state.term.into(),
+                vote: MemberId::new(state.vote),
+                stage: state.stage,
+                founding: state.founding,
+            },
             commit: state.commit.max(applied.index),
             applied: applied.index,
             base: (applied.index, applied.term.into()),
@@ -116,7 +127,7 @@ impl Member {
         };
         let mut outputs = Vec::new();
         let members = settings.members_of(slot).map(member_of).collect();
-        let config = Config { id: member_of(settings.id), members };
+        let config = Config { id: member_of(settings.id), members, disk: folder };
         let replica = Replica::new(&config, restored, &mut outputs).expect("a start has found the whole log");
         let (writes, unreported, follow_up) = (VecDeque::new(), VecDeque::new(), FollowUp::default());
         let (committed, elected, silent_ticks) = (applied.index, None, BTreeMap::new());
@@ -180,16 +191,17 @@ impl Member {
 
 impl Group {
     /// Ends a restore: so much of the log has been applied, this is the state of the member, and `rest` are the bodies
-    /// that come after it.
+    /// that come after it. `folder` is the id of the folder that the log is in.
     pub(in crate::node) fn continue_log(
         &mut self,
         settings: &Settings,
+        folder: u64,
         (applied, state): (LogPosition, MemberState),
         rest: Vec<(Body, Place)>,
     ) {
         self.tail.clear();
         self.applied = applied;
-        self.member = Member::continuing(settings, self.slot, (applied, state), &rest);
+        self.member = Member::continuing(settings, (self.slot, folder), (applied, state), &rest);
         rest.into_iter().for_each(|(body, place)| self.tail.restore(body, place));
         self.carry_out(settings);
     }
@@ -205,6 +217,11 @@ impl Group {
         };
         self.tail.add(*index, term_of(*term), sealed);
         self.carry_out(settings);
+    }
+
+    /// Returns true if this node's member votes, so that another node that keeps the topics may be lost.
+    pub(in crate::node) fn votes(&self) -> bool {
+        self.member.replica.votes()
     }
 
     /// Handles a message of another member. Returns false if a body in it cannot be decoded.
@@ -349,6 +366,7 @@ impl Group {
                     }
                 }
                 Output::Bad(fault) => self.member.follow_up.fault = Some(fault),
+                Output::Joining(joining) => self.member.follow_up.joining.push(joining),
                 Output::Confirmed { at_us } => self.member.follow_up.confirmed_us = Some(at_us),
                 Output::Refused { .. } => unreachable!("{output:?}: it accepted bodies"),
                 Output::Fetch { index, bytes_max } => {
@@ -383,7 +401,8 @@ pub(in crate::node) fn node_of(member: MemberId, dimension: Dimension) -> Option
 }
 
 fn state_of(hard: Hard, commit: u64) -> MemberState {
-    MemberState { term: term_of(hard.term), vote: hard.vote.map_or(0, MemberId::as_u64), commit }
+    let Hard { term, vote, stage, founding } = hard;
+    MemberState { term: term_of(term), vote: vote.map_or(0, MemberId::as_u64), commit, stage, founding }
 }
 
 fn term_of(term: u64) -> u32 {
@@ -429,7 +448,7 @@ mod tests {
     /// Returns what a member writes first in a term.
     fn begin(index: u64, term: u32) -> [Write; 2] {
         let slot = SLOT;
-        let state = MemberState { term, vote: 1, commit: index - 1 };
+        let state = MemberState { term, vote: 1, commit: index - 1, ..MemberState::default() };
         let body = Body { slot, index, term, bytes: bytes::Bytes::new() };
         [Write::State { slot, state }, Write::Body(body)]
     }
@@ -452,8 +471,9 @@ mod tests {
         assert!(node.has_open(), "it asks for the end of the turn");
         assert_eq!(seal(&mut node), begin(1, 2), "a new log is of term 1");
         let slot = SLOT;
-        let (end, state) = (Place { segment: 3, position: 99 }, MemberState { term: 7, vote: 1, commit: 9 });
-        node.continue_log(slot, (LogPosition { index: 9, term: 6, end }, state), Vec::new());
+        let state = MemberState { term: 7, vote: 1, commit: 9, ..MemberState::default() };
+        let end = Place { segment: 3, position: 99 };
+        node.continue_log((slot, 1), (LogPosition { index: 9, term: 6, end }, state), Vec::new());
         let writes = seal(&mut node);
         assert_eq!(writes, begin(10, 8));
         assert!(!node.has_open());

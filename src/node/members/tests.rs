@@ -1,5 +1,6 @@
 //! Three nodes with a copy of one group. The test carries their messages, and is their disk.
 
+mod join;
 mod reads;
 
 use std::collections::VecDeque;
@@ -8,7 +9,7 @@ use super::*;
 use crate::entry::{Note, Place, Write};
 use crate::limits::{BODY_BYTES_MAX, ELECTION_TICKS, FAILOVER_US, REQUEST_TIMEOUT_US, TICK_US};
 use crate::node::action::Packet;
-use crate::node::tests::settings;
+use crate::node::tests::{found, settings};
 use crate::node::{Action, Node};
 use crate::replica::LogEntry;
 use crate::types::{ConnId, Now, Retention, Source, TopicName, crc32};
@@ -41,10 +42,17 @@ struct Three {
 }
 
 impl Three {
+    /// Returns three members of a group that was founded.
     fn new() -> Self {
+        let mut three = Self::of_new_nodes();
+        three.nodes.iter_mut().for_each(found);
+        three
+    }
+
+    /// Returns three nodes with empty folders.
+    fn of_new_nodes() -> Self {
         let now = Now { monotonic_us: 1_000_000, wall_us: 1_700_000_000_000_000 };
-        let of = |id| Settings { copies: Copies::Three, durability: Durability::Synced, ..settings(id, 2) };
-        let nodes: Vec<Node> = (0..3).map(|id| Node::new(of(id), now)).collect();
+        let nodes: Vec<Node> = (0..3).map(|id| new_node(id, now)).collect();
         let writes = vec![VecDeque::new(); 3];
         let (notes, answers) = (vec![Vec::new(); 3], vec![Vec::new(); 3]);
         let mut three = Self {
@@ -58,16 +66,19 @@ impl Three {
             notes,
             answers,
         };
+        (0..3).for_each(|node| three.greet(node));
+        three
+    }
+
+    /// Lets a client connect to a node.
+    fn greet(&mut self, node: usize) {
         let mut hello = Vec::new();
         let head =
             Head { opcode: Opcode::Hello.number(), flags: Flags::default(), status: 0, request_id: RequestId(0) };
         head.seal(None, (0, crc32(&[])), &mut hello, |args| Hello::of_client(1, "test").encode(args, None));
         let hello = Frame::sealed(hello);
-        for node in 0..3 {
-            three.act(node, |parts, step| parts.on_accepted(step, CLIENT, Source::Own));
-            three.act(node, |parts, step| parts.on_frame(step, CLIENT, &hello));
-        }
-        three
+        self.act(node, |parts, step| parts.on_accepted(step, CLIENT, Source::Own));
+        self.act(node, |parts, step| parts.on_frame(step, CLIENT, &hello));
     }
 
     /// Lets a node do something, and takes what it wants written and sent.
@@ -163,6 +174,13 @@ impl Three {
     fn topics(&self, node: usize) -> usize {
         self.nodes[node].topics().len()
     }
+}
+
+/// Returns a node with an empty folder.
+fn new_node(id: u16, now: Now) -> Node {
+    let instance = now.monotonic_us + u64::from(id);
+    let settings = Settings { copies: Copies::Three, durability: Durability::Synced, instance, ..settings(id, 2) };
+    Node::new(settings, now)
 }
 
 /// Returns the names of topics of the slot.

@@ -11,7 +11,7 @@ use std::io::ErrorKind;
 
 use super::sent::Sent;
 use crate::cube;
-use crate::entry::{Entry, Place, TopicKey, Write};
+use crate::entry::{Entry, Founding, LogPosition, MemberState, Place, TopicKey, Write};
 use crate::limits::{FRAME_MAX, LINK_FRAME_EXTRA, TICK_US};
 use crate::node::group::Group;
 use crate::node::{Action, Copies, Event, Lookup, Node, Settings, SourceLimits};
@@ -32,6 +32,15 @@ pub(in crate::node) const SLOT: SlotId = SlotId::from_low_bits(0, Slots::MOST);
 
 /// Maximum number of handshaking connections on top of that.
 pub(super) const HANDSHAKES: usize = 10;
+
+/// Lets the groups of a new node be founded: this is how each of the three members is then.
+pub(in crate::node) fn found(node: &mut Node) {
+    let founding = Founding { disks: [1, 2, 3], last: 0 };
+    for slot in node.slots() {
+        let state = MemberState { term: 1, founding, ..MemberState::default() };
+        node.continue_log((slot, 1), (LogPosition::default(), state), Vec::new());
+    }
+}
 
 /// The node, and the other ends of its connections.
 pub(super) struct Harness {
@@ -238,6 +247,9 @@ impl Harness {
     fn with(settings: Settings) -> Self {
         let now = Now { monotonic_us: 1_000_000, wall_us: 1_700_000_000_000_000 };
         let mut node = Node::new(settings, now);
+        if node.shares_groups() {
+            found(&mut node);
+        }
         // The process has been running for a long time.
         let led = node.parts.groups.iter_mut().filter(|group| group.leads());
         led.for_each(|group| group.set_announced(true));
