@@ -137,7 +137,11 @@ impl Parts {
             self.serve_confirmed(step);
         }
         if let Some(fault) = fault {
-            log::error!("the copy of slot {} on this node is bad, and takes no part any more: {fault}", slot.index());
+            log::error!(
+                "the copy of slot {} on this node is bad, and takes no part any more: {fault}; stop the node, move its \
+                 data folder away, and start it with an empty one, which gets the copies of the other nodes",
+                slot.index()
+            );
             step.leaders.pass_over(step.settings, slot, step.settings.id);
             self.end_leading_of(step, slot);
         }

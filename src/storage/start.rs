@@ -57,7 +57,7 @@ pub fn start<D: Disk>(
     }
     assert!(!is_lazy || !node.shares_groups(), "other nodes rely on what this one has acknowledged");
     let mut recovered = journal::recover(disk, identity.node, &mut Fresh(node))?;
-    node.slots().iter().filter_map(|slot| recovered.groups.get(slot)).try_for_each(|log| check_promises(node, log))?;
+    node.slots().iter().filter_map(|slot| recovered.groups.get(slot)).try_for_each(check_promises)?;
     node.finish_restore();
     // The watermark is created before the folder is marked as format 2, in which a missing watermark counts as lost.
     let mut watermark =
@@ -130,17 +130,10 @@ fn state_alone(log: &GroupLog) -> MemberState {
 }
 
 /// Checks that the log of a group has everything that its member has told others that it has.
-fn check_promises(node: &Node, log: &GroupLog) -> Result<(), OpenError> {
+fn check_promises(log: &GroupLog) -> Result<(), OpenError> {
     let MemberState { term, commit, founding, .. } = log.state;
-    if !founding.is_known() {
-        return Ok(());
-    }
-    if !node.shares_groups() {
-        let what = "two other nodes keep its topics as well; start it like these, with three copies of each topic";
-        return Err(OpenError::Foreign { what: what.to_owned() });
-    }
     let last = log.rest.last().map_or((log.applied.index, log.applied.term), |(body, _)| (body.index, body.term));
-    if log.is_lossy || last.0 < commit || term < last.1 {
+    if founding.is_known() && (log.is_lossy || last.0 < commit || term < last.1) {
         let why = "it lacks what this node has acknowledged, and other nodes rely on that";
         return Err(OpenError::Superseded { why });
     }

@@ -6,7 +6,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use dht_node::entry::{
-    self, Body, DecodeError, Entry, Image, LogPart, LogPosition, LogQuery, MemberState, Note, Place, TopicKey,
+    self, Body, DecodeError, Entry, Founding, Image, LogPart, LogPosition, LogQuery, MemberState, Note, Place, TopicKey,
 };
 use dht_node::journal::{
     Disk, GroupLog, Identity, Keeper, Look, Mark, Membership, NoRoom, OpenError, State, Writer, backup, begin_restore,
@@ -201,6 +201,11 @@ impl Member {
     /// Appends a body to the log of a group, or, as a new leader does, replaces some that are not committed.
     fn append(&mut self, slot: SlotId, serial: &mut u64, rng: &mut Rng) -> io::Result<()> {
         let log = logs(&self.ops).remove(&slot).unwrap();
+        if !log.state.founding.is_known() {
+            // Before that, everything in the log would be committed.
+            let founding = Founding { disks: [1, 2, 3], last: 0 };
+            return self.promise(slot, MemberState { founding, ..log.state });
+        }
         let (last, mut term) = (log.bodies.len() as u64, log.bodies.last().map_or(1, |(body, _)| body.term));
         let mut index = last + 1;
         if rng.u8(..4) == 0 && log.state.commit < last {

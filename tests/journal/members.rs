@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use dht_node::entry::{self, Body, LogQuery, MemberState, Place};
+use dht_node::entry::{self, Body, Founding, LogQuery, MemberState, Place, Stage};
 use dht_node::journal::{Identity, NoRoom, OpenError};
 use dht_node::node::Node;
 use dht_node::storage::{Started, start};
@@ -42,6 +42,12 @@ fn body(slot: SlotId, index: u64, term: u32) -> Body {
     Body { slot, index, term, bytes: bytes.into() }
 }
 
+/// Returns the state of a member of a group that was founded.
+fn state(term: u32, commit: u64) -> MemberState {
+    let founding = Founding { disks: [7, 8, 9], last: 0 };
+    MemberState { term, vote: 3, commit, stage: Stage::Full, founding }
+}
+
 /// Writes the logs of the groups, with what their members have promised, one body of each group at a time. Those that
 /// are not committed were first written in an earlier term.
 fn write(started: &mut Started<FakeDisk>, slots: &[SlotId]) -> BTreeMap<(SlotId, u64), Place> {
@@ -60,7 +66,7 @@ fn write(started: &mut Started<FakeDisk>, slots: &[SlotId]) -> BTreeMap<(SlotId,
         places.insert((body.slot, body.index), place);
     };
     for (slot, (_, commit)) in slots.iter().zip(GROUPS) {
-        started.writer.promise(*slot, MemberState { term: 5, vote: 3, commit }).unwrap();
+        started.writer.promise(*slot, state(5, commit)).unwrap();
     }
     for term in [4, 5] {
         for index in 1..=40 {
@@ -81,7 +87,7 @@ fn check(node: &Node, started: &Started<FakeDisk>, slots: &[SlotId], places: &BT
         let image = node.image(*slot);
         assert_eq!((image.applied.index, image.applied.term), (commit, 4), "{slot:?}");
         assert_eq!(image.open, (commit < last).then(|| places[&(*slot, commit + 1)]), "{slot:?}");
-        assert_eq!(started.groups[slot].state, MemberState { term: 5, vote: 3, commit });
+        assert_eq!(started.groups[slot].state, state(5, commit));
         let topics = node.topics().into_iter().filter(|topic| topic.slot == *slot).count() as u64;
         assert_eq!(topics, commit, "{slot:?}");
     }
@@ -115,7 +121,28 @@ fn a_start_applies_what_is_committed_and_passes_on_the_rest() {
 
 /// Others rely on what a member has acknowledged, so it must not continue without some of that.
 #[test]
-fn a_member_that_may_lack_what_it_has_acknowledged_does_not_start() {
+fn a_member_that_lacks_what_it_has_acknowledged_does_not_start() {
+    for (state, is_sound) in [(state(5, 1), true), (state(5, 2), false), (state(3, 1), false)] {
+        let disk = FakeDisk::default();
+        let (node, mut started) = start_on(&disk, false).unwrap();
+        let slot = node.slots()[0];
+        started.writer.promise(slot, state).unwrap();
+        started.writer.append(&body(slot, 1, 4)).unwrap();
+        started.writer.sync().unwrap();
+        drop(started);
+        match start_on(&disk, false) {
+            Ok(_) => assert!(is_sound, "{state:?}"),
+            Err(error @ OpenError::Superseded { .. }) => {
+                assert!(!is_sound && error.to_string().contains("start with an empty one"), "{state:?}: {error}");
+            }
+            Err(error) => panic!("{state:?}: {error}"),
+        }
+    }
+}
+
+/// A group that had one member so far has committed everything in its log. If that may lack its end, readers are told.
+#[test]
+fn the_log_of_a_single_member_is_committed() {
     let disk = FakeDisk::default();
     let mut alone = model::node(1, dimension(), u64::MAX);
     let mut started = start(&disk, &identity(), true, SEGMENT, &mut alone).unwrap();
@@ -123,6 +150,9 @@ fn a_member_that_may_lack_what_it_has_acknowledged_does_not_start() {
     started.writer.append(&body(slot, 1, 1)).unwrap();
     started.writer.sync().unwrap();
     drop(started);
-    let error = start_on(&disk, false).unwrap_err();
-    assert!(matches!(&error, OpenError::Foreign { what } if what.contains("acknowledged")), "{error}");
+    let (node, started) = start_on(&disk, false).unwrap();
+    assert_eq!((started.is_lossy, node.image(slot).applied.index), (true, 2), "epochs were raised");
+    let others = node.slots().into_iter().filter(|other| *other != slot);
+    others
+        .for_each(|other| assert_eq!(started.groups[&other].state, MemberState::default(), "it has nothing of these"));
 }
