@@ -249,16 +249,12 @@ impl Voter {
 
     fn on_written(&mut self, ticket: Ticket, out: &mut Vec<Output>) {
         let newest = self.unwritten.newest().unwrap_or(ticket);
-        let released: Vec<Message> = self.unwritten.on_written(ticket).collect();
-        released.into_iter().for_each(|message| self.send(message, out));
+        for message in self.unwritten.on_written(ticket) {
+            self.membership.on_acknowledged(&message);
+            out.push(Output::Send(message));
+        }
         let written = planted!("persisted before it is durable", ticket, newest);
         self.raw.on_persist_ready(written.0 / WRITES_PER_NUMBER);
-    }
-
-    /// Sends a message that relies on nothing that is not durable.
-    fn send(&mut self, message: Message, out: &mut Vec<Output>) {
-        self.membership.on_acknowledged(&message);
-        out.push(Output::Send(message));
     }
 
     /// Writes that this member is a full one, once it is.
@@ -313,7 +309,8 @@ impl Voter {
             for message in ready.take_persisted_messages().into_iter().map(convert::from_raft) {
                 let waits = message::needs_durability(&message.payload);
                 if let Some(message) = if waits { self.unwritten.hold(message) } else { Some(message) } {
-                    self.send(message, out);
+                    self.membership.on_acknowledged(&message);
+                    out.push(Output::Send(message));
                 }
             }
             let committed = ready.take_committed_entries();

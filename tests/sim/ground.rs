@@ -106,6 +106,8 @@ pub(crate) struct Ground {
     has_poor_disks: bool,
     /// The node that leads each slot, if several nodes keep its topics: the one that has begun last.
     leaders: Option<Vec<Option<usize>>>,
+    /// When each slot was led for the first time, by home: a group is founded only once all of its nodes run.
+    led_us: Vec<Vec<Option<u64>>>,
     /// How often a node has begun to lead a slot that several nodes keep.
     pub elections: u64,
 }
@@ -132,14 +134,19 @@ impl Ground {
             is_slow,
             has_poor_disks: profile.faults.kinds.iter().any(|kind| kind.is_of_disks()),
             leaders: (profile.copies == Copies::Three).then(|| vec![None; slots]),
+            led_us: vec![vec![None; slots >> dimension.bits()]; usize::from(dimension.nodes())],
             elections: 0,
         }
     }
 
     /// Records which slots a node leads.
-    pub(crate) fn note_leading(&mut self, index: usize, node: &Node) {
+    pub(crate) fn note_leading(&mut self, now_us: u64, index: usize, node: &Node) {
         let Some(leaders) = &mut self.leaders else { return };
         for slot in node.slots() {
+            let (number, homes) = (usize::from(slot.index()), self.led_us.len());
+            if node.leads(slot) {
+                self.led_us[number % homes][number / homes].get_or_insert(now_us);
+            }
             let leader = &mut leaders[usize::from(slot.index())];
             if node.leads(slot) {
                 self.elections += u64::from(*leader != Some(index));
@@ -178,7 +185,8 @@ impl Ground {
     pub(crate) fn may_lack_leader(&self, source: usize, home: usize, asked_us: u64) -> bool {
         let is_sure = |edge: &Edge| edge.works && edge.since_us + LED_US <= asked_us;
         let reached = self.reached(source, is_sure);
-        let is_sound = !self.is_slow && !self.has_poor_disks;
+        let was_led = |led_us: &Option<u64>| led_us.is_some_and(|led_us| led_us <= asked_us);
+        let is_sound = !self.is_slow && !self.has_poor_disks && self.led_us[home].iter().all(was_led);
         !is_sound || [home, home ^ 1, home ^ 2].iter().filter(|member| reached[**member]).count() < 2
     }
 

@@ -35,7 +35,7 @@ impl World {
         let Some(host) = &mut self.hosts[node] else { return };
         let around = &mut Around { now_us, network: &mut self.network, trace: &mut self.trace };
         let fate = host.pass(around);
-        self.ground.note_leading(node, host.driver.turn.node());
+        self.ground.note_leading(now_us, node, host.driver.turn.node());
         let next_us = host.next_us(now_us);
         match fate {
             Fate::GoesOn => return self.wake_node(node, next_us.max(now_us)),

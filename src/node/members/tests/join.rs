@@ -16,7 +16,7 @@ impl Three {
     }
 
     /// Returns the states that the members have written last since the last call.
-    fn states(&mut self, node: usize) -> Vec<MemberState> {
+    fn states(&self, node: usize) -> Vec<MemberState> {
         let state = |write: &Write| if let Write::State { state, .. } = write { Some(*state) } else { None };
         self.writes[node].iter().filter_map(state).collect()
     }
