@@ -28,6 +28,7 @@
 //! | `command_line` | arguments that the daemon refuses; its options in the environment |
 //! | `names` | peers by host name, IPv6, the addresses for clients |
 //! | `durable` | acknowledged records survive whatever happens to process, folder and disk |
+//! | `history` | whether the answers to all requests for a topic are linearizable |
 //! | `replicated` | three copies of each topic: nodes that are killed and stopped, and a minority that remains |
 //! | `document` | the Python client that is printed in protocol.md |
 //!
@@ -49,6 +50,7 @@ mod ending;
 mod examples;
 mod fairness;
 mod forming;
+mod history;
 mod large;
 mod load;
 mod logs;

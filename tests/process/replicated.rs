@@ -15,6 +15,7 @@ use fastrand::Rng;
 use crate::cube::Cube;
 use crate::daemon::{PATIENCE, pause, wait_for};
 use crate::durable::EVERYTHING;
+use crate::history::{self, Clock, Request as Done};
 use crate::requests::{fetch, publish, record};
 
 /// Number of kills in an ordinary run.
@@ -138,34 +139,45 @@ fn with_two_of_three_nodes_down_only_their_topics_stop_and_nothing_is_lost() {
     }
 }
 
-/// Lets writers publish to a topic of each node and subscribers follow these, while `happen` runs. No client may get an
-/// error. In the end all records are read through each node. Returns what happened, for people.
+/// Lets writers publish to a topic of each node and subscribers follow these, while `happen` runs. No client may get
+/// an error, and what others are told meanwhile of the ends of the topics must agree with what was acknowledged. In
+/// the end all records are read through each node. Returns what happened, for people.
 fn live(cube: &mut Cube, happen: impl FnOnce(&mut Cube)) -> String {
     let topics = [0, 1, 2, 3].map(|home| cube.topic_at(home, "life"));
     let mut client = cube.client(0);
     topics.iter().for_each(|topic| drop(client.create(topic, EVERYTHING).unwrap()));
     let (stop, ends) = (AtomicBool::new(false), [0; 4].map(|_| AtomicU64::new(u64::MAX)));
-    let (counts, longest) = thread::scope(|scope| {
+    let clock = Clock::start();
+    let (counts, longest, reads) = thread::scope(|scope| {
         let _stopping = Stopping(&stop, &ends);
         let mut writers = Vec::new();
-        let mut readers = Vec::new();
+        let (mut readers, mut observers) = (Vec::new(), Vec::new());
         for ((number, topic), end) in (0..).zip(&topics).zip(&ends) {
             // Each client begins at another node.
             let nodes = [0, 1, 2, 3].map(|index| (index + number) % 4);
             let (mut writer, mut reader, stop) = (cube.client_of(&nodes), cube.client_of(&nodes), &stop);
+            let mut observer = cube.client_of(&[3, 2, 1, 0].map(|index| (index + number) % 4));
             let burst = if number % 2 == 0 { 1 } else { BURST };
-            writers.push(scope.spawn(move || write(&mut writer, topic, burst, stop)));
+            writers.push(scope.spawn(move || write(&mut writer, topic, (burst, clock), stop)));
+            observers.push(scope.spawn(move || observe(&mut observer, topic, clock, stop)));
             readers.push(scope.spawn(move || follow(&mut reader, topic, end)));
         }
         happen(cube);
         stop.store(true, Ordering::Relaxed);
-        let wrote: Vec<(u64, Duration)> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
-        for ((reader, end), (count, _)) in readers.into_iter().zip(&ends).zip(&wrote) {
-            end.store(*count, Ordering::Relaxed);
+        let wrote: Vec<Vec<Done>> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
+        for ((reader, end), wrote) in readers.into_iter().zip(&ends).zip(&wrote) {
+            end.store(wrote.len() as u64, Ordering::Relaxed);
             reader.join().unwrap();
         }
-        let longest = wrote.iter().map(|(_, longest)| *longest).max().unwrap();
-        (wrote.into_iter().map(|(count, _)| count).collect::<Vec<u64>>(), longest)
+        let mut reads = 0;
+        for ((topic, observer), wrote) in topics.iter().zip(observers).zip(&wrote) {
+            let seen = observer.join().unwrap();
+            reads += seen.len();
+            let wrong = history::contradiction(&[&wrote[..], &seen].concat());
+            assert!(wrong.is_none(), "{topic}: the second request has not seen the first: {wrong:?}");
+        }
+        let waits = wrote.iter().flat_map(|of| of.windows(2).map(|pair| pair[1].answered - pair[0].answered));
+        (wrote.iter().map(Vec::len).collect::<Vec<_>>(), waits.max().unwrap_or_default(), reads)
     });
     for (topic, &count) in topics.iter().zip(&counts) {
         assert!(count > 0, "the load was too small");
@@ -174,30 +186,50 @@ fn live(cube: &mut Cube, happen: impl FnOnce(&mut Cube)) -> String {
             for item in cube.client(node).records(topic, Start::Earliest).unwrap() {
                 expected = take(item.unwrap(), expected);
             }
-            assert_eq!(expected, count, "{topic} through node {node}: what was read and what was acknowledged");
+            assert_eq!(expected, count as u64, "{topic} through node {node}: what was read and what was acknowledged");
         }
     }
-    format!("{counts:?} records acknowledged; the longest time without an acknowledgement was {longest:?}")
+    format!(
+        "{counts:?} records acknowledged, {reads} reads; the longest time without an acknowledgement was {longest:?}"
+    )
 }
 
-/// Publishes numbered records until `stop` is set, at most `burst` at once. Returns how many were acknowledged: all
-/// that were sent, each at the offset of its number. Returns the longest time between two acknowledgements, too.
-fn write(client: &mut Client, topic: &str, burst: u64, stop: &AtomicBool) -> (u64, Duration) {
+/// Publishes numbered records until `stop` is set, at most `burst` at once. Returns them: each is stored at the offset
+/// of its number.
+fn write(client: &mut Client, topic: &str, (burst, clock): (u64, Clock), stop: &AtomicBool) -> Vec<Done> {
     let mut producer = client.producer(topic).unwrap();
     let (mut sent, mut acked) = (0_u64, BTreeMap::new());
-    let (mut longest, mut since) = (Duration::ZERO, Deadline::after(PATIENCE));
+    let mut history = Vec::new();
     while !stop.load(Ordering::Relaxed) {
+        let asked = clock.now();
         for _ in 0..burst {
             producer.send(Batch::of(&sent.to_be_bytes())).unwrap_or_else(|error| panic!("{topic}: {error}"));
             sent += 1;
         }
         producer.flush().unwrap_or_else(|error| panic!("{topic}: {error}"));
         note_acks(&mut producer, &mut acked);
-        longest = longest.max(PATIENCE - since.remaining().unwrap_or(PATIENCE));
-        since = Deadline::after(PATIENCE);
+        let answered = clock.now();
+        history.extend((sent - burst..sent).map(|found| Done { asked, answered, found, left: found + 1 }));
     }
     assert!(acked.into_iter().eq((0..sent).map(|number| (number, number))), "each is stored once, in order");
-    (sent, longest)
+    history
+}
+
+/// Asks where a topic ends until `stop` is set, by INFO and FETCH in turn. Returns what was answered.
+fn observe(client: &mut Client, topic: &str, clock: Clock, stop: &AtomicBool) -> Vec<Done> {
+    let mut history = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let asked = clock.now();
+        let end = if history.len() % 2 == 0 {
+            client.info(topic).map(|description| description.topic.expect("it exists").next)
+        } else {
+            client.fetch(topic, Start::Next, 1).map(|fetched| fetched.next)
+        };
+        let end = end.unwrap_or_else(|error| panic!("{topic}: {error}")).0;
+        history.push(Done { asked, answered: clock.now(), found: end, left: end });
+        pause(Duration::from_millis(1));
+    }
+    history
 }
 
 fn note_acks(producer: &mut Producer<'_>, acked: &mut BTreeMap<u64, u64>) {
