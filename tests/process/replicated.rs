@@ -4,6 +4,7 @@
 //! --replicated` makes many. How long clients waited is printed and not asserted, because it depends on the machine.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -78,6 +79,26 @@ fn clients_are_told_who_leads_a_topic_and_which_of_its_copies_are_behind() {
     let groups: Vec<_> = cluster.nodes.iter().map(|member| member.view.as_ref().unwrap().groups.unwrap()).collect();
     assert!(groups.iter().all(|groups| (groups.replicas, groups.kept) == (3, 3)), "{groups:?}");
     assert_eq!(groups.iter().map(|groups| groups.led).sum::<u16>(), 4, "each group has one leader: {groups:?}");
+}
+
+#[test]
+fn a_node_that_has_lost_its_disk_gets_everything_back_while_clients_publish() {
+    const GROUPS: usize = 3;
+    let mut cube = start();
+    let summary = live(&mut cube, |cube| {
+        for (node, before) in [(1, 0), (2, 0), (1, GROUPS)] {
+            pause(Duration::from_millis(200));
+            cube.kill(node);
+            fs::remove_dir_all(cube.data(node)).unwrap();
+            cube.restart(node);
+            cube.wait_linked();
+            wait_for("the node has its copies again", || {
+                let complete = cube.daemon(node).logged("this node has all topics of slot");
+                (complete == before + GROUPS).then_some(())
+            });
+        }
+    });
+    println!("{summary}");
 }
 
 #[test]
