@@ -59,6 +59,7 @@ replica             heartbeat answers wait for the disk
 replica             equal election ranks
 replica             no vote hold after a start
 replica             lease from the answer's time
+replica             lease after the hand-over began
 replica             reads before the own first entry is applied
 replica             wiped folder votes at once
 replica             recovering without both terms

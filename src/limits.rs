@@ -535,6 +535,9 @@ pub const CLOCK_TRUST_US: u64 = 600_000_000;
 /// The process exits at most this long after SIGTERM, even if peers do not read.
 pub const DRAIN_US: u64 = 4_000_000;
 
+/// A draining node waits at most this long until others lead its groups, before it dismisses its clients.
+pub const DRAIN_HAND_OVER_US: u64 = 1_000_000;
+
 /// After answering its clients, a draining node gives them this long to disconnect by themselves.
 pub const DRAIN_CLIENTS_US: u64 = 100_000;
 

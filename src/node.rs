@@ -369,7 +369,7 @@ impl Parts {
         if !self.outbox.is_empty() {
             self.send_messages(step);
         }
-        if self.drain.has_begun() {
+        if self.drain != drain::Stage::Serving {
             self.advance_drain(step);
             self.carry_out(step);
         }

@@ -6,8 +6,8 @@
 //!  each 100 ms ────────► Tick    ├──► Replica ─┼─► Write                what must become durable, in this order
 //!  the disk ───────────► Written │             ├─► Commit               entries to apply, in this order
 //!                        Fetched │             ├─► Fetch                entries to read from the disk
-//!  reads ──────────────► Confirm ┘             ├─► Confirmed            this member still leads
-//!                                              └─► Role · Bad
+//!  reads ──────────────► Confirm │             ├─► Confirmed            this member still leads
+//!  another is to lead ─► HandOver┘             └─► Role · Bad
 //! ```
 //!
 //! | file | what |
@@ -50,7 +50,7 @@ pub use crate::entry::Stage;
 use alone::Alone;
 use join::Newcomer;
 pub use lease::Lease;
-pub use message::{Founding, LogEntry, MemberId, Message, Payload, Progress, Standing};
+pub use message::{Condition, Founding, LogEntry, MemberId, Message, Payload, Progress, Standing};
 use voter::Voter;
 
 /// Who is in the group.
@@ -117,6 +117,14 @@ pub enum Input {
         /// this one has led since. There is no such output if this member does not lead or has not committed an entry
         /// of its term, and there may be none for other reasons.
         at_us: u64,
+    },
+    /// The leader hands its leadership over to another member: that one gets what it lacks, and becomes a candidate at
+    /// once. Until that has happened, or an election timeout has passed, no body is accepted. Whether it happens shows
+    /// by `Output::Role`; a message to the other member may arrive much later. So the leader must renounce its lease
+    /// for the rest of its term ([`Lease::renounce`]) before this. Ignored by a member that does not lead.
+    HandOver {
+        /// The other member.
+        to: MemberId,
     },
     /// Answers `Output::Fetch`.
     Fetched {
@@ -244,6 +252,19 @@ pub enum Role {
     },
 }
 
+/// How far a leader's log is, and how much of it another member has acknowledged. These are indexes of entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// The last entry that the other member has acknowledged.
+    pub by_member: u64,
+    /// The last committed entry.
+    pub committed: u64,
+    /// The last entry that is durable at this member.
+    pub here: u64,
+    /// The last entry.
+    pub last: u64,
+}
+
 /// What is wrong with a copy of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -351,6 +372,22 @@ impl Replica {
             Kind::Alone(_) => true,
             Kind::Newcomer(_) => false,
             Kind::Voter(voter) => voter.votes(),
+        }
+    }
+
+    /// Returns true while this member hands its leadership over.
+    pub fn is_handing_over(&self) -> bool {
+        match &self.0 {
+            Kind::Alone(_) | Kind::Newcomer(_) => false,
+            Kind::Voter(voter) => voter.is_handing_over(),
+        }
+    }
+
+    /// Returns how much of the log is acknowledged, and by whom; all of it is zero for a member that does not lead.
+    pub fn acknowledged(&self, member: MemberId) -> Acknowledged {
+        match &self.0 {
+            Kind::Alone(_) | Kind::Newcomer(_) => Acknowledged::default(),
+            Kind::Voter(voter) => voter.acknowledged(member),
         }
     }
 

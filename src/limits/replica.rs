@@ -56,6 +56,23 @@ pub const UNCONFIRMED_BYTES_MAX: usize = 4 << 20;
 /// it, so more are in flight only while no other member answers.
 pub const ROUNDS_MAX: usize = 16;
 
+/// Ticks without a message after which another member is taken for unreachable: two heartbeats may be lost.
+pub const HEARD_TICKS: u32 = 6;
+
+/// Ticks for which the home of a slot must have been caught up until it gets leadership back: a node that has just
+/// started, or whose links come and go, may go again.
+pub const HOME_TICKS: u32 = 30;
+
+/// Ticks after a hand-over in which leadership moves again only when its node shuts down. Each move costs requests some
+/// tens of milliseconds, and reads a round trip for the rest of the term.
+pub const HAND_OVER_TICKS: u32 = 100;
+
+/// Ticks for which a write waits for the disk until the disk counts as slow. An election takes twice as long.
+pub const SLOW_TICKS: u32 = 5;
+
+/// Ticks for which a disk that was slow counts as slow, so that leadership does not return to it after each stall.
+pub const SLOW_MEMORY_TICKS: u32 = 300;
+
 /// Bytes of applied entries that a member keeps for followers that are a little behind.
 pub const LOG_WINDOW_BYTES: usize = 4 << 20;
 

@@ -2,13 +2,16 @@
 //!
 //! | stage | what happens | it ends when |
 //! |---|---|---|
-//! | dismissing | clients get GOAWAY and their answers; all other traffic is served as before | no client is left (1) |
-//! | parting | neighbours get GOAWAY; incoming requests are executed and answered | all confirm, all is answered (2) |
+//! | handing over | other nodes take over the groups that this one leads; all is served as before | they lead (1) |
+//! | dismissing | clients get GOAWAY and their answers; all other traffic is served as before | no client is left (2) |
+//! | parting | neighbours get GOAWAY; incoming requests are executed and answered | all confirm, all is answered (3) |
 //! | done | connections close when their queues are empty | the process exits |
 //!
-//! 1. Or when all requests are answered and clients have had [`DRAIN_CLIENTS_US`] to leave; at the latest after half of
-//!    [`DRAIN_US`].
-//! 2. An unconfirmed neighbour is waited for [`DRAIN_LINKS_US`], the disk for a quarter of [`DRAIN_US`].
+//! 1. Or when nobody could, at the latest after [`DRAIN_HAND_OVER_US`]. If this node is elected later, it hands over at
+//!    once.
+//! 2. Or when all requests are answered and clients have had [`DRAIN_CLIENTS_US`] to leave; at the latest after half of
+//!    [`DRAIN_US`] from the beginning.
+//! 3. An unconfirmed neighbour is waited for [`DRAIN_LINKS_US`], the disk for a quarter of [`DRAIN_US`].
 //!
 //! A neighbour that gets GOAWAY routes around this node from then on and confirms with a GOAWAY of its own. Links keep
 //! their order, so no request follows that confirmation. The neighbour reads until this side closes the link, because
@@ -19,8 +22,8 @@ use super::conns::Peer;
 use super::end::End;
 use super::group::Group;
 use super::{Parts, Step};
-use crate::limits::{DRAIN_CLIENTS_US, DRAIN_LINKS_US, DRAIN_US};
-use crate::types::{ConnId, RequestId};
+use crate::limits::{DRAIN_CLIENTS_US, DRAIN_HAND_OVER_US, DRAIN_LINKS_US, DRAIN_US};
+use crate::types::{ConnId, RequestId, SlotId};
 use crate::wire::{Goaway, Status};
 
 const FAREWELL: &str = "this node is shutting down";
@@ -30,6 +33,12 @@ const FAREWELL: &str = "this node is shutting down";
 pub(super) enum Stage {
     #[default]
     Serving,
+    HandingOver {
+        /// Monotonic time in microseconds from which it is not waited for.
+        deadline_us: u64,
+        /// Monotonic time in microseconds from which no client is waited for.
+        clients_us: u64,
+    },
     Dismissing {
         /// Monotonic time in microseconds until which clients may leave by themselves after their last answers; `None`
         /// once it has passed.
@@ -47,8 +56,9 @@ pub(super) enum Stage {
 }
 
 impl Stage {
+    /// True once clients are dismissed.
     pub(super) const fn has_begun(self) -> bool {
-        !matches!(self, Self::Serving)
+        !matches!(self, Self::Serving | Self::HandingOver { .. })
     }
 
     /// True once the neighbours have been sent GOAWAY. From then on no link may come up.
@@ -65,20 +75,36 @@ impl Stage {
     pub(super) const fn next_us(self) -> u64 {
         match self {
             Self::Dismissing { grace_us: Some(at_us), .. } | Self::Parting { grace_us: Some(at_us), .. } => at_us,
-            Self::Serving | Self::Dismissing { .. } | Self::Parting { .. } | Self::Done => u64::MAX,
+            Self::Serving | Self::HandingOver { .. } | Self::Dismissing { .. } | Self::Parting { .. } | Self::Done => {
+                u64::MAX
+            }
         }
     }
 }
 
 impl Parts {
     pub(super) fn on_drain(&mut self, step: &mut Step<'_>) {
-        if self.drain.has_begun() {
+        if self.drain != Stage::Serving {
             return;
         }
-        self.drain = Stage::Dismissing {
-            grace_us: Some(step.now.after_us(DRAIN_CLIENTS_US)),
-            deadline_us: step.now.after_us(DRAIN_US / 2),
-        };
+        self.groups.iter_mut().for_each(Group::leave);
+        let (deadline_us, clients_us) = (step.now.after_us(DRAIN_HAND_OVER_US), step.now.after_us(DRAIN_US / 2));
+        self.drain = Stage::HandingOver { deadline_us, clients_us };
+        for slot in self.groups.slots() {
+            self.bequeath(step, slot);
+        }
+    }
+
+    /// Hands a group over to another node that could lead it, if there is one, because this one is shutting down.
+    pub(super) fn bequeath(&mut self, step: &mut Step<'_>, slot: SlotId) {
+        if self.drain != Stage::Serving {
+            self.groups.existing_mut(slot).bequeath(step.settings);
+            self.follow_up(step, slot);
+        }
+    }
+
+    fn dismiss(&mut self, step: &mut Step<'_>, deadline_us: u64) {
+        self.drain = Stage::Dismissing { grace_us: Some(step.now.after_us(DRAIN_CLIENTS_US)), deadline_us };
         self.readers.end_polls(step);
         // Clients get these answers before GOAWAY.
         self.carry_out(step);
@@ -92,6 +118,12 @@ impl Parts {
     /// Enters the next stage when the current one is over.
     pub(super) fn advance_drain(&mut self, step: &mut Step<'_>) {
         let now_us = step.now.monotonic_us;
+        if let Stage::HandingOver { deadline_us, clients_us } = self.drain {
+            if now_us < deadline_us && self.groups.iter().any(Group::is_handing_over) {
+                return;
+            }
+            self.dismiss(step, clients_us);
+        }
         if let Stage::Dismissing { grace_us, deadline_us } = &mut self.drain {
             *grace_us = grace_us.filter(|at_us| *at_us > now_us);
             let (is_graced, is_late) = (grace_us.is_some(), *deadline_us <= now_us);

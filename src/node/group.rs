@@ -24,6 +24,7 @@
 //! | `push` | newly committed records on their way to readers |
 //! | `feeds`, `feed`, `heads` | the nodes that have readers, and what they are told once a second |
 //! | `times`, `age` | append times, and how they compare with those from before; retention by age |
+//! | `hand_over`, `fitness` | handing leadership over to another member; who could lead |
 //! | `lead` | what only a leader has: it is made when leading begins, and dropped when it ends |
 //!
 //! What is in [`Group`] itself follows from the committed entries, but for the proposals.
@@ -33,6 +34,8 @@ mod apply;
 mod feed;
 mod feeds;
 mod fetch;
+mod fitness;
+mod hand_over;
 mod heads;
 mod lead;
 mod member;

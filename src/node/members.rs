@@ -131,6 +131,7 @@ impl Parts {
             self.readers.begin_leading(step, &self.groups, slot);
             self.announce(step);
             self.ingress.retry_soon(step);
+            self.bequeath(step, slot);
         }
         if let Some(asked_us) = confirmed_us {
             self.groups.existing_mut(slot).on_confirmed(step, asked_us);
@@ -158,7 +159,11 @@ impl Parts {
             Role::Follower { term, leader } => {
                 match leader.and_then(|leader| node_of(leader, step.settings.dimension)) {
                     Some(leader) => self.note_leader(step, slot, term, leader),
-                    None => step.leaders.pass_over(step.settings, slot, step.settings.id),
+                    // It asks for votes of this term. If it is not elected, another one is that begins a later term.
+                    None => match self.groups.existing_mut(slot).take_heir() {
+                        Some(heir) => self.note_leader(step, slot, term, heir),
+                        None => step.leaders.pass_over(step.settings, slot, step.settings.id),
+                    },
                 }
                 self.end_leading_of(step, slot);
             }

@@ -161,7 +161,14 @@ impl Parts {
 
     /// Handles a change of the log's room.
     pub(super) fn on_space(&mut self, step: &mut Step<'_>, room: Room) {
+        let is_filled = room.is_full && !step.budget.room.is_full;
         step.budget.room = room;
+        if is_filled {
+            for slot in self.groups.slots() {
+                self.groups.existing_mut(slot).move_leadership(step);
+                self.follow_up(step, slot);
+            }
+        }
         if self.groups.has_open() {
             self.seal(step);
         }

@@ -64,7 +64,11 @@ impl Alone {
             Input::Confirm { at_us } if self.unwritten.front().is_none_or(|(ticket, _)| *ticket > Ticket(1)) => {
                 out.push(Output::Confirmed { at_us });
             }
-            Input::Tick | Input::Confirm { .. } | Input::Fetched { .. } | Input::NotFetched { .. } => {}
+            Input::Tick
+            | Input::Confirm { .. }
+            | Input::HandOver { .. }
+            | Input::Fetched { .. }
+            | Input::NotFetched { .. } => {}
         }
     }
 

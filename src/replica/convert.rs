@@ -2,9 +2,10 @@
 //!
 //! The library's own encoding, protobuf, is never used: only our code decodes what a peer has sent.
 
+use raft::CAMPAIGN_TRANSFER;
 use raft::eraftpb::{self, MessageType as Type};
 
-use super::message::{LogEntry, MemberId, Message, Payload, Progress};
+use super::message::{Condition, LogEntry, MemberId, Message, Payload, Progress};
 
 /// Converts an entry to the library's type.
 pub(super) fn to_raft_entry(entry: &LogEntry) -> eraftpb::Entry {
@@ -48,11 +49,15 @@ pub(super) fn to_raft(message: Message) -> eraftpb::Message {
             (raw.commit, raw.context) = (commit, to_raft_context(context).into());
             Type::MsgHeartbeat
         }
-        Payload::HeartbeatAnswer { commit, context } => {
+        // The library does not know the condition of a follower.
+        Payload::HeartbeatAnswer { commit, context, condition: _ } => {
             (raw.commit, raw.context) = (commit, to_raft_context(context).into());
             Type::MsgHeartbeatResponse
         }
-        Payload::RequestVote { is_pre, progress } => {
+        Payload::RequestVote { is_pre, is_hand_over, progress } => {
+            if is_hand_over {
+                raw.context = CAMPAIGN_TRANSFER.into();
+            }
             (raw.index, raw.log_term) = (progress.last_index, progress.last_term);
             (raw.commit, raw.commit_term) = (progress.commit, progress.commit_term);
             if is_pre { Type::MsgRequestPreVote } else { Type::MsgRequestVote }
@@ -62,6 +67,7 @@ pub(super) fn to_raft(message: Message) -> eraftpb::Message {
             if is_pre { Type::MsgRequestPreVoteResponse } else { Type::MsgRequestVoteResponse }
         }
         Payload::Join { .. } | Payload::JoinAnswer { .. } => unreachable!("joins are handled before the library"),
+        Payload::TimeoutNow => Type::MsgTimeoutNow,
     };
     raw.set_msg_type(kind);
     raw
@@ -71,7 +77,7 @@ pub(super) fn to_raft(message: Message) -> eraftpb::Message {
 ///
 /// # Panics
 ///
-/// Panics if the library sends a message that it was never asked for (a snapshot, a leadership transfer), or entries
+/// Panics if the library sends a message that it was never asked for (a snapshot, a question about a read), or entries
 /// with a gap.
 pub(super) fn from_raft(mut raw: eraftpb::Message) -> Message {
     let payload = match raw.get_msg_type() {
@@ -86,11 +92,14 @@ pub(super) fn from_raft(mut raw: eraftpb::Message) -> Message {
         }
         Type::MsgAppendResponse => Payload::Appended { index: raw.index, commit: raw.commit },
         Type::MsgHeartbeat => Payload::Heartbeat { commit: raw.commit, context: from_raft_context(&raw.context) },
-        Type::MsgHeartbeatResponse => {
-            Payload::HeartbeatAnswer { commit: raw.commit, context: from_raft_context(&raw.context) }
-        }
+        Type::MsgHeartbeatResponse => Payload::HeartbeatAnswer {
+            commit: raw.commit,
+            context: from_raft_context(&raw.context),
+            condition: Condition::default(),
+        },
         kind @ (Type::MsgRequestVote | Type::MsgRequestPreVote) => Payload::RequestVote {
             is_pre: kind == Type::MsgRequestPreVote,
+            is_hand_over: raw.context == CAMPAIGN_TRANSFER,
             progress: Progress {
                 last_index: raw.index,
                 last_term: raw.log_term,
@@ -104,6 +113,7 @@ pub(super) fn from_raft(mut raw: eraftpb::Message) -> Message {
             commit: raw.commit,
             commit_term: raw.commit_term,
         },
+        Type::MsgTimeoutNow => Payload::TimeoutNow,
         kind @ (Type::MsgHup
         | Type::MsgBeat
         | Type::MsgPropose
@@ -112,7 +122,6 @@ pub(super) fn from_raft(mut raw: eraftpb::Message) -> Message {
         | Type::MsgSnapStatus
         | Type::MsgCheckQuorum
         | Type::MsgTransferLeader
-        | Type::MsgTimeoutNow
         | Type::MsgReadIndex
         | Type::MsgReadIndexResp) => panic!("the library sends a {kind:?}, which nothing asks for"),
     };
@@ -155,10 +164,12 @@ mod tests {
             Payload::Appended { index: 9, commit: 8 },
             Payload::Rejected { index: 9, hint: 5, hint_term: 2, commit: 4 },
             Payload::Heartbeat { commit: 5, context: 0 },
-            Payload::HeartbeatAnswer { commit: 6, context: u64::MAX - 1 },
+            Payload::HeartbeatAnswer { commit: 6, context: u64::MAX - 1, condition: Condition::default() },
+            Payload::TimeoutNow,
+            Payload::RequestVote { is_pre: false, is_hand_over: true, progress },
         ];
         for is_pre in [false, true] {
-            payloads.push(Payload::RequestVote { is_pre, progress });
+            payloads.push(Payload::RequestVote { is_pre, is_hand_over: false, progress });
             payloads.push(Payload::Vote { is_pre, is_granted: true, commit: 0, commit_term: 0 });
             payloads.push(Payload::Vote { is_pre, is_granted: false, commit: 7, commit_term: 3 });
         }

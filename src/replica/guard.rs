@@ -13,26 +13,34 @@
 //! | `Heartbeat` | bad copy: it commits an entry that this member has acknowledged and no longer has |
 //! | `Appended`, `Rejected` | it is about entries that were never sent, or is older than an acknowledgement |
 //! | `Vote` | this candidate's own vote is not durable, so it cannot have asked for others yet |
-//! | `RequestVote` | this member holds its vote: it has just started, or heard from a leader a moment ago |
+//! | `RequestVote` | this member holds its vote: it has just started, or heard from a leader a moment ago (1) |
 //! | `RequestVote` | this member may not vote yet, or not for a log that is so short (`join`) |
+//! | `TimeoutNow` | it is not from the leader of this term, or something committed is not applied here |
+//! | `TimeoutNow` | this member may not vote yet |
 //! | `Join`, `JoinAnswer` | always: the library knows nothing of them |
 //!
-//! The last rule is what a leader's lease ([`LEASE_US`]) relies on. Let a leader of term T have a lease because a
-//! member F has answered a heartbeat that it sent at the time S. Any leader of a later term needs the vote of the old
-//! leader, whose lease has ended by then because its role has, or that of F. F has answered before it knew a later
-//! term, so it votes after that answer. From the answer on it drops all requests for votes for [`VOTE_HOLD_TICKS`],
-//! also when it restarts meanwhile. So the other leader is elected, and acknowledges something, later than S +
-//! `LEASE_US`.
+//! 1. Unless the leader of the term before has asked the candidate to take over.
+//!
+//! The rule about `RequestVote` is what a leader's lease ([`LEASE_US`]) relies on. Let a leader of term T have a lease
+//! because a member F has answered a heartbeat that it sent at the time S. Any leader of a later term needs the vote of
+//! the old leader, whose lease has ended by then because its role has, or that of F. F has answered before it knew a
+//! later term, so it votes after that answer. From the answer on it drops all requests for votes for
+//! [`VOTE_HOLD_TICKS`], also when it restarts meanwhile. So the other leader is elected, and acknowledges something,
+//! later than S + `LEASE_US`.
+//!
+//! F does not hold its vote when the candidate of a term T' + 1 takes over from the leader of T', and neither does the
+//! candidate itself wait for anything. It has become a candidate by `TimeoutNow` of that leader, while T' was its own
+//! term. If T' is T, the leader of T has renounced its lease for the whole term before it could send `TimeoutNow`, and
+//! has none. If T' is later than T, the leader of T' was elected after S + `LEASE_US` already, by the same argument
+//! for a lower term. A candidate that takes over asks with that mark only once: if it fails, it asks like any other.
 //!
 //! The library has a similar rule (`check_quorum`: no vote within an election timeout after a message of the leader),
 //! which is not enough for two reasons. It forgets the leader in a restart; and it forgets it when any message with a
 //! later term arrives, such as the late answer to an append that F itself had sent as a leader before. A request for a
 //! vote of that term then finds no leader and no vote given.
 //!
-//! F itself becomes a candidate no earlier than [`ELECTION_TICKS`] after the same answer, since the library starts that
-//! timeout anew with each message of the leader, and with each change of its role. Nobody is asked to skip this: a
-//! leader that hands over its leadership before its term ends must give up its lease first. No message has that meaning
-//! yet.
+//! Otherwise F itself becomes a candidate no earlier than [`ELECTION_TICKS`] after the same answer, since the library
+//! starts that timeout anew with each message of the leader, and with each change of its role.
 //!
 //! [`ELECTION_TICKS`]: crate::limits::ELECTION_TICKS
 //! [`LEASE_US`]: crate::limits::LEASE_US
@@ -76,14 +84,28 @@ pub(super) fn judge(
         Payload::Append { .. } | Payload::Heartbeat { .. } if has_other_leader(raft, &message) => Verdict::Drop,
         Payload::Append { .. } => judge_append(raft, unwritten, message),
         Payload::Heartbeat { .. } => judge_heartbeat(raft, membership.is_recovering(), message),
-        Payload::RequestVote { progress, .. } if !membership.votes(holds_vote).allow(progress) => Verdict::Drop,
+        Payload::RequestVote { is_hand_over, progress, .. }
+            if !membership.votes(holds_vote && !is_hand_over).allow(progress) =>
+        {
+            Verdict::Drop
+        }
+        Payload::TimeoutNow if membership.is_recovering() || !may_take_over(raft, &message) => Verdict::Drop,
         Payload::Join { .. } | Payload::JoinAnswer { .. } => Verdict::Drop,
         Payload::Appended { .. } | Payload::Rejected { .. } => judge_answer(raft, message),
         // A candidate asks for votes only once its own vote and everything written before it are durable, as the
         // library requires of a new leader.
         Payload::Vote { is_pre: false, is_granted: true, .. } if !unwritten.is_empty() => Verdict::Drop,
-        Payload::HeartbeatAnswer { .. } | Payload::RequestVote { .. } | Payload::Vote { .. } => Verdict::Step(message),
+        Payload::HeartbeatAnswer { .. } | Payload::RequestVote { .. } | Payload::Vote { .. } | Payload::TimeoutNow => {
+            Verdict::Step(message)
+        }
     }
+}
+
+/// Returns true if this member may take over from the sender: it is the leader of the term, and this member has applied
+/// what is committed, so that the library does not look for the entries in between.
+fn may_take_over(raft: &Raft<Log>, message: &Message) -> bool {
+    let is_led = message.term == raft.term && raft.leader_id == message.from.as_u64();
+    is_led && raft.state == StateRole::Follower && raft.raft_log.applied == raft.raft_log.committed
 }
 
 /// Returns true if the library can calculate with all indexes of the message without an overflow.
@@ -97,6 +119,7 @@ fn has_possible_indexes(payload: &Payload) -> bool {
         Payload::RequestVote { progress, .. } => [progress.last_index, progress.commit, 0],
         Payload::Join { last, .. } => [*last, 0, 0],
         Payload::JoinAnswer { last, founding, .. } => [*last, founding.last, 0],
+        Payload::TimeoutNow => [0; 3],
     };
     indexes.iter().all(|index| *index <= INDEX_MAX)
 }
@@ -175,7 +198,8 @@ fn judge_answer(raft: &Raft<Log>, mut message: Message) -> Verdict {
         | Payload::RequestVote { .. }
         | Payload::Vote { .. }
         | Payload::Join { .. }
-        | Payload::JoinAnswer { .. } => {}
+        | Payload::JoinAnswer { .. }
+        | Payload::TimeoutNow => {}
     }
     Verdict::Step(message)
 }

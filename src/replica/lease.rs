@@ -10,6 +10,11 @@
 //! The lease begins when the heartbeats were sent, not when their answers arrive: a member holds its vote from the time
 //! at which it has answered, and the answer may have been on its way for long.
 //!
+//! A leader that begins to hand its leadership over renounces its lease for the rest of its term. The other member may
+//! be elected at any time from then on: the message that makes it a candidate may arrive late, when the leader has
+//! given up and leads on, and members vote for such a candidate at once. Rounds still tell the leader that it led when
+//! they began: who has answered one had not voted in a later term.
+//!
 //! Without a lease a read waits for a round that begins after its arrival. While reads come, rounds are begun before
 //! the lease ends, so that reads need not wait.
 
@@ -26,6 +31,8 @@ pub struct Lease {
     confirmed_us: Option<u64>,
     /// When the newest read came.
     read_us: Option<u64>,
+    /// True once there is no lease in this term any more.
+    is_renounced: bool,
 }
 
 impl Lease {
@@ -56,14 +63,21 @@ impl Lease {
     /// at each tick.
     pub fn begins_ahead(&mut self, now_us: u64) -> bool {
         let is_read = self.read_us.is_some_and(|read_us| now_us < read_us.saturating_add(READ_RECENT_US));
-        is_read && self.begins_late(now_us)
+        is_read && !self.is_renounced && self.begins_late(now_us)
     }
 
     /// Notes that this member still led when the round of that time had begun.
     pub fn on_confirmed(&mut self, asked_us: u64, now_us: u64) {
         let begin_us = planted!("lease from the answer's time", asked_us, now_us);
-        self.until_us = self.until_us.max(begin_us.saturating_add(LEASE_US));
+        if !self.is_renounced {
+            self.until_us = self.until_us.max(begin_us.saturating_add(LEASE_US));
+        }
         self.confirmed_us = self.confirmed_us.max(Some(asked_us));
+    }
+
+    /// Ends the lease for the rest of the term, before leadership is handed over.
+    pub fn renounce(&mut self) {
+        planted!("lease after the hand-over began", (self.until_us, self.is_renounced) = (0, true), ());
     }
 
     fn begins_late(&mut self, now_us: u64) -> bool {
@@ -98,6 +112,21 @@ mod tests {
         lease.on_confirmed(500, 451_000);
         assert!(lease.covers(450_999, 450_999) && !lease.covers(1_001, 451_000));
         assert!(Lease::unlimited().covers(u64::MAX - 1, u64::MAX - 1));
+    }
+
+    #[test]
+    fn who_has_renounced_its_lease_answers_only_reads_that_have_waited_for_a_round() {
+        let mut lease = Lease::default();
+        assert!(lease.begins_round(1_000));
+        lease.on_confirmed(1_000, 2_000);
+        assert!(lease.covers(2_000, 2_000));
+        lease.renounce();
+        assert!(!lease.covers(2_000, 2_000) && lease.covers(1_000, 2_000));
+        assert!(lease.begins_round(3_000));
+        lease.on_confirmed(3_000, 4_000);
+        assert!(lease.covers(3_000, 4_000) && !lease.covers(3_001, 4_000));
+        lease.note_read(4_000);
+        assert!(!lease.begins_ahead(1_000_000), "it would be of no use");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! They come from other nodes, so their contents are not trusted: `guard` decides which of them reach the library.
 
-pub use crate::wire::raft::{Founding, LogEntry, MemberId, Message, Payload, Progress, Standing};
+pub use crate::wire::raft::{Condition, Founding, LogEntry, MemberId, Message, Payload, Progress, Standing};
 
 /// Returns true if a message relies on earlier writes, so that it may be sent only once these are durable.
 ///
@@ -11,8 +11,12 @@ pub use crate::wire::raft::{Founding, LogEntry, MemberId, Message, Payload, Prog
 /// that all members share, as if it had lost its majority.
 pub(super) fn needs_durability(payload: &Payload) -> bool {
     match payload {
-        // Whoever asks or answers this has nothing to promise, or has made its own state durable before.
-        Payload::Append { .. } | Payload::Heartbeat { .. } | Payload::Join { .. } | Payload::JoinAnswer { .. } => false,
+        // Whoever asks or answers a join has nothing to promise, or has made its own state durable before.
+        Payload::Append { .. }
+        | Payload::Heartbeat { .. }
+        | Payload::TimeoutNow
+        | Payload::Join { .. }
+        | Payload::JoinAnswer { .. } => false,
         Payload::HeartbeatAnswer { .. } => planted!("heartbeat answers wait for the disk", false, true),
         Payload::Appended { .. } | Payload::Rejected { .. } => {
             planted!("append acknowledged before it is durable", true, false)

@@ -52,6 +52,10 @@ pub(super) fn restored() -> Restored {
     Restored { hard: Hard { term: 3, ..Hard::default() }, commit: 3, applied: 3, base: (0, 0), entries }
 }
 
+pub(super) fn heartbeat_answer(commit: u64, context: u64) -> Payload {
+    Payload::HeartbeatAnswer { commit, context, condition: Condition::default() }
+}
+
 fn start(id: u64, restored: Restored) -> Voter {
     let config = Config { id: member(id), members: [1, 2, 3].map(member).to_vec(), disk: 1 };
     Voter::new(&config, restored, true, &mut Vec::new()).expect("nothing is lost")
@@ -78,7 +82,7 @@ fn tick(replica: &mut Voter, count: usize) {
 /// A candidate asks for the vote of member 2, which has nothing that the candidate lacks.
 fn request_vote(from: u64, term: u64, is_pre: bool) -> Input {
     let progress = Progress { last_index: 5, last_term: 3, commit: 3, commit_term: 2 };
-    Input::Message(message(from, 2, term, Payload::RequestVote { is_pre, progress }))
+    Input::Message(message(from, 2, term, Payload::RequestVote { is_pre, is_hand_over: false, progress }))
 }
 
 fn sent(out: &[Output]) -> Vec<&Payload> {
@@ -218,7 +222,7 @@ fn an_append_is_acknowledged_when_it_is_durable_and_a_heartbeat_at_once() {
     assert_eq!(handle(&mut replica, Input::Message(message(1, 2, 3, append(5, 3, &[(6, 3)])))), []);
     let heartbeat = Input::Message(message(1, 2, 3, Payload::Heartbeat { commit: 5, context: 0 }));
     let out = handle(&mut replica, heartbeat);
-    assert_eq!(sent(&out), [&Payload::HeartbeatAnswer { commit: 5, context: 0 }]);
+    assert_eq!(sent(&out), [&heartbeat_answer(5, 0)]);
     // What was durable before is applied meanwhile.
     assert!(out.contains(&Output::Commit { entries: vec![entry(4, 2), entry(5, 3)] }));
     let ticket = replica.unwritten.newest().expect("a write");
@@ -301,7 +305,7 @@ fn a_follower_that_is_behind_gets_entries_from_the_leaders_disk() {
     let rejected = Payload::Rejected { index: 5, hint: 1, hint_term: 1, commit: 1 };
     let out = handle(&mut replica, Input::Message(message(3, 1, 4, rejected)));
     assert_eq!(out, [Output::Fetch { index: 1, bytes_max: APPEND_BYTES_MAX }]);
-    let heartbeat = Payload::HeartbeatAnswer { commit: 1, context: 0 };
+    let heartbeat = heartbeat_answer(1, 0);
     assert_eq!(handle(&mut replica, Input::Message(message(3, 1, 4, heartbeat))), [], "it is being read");
     let fetched = Input::Fetched { base: (1, 1), entries: entries[1..].to_vec() };
     let out = handle(&mut replica, fetched.clone());
@@ -316,7 +320,7 @@ fn what_is_not_on_the_disk_any_more_is_not_read_again() {
     let rejected = Payload::Rejected { index: 5, hint: 1, hint_term: 1, commit: 1 };
     handle(&mut replica, Input::Message(message(3, 1, 4, rejected)));
     assert_eq!(handle(&mut replica, Input::Fetched { base: (1, 1), entries: Vec::new() }), []);
-    let heartbeat = Payload::HeartbeatAnswer { commit: 1, context: 0 };
+    let heartbeat = heartbeat_answer(1, 0);
     assert_eq!(handle(&mut replica, Input::Message(message(3, 1, 4, heartbeat))), []);
 }
 
@@ -339,7 +343,7 @@ fn settled_leader() -> Voter {
 }
 
 fn answer(from: u64, term: u64, context: u64) -> Input {
-    Input::Message(message(from, 1, term, Payload::HeartbeatAnswer { commit: 6, context }))
+    Input::Message(message(from, 1, term, heartbeat_answer(6, context)))
 }
 
 /// Returns the contexts of the heartbeats that were sent to members 2 and 3.
@@ -425,7 +429,7 @@ fn a_follower_repeats_the_context_of_a_heartbeat() {
     for context in [0, 7, u64::MAX] {
         let heartbeat = Input::Message(message(1, 2, 3, Payload::Heartbeat { commit: 3, context }));
         let out = handle(&mut replica, heartbeat);
-        assert_eq!(sent(&out), [&Payload::HeartbeatAnswer { commit: 3, context }]);
+        assert_eq!(sent(&out), [&heartbeat_answer(3, context)]);
     }
 }
 

@@ -67,12 +67,11 @@ impl Unwritten {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::Payload;
-    use super::super::tests::message;
+    use super::super::tests::{heartbeat_answer, message};
     use super::*;
 
     fn answer(commit: u64) -> Message {
-        message(1, 2, 1, Payload::HeartbeatAnswer { commit, context: 0 })
+        message(1, 2, 1, heartbeat_answer(commit, 0))
     }
 
     #[test]

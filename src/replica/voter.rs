@@ -11,7 +11,9 @@ use super::join::Membership;
 use super::log::{self, Log, Want};
 use super::message::{self, LogEntry, MemberId, Message, Payload};
 use super::unwritten::Unwritten;
-use super::{Config, Fault, Hard, Input, Joining, Output, Refusal, Restored, Role, Stage, Ticket, convert};
+use super::{
+    Acknowledged, Config, Fault, Hard, Input, Joining, Output, Refusal, Restored, Role, Stage, Ticket, convert,
+};
 use crate::limits::{
     APPEND_BYTES_MAX, APPENDS_INFLIGHT_MAX, BODY_BYTES_MAX, COMMIT_BYTES_MAX, ELECTION_TICKS, FETCHES_MAX,
     HEARTBEAT_TICKS, LOG_WINDOW_BYTES, ROUNDS_MAX, UNCOMMITTED_BYTES_MAX, VOTE_HOLD_TICKS,
@@ -80,6 +82,7 @@ impl Voter {
             _ if self.fault.is_some() => return,
             Input::Tick => self.on_tick(out),
             Input::Confirm { at_us } => self.on_confirm(at_us),
+            Input::HandOver { to } => self.on_hand_over(to),
             Input::Message(message) => self.on_message(message, out),
             Input::Written { ticket } => self.on_written(ticket, out),
             Input::Fetched { base, entries } => self.on_fetched(base, entries),
@@ -94,7 +97,23 @@ impl Voter {
     pub(super) fn accepts(&self) -> bool {
         let raft = &self.raw.raft;
         let has_room = raft.uncommitted_size() <= UNCOMMITTED_BYTES_MAX - BODY_BYTES_MAX;
-        has_room && raft.lead_transferee.is_none() && self.refusal().is_none()
+        has_room && !self.is_handing_over() && self.refusal().is_none()
+    }
+
+    /// Returns true while this member hands its leadership over.
+    pub(super) fn is_handing_over(&self) -> bool {
+        self.raw.raft.lead_transferee.is_some()
+    }
+
+    /// Returns how much of the log is acknowledged, and by whom; all of it is zero for a member that does not lead.
+    pub(super) fn acknowledged(&self, member: MemberId) -> Acknowledged {
+        let raft = &self.raw.raft;
+        let Some(progress) = raft.prs().get(member.as_u64()).filter(|_| raft.state == StateRole::Leader) else {
+            return Acknowledged::default();
+        };
+        let log = &raft.raft_log;
+        let (by_member, committed) = (progress.matched, log.committed);
+        Acknowledged { by_member, committed, here: log.persisted, last: log.last_index() }
     }
 
     /// Returns true if this member votes for whoever is entitled to it.
@@ -178,6 +197,14 @@ impl Voter {
         }
         let context = convert::to_raft_context(at_us.saturating_add(CONTEXT_OFFSET));
         planted!("reads before the own first entry is applied", self.raw.read_index(context), self.ask_early(context));
+    }
+
+    /// Lets the library send the other member what it lacks, and then `TimeoutNow`. A follower would pass the question
+    /// on to its leader.
+    fn on_hand_over(&mut self, to: MemberId) {
+        if self.raw.raft.state == StateRole::Leader {
+            self.raw.transfer_leader(to.as_u64());
+        }
     }
 
     /// Asks as the library does, but also before it is known what earlier leaders have committed: a planted bug.

@@ -60,7 +60,7 @@ pub(crate) fn run(world: &mut World) {
 
 fn break_something(world: &mut World) {
     let member = world.rng.usize(..3);
-    let faults = if world.members[member].store.journal.is_some() { 18 } else { 14 };
+    let faults = if world.members[member].store.journal.is_some() { 20 } else { 16 };
     match world.rng.u32(..faults) {
         0 | 1 => crash(world, member),
         2 if world.rng.bool() => (0..3).for_each(|member| crash(world, member)),
@@ -92,6 +92,10 @@ fn break_something(world: &mut World) {
             world.tell(format!("{:?}", world.weather));
         }
         12 | 13 => wipe(world, member),
+        14 | 15 => {
+            world.timeout_now_us = world.rng.u64(..3) * 1_000_000;
+            (0..world.truths.len()).for_each(|group| world.hand_over(group, member));
+        }
         _ => break_disk(world, member),
     }
 }

@@ -121,6 +121,61 @@ fn a_lease_does_not_begin_with_an_answer_that_was_on_its_way_for_long() {
     }
 }
 
+#[test]
+fn leadership_that_is_handed_over_is_away_at_once_and_nothing_is_lost() {
+    for seed in 1..=60 {
+        let (mut world, leader) = settled(seed);
+        let (to, started_us) = (world.rng.usize(1..3), world.now_us);
+        world.hand_over(0, to);
+        let has_new = |world: &World| world.leader(0) == Some(to) && world.acked_from_us[0] > Some(started_us);
+        assert!(world.run_until(started_us + 100_000, has_new), "seed {seed}: {}", world.story.join("\n"));
+        assert_eq!(world.truths[0].leaders(), 2, "seed {seed}: {leader} and {to}");
+    }
+}
+
+#[test]
+fn a_leader_that_cannot_hand_over_leads_on() {
+    for seed in 1..=20 {
+        let (mut world, leader) = settled(seed);
+        world.cut[leader][1] = true;
+        world.hand_over(0, 1);
+        world.run_for(100_000);
+        let asked_us = world.now_us;
+        assert_eq!(world.leader(0), Some(leader), "seed {seed}");
+        let goes_on = |world: &World| world.acked_from_us[0] > Some(asked_us);
+        assert!(world.run_until(asked_us + 1_500_000, goes_on), "seed {seed}: {}", world.story.join("\n"));
+    }
+}
+
+/// The leader has given up handing over and leads on, when the message arrives after all.
+#[test]
+fn a_leader_that_began_to_hand_over_has_no_lease_until_another_one_leads() {
+    for seed in 1..=100 {
+        let (mut world, leader) = settled(seed);
+        world.timeout_now_us = 2_000_000;
+        world.hand_over(0, 1);
+        let until_us = world.now_us + 900_000;
+        world.run_until(until_us, |_| false);
+        assert_eq!(world.leader(0), Some(leader), "seed {seed}");
+        world.is_idle = true;
+        // What is in flight arrives.
+        world.run_for(50_000);
+        let reads = world.totals.reads;
+        let is_elected = |world: &World| world.leader(0) == Some(1);
+        while !is_elected(&world) {
+            // The others take part in rounds until then; the votes do not reach the old leader.
+            world.cut[1][leader] = world.cut[2][leader] && world.rng.bool();
+            world.extra_us[1][leader] = 300_000;
+            world.run_for(1_000);
+            assert!(world.now_us < until_us + 3_000_000, "seed {seed}: {}", world.story.join("\n"));
+        }
+        cut(&mut world, leader, 1);
+        cut(&mut world, leader, 2);
+        assert!(world.totals.reads[1] > reads[1], "seed {seed}: rounds tell it that it leads");
+        takes_over(&mut world, leader);
+    }
+}
+
 pub(crate) fn cut(world: &mut World, one: usize, other: usize) {
     (world.cut[one][other], world.cut[other][one]) = (true, true);
 }

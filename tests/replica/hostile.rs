@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use dht_node::limits::{ELECTION_TICKS, INDEX_MAX, TERM_MAX, VOTE_HOLD_TICKS};
 use dht_node::replica::{
-    Config, Founding, Hard, Input, LogEntry, MemberId, Message, Output, Payload, Progress, Replica, Restored, Stage,
-    Standing,
+    Condition, Config, Founding, Hard, Input, LogEntry, MemberId, Message, Output, Payload, Progress, Replica,
+    Restored, Stage, Standing,
 };
 use fastrand::Rng;
 
@@ -188,9 +188,12 @@ fn go_on(member: &mut Replica, out: Vec<Output>) {
     let mut out = Vec::new();
     member.handle(Input::Propose { body: Bytes::from_static(b"body") }, &mut out);
     member.handle(Input::Confirm { at_us: 7 }, &mut out);
+    member.handle(Input::HandOver { to: MemberId::new(2).expect("not zero") }, &mut out);
     (0..ELECTION_TICKS[0]).for_each(|_| member.handle(Input::Tick, &mut out));
     write(member, out);
-    for payload in [Payload::HeartbeatAnswer { commit: 0, context: 8 }, Payload::Heartbeat { commit: 0, context: 0 }] {
+    let condition = Condition::default();
+    let answer = Payload::HeartbeatAnswer { commit: 0, context: 8, condition };
+    for payload in [answer, Payload::Heartbeat { commit: 0, context: 0 }] {
         receive(member, 4, payload);
     }
     member.check();
@@ -201,10 +204,12 @@ fn odd_payloads() -> Vec<Payload> {
     let indexes = [0, 1, 3, 4, 5, 6, 7, INDEX_MAX, u64::MAX];
     let terms = [0, 1, 2, 3, 4, u64::MAX];
     let commits = [0, 3, 5, 6, 7, u64::MAX];
-    let mut all = Vec::new();
+    let mut all = vec![Payload::TimeoutNow];
     for commit in commits {
         for context in [0, 8, u64::MAX] {
-            all.extend([Payload::Heartbeat { commit, context }, Payload::HeartbeatAnswer { commit, context }]);
+            let condition = Condition::default();
+            let answer = Payload::HeartbeatAnswer { commit, context, condition };
+            all.extend([Payload::Heartbeat { commit, context }, answer]);
         }
         for index in indexes {
             all.push(Payload::Appended { index, commit });
@@ -217,7 +222,9 @@ fn odd_payloads() -> Vec<Payload> {
                 }
                 for commit_term in terms {
                     let progress = Progress { last_index: index, last_term: term, commit, commit_term };
-                    all.extend([true, false].map(|is_pre| Payload::RequestVote { is_pre, progress }));
+                    for (is_pre, is_hand_over) in [(true, false), (false, false), (false, true)] {
+                        all.push(Payload::RequestVote { is_pre, is_hand_over, progress });
+                    }
                 }
             }
         }

@@ -60,6 +60,7 @@ fn run_half(half: u64, has_journal: bool) -> Totals {
         sum.wipes += totals.wipes;
         sum.recovered += totals.recovered;
         sum.leaders += totals.leaders;
+        sum.hand_overs += totals.hand_overs;
         sum.fetches += totals.fetches;
         sum.dropped += totals.dropped;
         sum.slow += totals.slow;

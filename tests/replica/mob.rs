@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use dht_node::limits::{INDEX_MAX, TERM_MAX};
 use dht_node::replica::{
-    Config, Founding, Hard, Input, LogEntry, MemberId, Message, Output, Payload, Progress, Replica, Restored, Role,
-    Stage, Standing, Ticket,
+    Condition, Config, Founding, Hard, Input, LogEntry, MemberId, Message, Output, Payload, Progress, Replica,
+    Restored, Role, Stage, Standing, Ticket,
 };
 use dht_node::types::SlotId;
 use dht_node::wire::field::Writer;
@@ -106,6 +106,7 @@ impl<C: Choose> Mob<C> {
                 self.tickets[member].pop_front().map(|ticket| Input::Written { ticket })
             }
             9..17 => Some(Input::Tick),
+            17 if self.choose.rarely(4) => Some(Input::HandOver { to: id(self.choose.place(3)) }),
             17 => Some(Input::Confirm { at_us: self.choose.below(3) }),
             _ => Some(Input::Propose { body: self.body(1) }),
         };
@@ -114,6 +115,7 @@ impl<C: Choose> Mob<C> {
             Input::Message(message) => place(message.to).unwrap_or(member),
             Input::Tick
             | Input::Confirm { .. }
+            | Input::HandOver { .. }
             | Input::Propose { .. }
             | Input::Written { .. }
             | Input::Fetched { .. }
@@ -222,8 +224,11 @@ impl<C: Choose> Mob<C> {
             },
             Payload::Appended { index, commit } => *[index, commit][which % 2] = number,
             Payload::Rejected { index, hint, hint_term, commit } => *[index, hint, hint_term, commit][which] = number,
-            Payload::Heartbeat { commit, context } | Payload::HeartbeatAnswer { commit, context } => {
+            Payload::Heartbeat { commit, context } | Payload::HeartbeatAnswer { commit, context, .. } => {
                 *[commit, context][which % 2] = number;
+            }
+            Payload::RequestVote { is_pre: false, is_hand_over, .. } if number.is_multiple_of(4) => {
+                *is_hand_over ^= true
             }
             Payload::RequestVote { progress: Progress { last_index, last_term, commit, commit_term }, .. } => {
                 *[last_index, last_term, commit, commit_term][which] = number;
@@ -236,6 +241,7 @@ impl<C: Choose> Mob<C> {
             Payload::JoinAnswer { asker, disk, last, founding, .. } => {
                 *[asker, disk, last, &mut founding.last][which] = number;
             }
+            Payload::TimeoutNow => {}
         }
     }
 
@@ -257,15 +263,18 @@ impl<C: Choose> Mob<C> {
         let (index, commit, other_index) = (self.index(last), self.index(last), self.index(last));
         let (log_term, other_term) = (self.old_term(term), self.old_term(term));
         let (is_pre, is_granted) = (self.choose.rarely(2), self.choose.rarely(2));
-        match self.choose.below(11) {
+        match self.choose.below(12) {
             0..3 => Payload::Append { index, log_term, commit, entries: self.entries(index, log_term) },
             3 => Payload::Appended { index, commit },
             4 => Payload::Rejected { index, hint: other_index, hint_term: other_term, commit },
             5 => Payload::Heartbeat { commit, context: self.choose.below(4) },
-            6 => Payload::HeartbeatAnswer { commit, context: self.choose.below(4) },
+            6 => {
+                let condition = Condition::default();
+                Payload::HeartbeatAnswer { commit, context: self.choose.below(4), condition }
+            }
             7 => {
                 let progress = Progress { last_index: index, last_term: log_term, commit, commit_term: other_term };
-                Payload::RequestVote { is_pre, progress }
+                Payload::RequestVote { is_pre, is_hand_over: !is_pre && is_granted, progress }
             }
             8 => Payload::Join { disk: self.disk(), last: index },
             9 => {
@@ -274,6 +283,7 @@ impl<C: Choose> Mob<C> {
                 let (is_leading, asker, disk) = (is_granted, self.disk(), self.disk());
                 Payload::JoinAnswer { standing, is_leading, asker, disk, last: index, founding }
             }
+            10 => Payload::TimeoutNow,
             _ => Payload::Vote { is_pre, is_granted, commit, commit_term: other_term },
         }
     }
@@ -334,6 +344,7 @@ fn kind(payload: &Payload) -> &'static str {
         Payload::Heartbeat { .. } => "heartbeat",
         Payload::HeartbeatAnswer { .. } => "heartbeat answer",
         Payload::RequestVote { is_pre: true, .. } => "request for a pre-vote",
+        Payload::RequestVote { is_hand_over: true, .. } => "request for a vote at a hand-over",
         Payload::RequestVote { is_pre: false, .. } => "request for a vote",
         Payload::Vote { is_pre: true, is_granted: true, .. } => "pre-vote",
         Payload::Vote { is_pre: true, is_granted: false, .. } => "refused pre-vote",
@@ -341,11 +352,12 @@ fn kind(payload: &Payload) -> &'static str {
         Payload::Vote { is_pre: false, is_granted: false, .. } => "refused vote",
         Payload::Join { .. } => "join",
         Payload::JoinAnswer { .. } => "answer to a join",
+        Payload::TimeoutNow => "timeout now",
     }
 }
 
 /// The number of names that [`kind`] has.
-pub(crate) const KINDS: usize = 14;
+pub(crate) const KINDS: usize = 16;
 
 fn start(member: usize, base: u64, stage: Option<Stage>) -> Replica {
     let config = Config { id: id(member), members: (0..3).map(id).collect(), disk: member as u64 + 1 };

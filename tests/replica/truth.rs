@@ -74,6 +74,7 @@ impl Truth {
             | Payload::Append { .. }
             | Payload::Heartbeat { .. }
             | Payload::HeartbeatAnswer { .. }
+            | Payload::TimeoutNow
             | Payload::Join { .. } => return,
             Payload::JoinAnswer { standing, .. } => {
                 assert!(standing != Standing::Member || hard.founding.is_known(), "it is not durable: {message:?}");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use dht_node::limits::TICK_US;
-use dht_node::replica::{Config, Input, LogEntry, MemberId, Message, Output, Replica, Role};
+use dht_node::replica::{Config, Input, LogEntry, MemberId, Message, Output, Payload, Replica, Role};
 use fastrand::Rng;
 
 use crate::journal::{self, BODY_MAX, Bug, Journal, digest_after};
@@ -119,6 +119,7 @@ pub(crate) struct Totals {
     pub(crate) wipes: u64,
     pub(crate) recovered: u64,
     pub(crate) leaders: u64,
+    pub(crate) hand_overs: u64,
     pub(crate) fetches: u64,
     pub(crate) dropped: u64,
     /// Faults after which it took longer than usual until something was committed.
@@ -138,6 +139,8 @@ pub(crate) struct World {
     pub(crate) weather: Weather,
     /// True while the client proposes nothing.
     pub(crate) is_idle: bool,
+    /// How much longer at most the message that makes another member the leader is on its way; it may come twice.
+    pub(crate) timeout_now_us: u64,
     /// How much longer messages from one to another are on their way.
     pub(crate) extra_us: [[u64; 3]; 3],
     /// What must hold for each group.
@@ -196,6 +199,7 @@ impl World {
             cut: [[false; 3]; 3],
             weather: Weather::default(),
             is_idle: false,
+            timeout_now_us: 0,
             extra_us: [[0; 3]; 3],
             truths: (0..groups).map(|_| Truth::default()).collect(),
             totals: Totals::default(),
@@ -282,7 +286,7 @@ impl World {
         self.run_until(last_us.max(self.now_us), |_| false);
         self.tell("everything is repaired".to_owned());
         self.cut = [[false; 3]; 3];
-        (self.weather, self.extra_us) = (Weather::default(), [[0; 3]; 3]);
+        (self.weather, self.extra_us, self.timeout_now_us) = (Weather::default(), [[0; 3]; 3], 0);
         self.members.iter().filter_map(|member| member.store.journal.as_ref()).for_each(|journal| journal.disk.heal());
         (0..3).for_each(|member| self.start(member));
     }
@@ -449,6 +453,18 @@ impl World {
         self.handle(member, group, Input::Propose { body });
     }
 
+    /// The leader of a group hands its leadership over. It may be another one that is to lead already.
+    pub(crate) fn hand_over(&mut self, group: usize, to: usize) {
+        let Some(from) = self.leader(group).filter(|from| *from != to) else { return };
+        if self.members[from].paused_until_us > self.now_us {
+            return;
+        }
+        self.totals.hand_overs += 1;
+        self.tell(format!("{from} hands group {group} over to {to}"));
+        self.members[from].copies[group].reads.lease.renounce();
+        self.handle(from, group, Input::HandOver { to: id(to) });
+    }
+
     pub(crate) fn handle(&mut self, member: usize, group: usize, input: Input) {
         let Some(copy) = self.members[member].copies.get_mut(group) else { return };
         let mut out = Vec::new();
@@ -540,10 +556,14 @@ impl World {
         if self.cut[from][to] || happens(dropped) {
             return;
         }
-        let copies = if happens(doubled) { 2 } else { 1 };
+        let is_timeout_now = matches!(message.payload, Payload::TimeoutNow) && self.timeout_now_us > 0;
+        let copies = if happens(doubled) || is_timeout_now { 2 } else { 1 };
         let is_late = happens(late);
         for _ in 0..copies {
-            let extra_us = self.extra_us[from][to] + if is_late { self.rng.u64(..400_000) } else { 0 };
+            let mut extra_us = self.extra_us[from][to] + if is_late { self.rng.u64(..400_000) } else { 0 };
+            if is_timeout_now {
+                extra_us += self.rng.u64(self.timeout_now_us / 2..self.timeout_now_us);
+            }
             let at_us = self.now_us + self.rng.u64(self.profile.delay_us.clone()) + extra_us;
             self.schedule(at_us, Event::Arrived { member: to, group, message: message.clone(), clock_us: None });
         }

@@ -38,7 +38,11 @@ impl World {
         let images = nodes.iter().filter(|node| node.has_group(slot)).map(|node| node.image(slot));
         let images: Vec<_> = images.map(|image| (image.applied.index, image.topics)).collect();
         assert_eq!(images.len(), 3, "three nodes have a copy of {slot:?}");
-        assert_eq!(nodes.iter().filter(|node| node.leads(slot)).count(), 1, "one of them leads {slot:?}");
+        // Leadership may be on its way home.
+        let leading = nodes.iter().filter(|node| node.leads(slot)).count();
+        if leading != 1 {
+            return Some(format!("{leading} nodes lead {slot:?}"));
+        }
         for (index, topics) in &images {
             let is_equal = images.iter().all(|(other, others)| index != other || topics == others);
             assert!(is_equal, "the copies of {slot:?} differ at {index}");

@@ -108,6 +108,8 @@ pub(crate) struct Ground {
     leaders: Option<Vec<Option<usize>>>,
     /// When each slot was led for the first time, by home: a group is founded only once all of its nodes run.
     led_us: Vec<Vec<Option<u64>>>,
+    /// When the leader of a slot changed the last time.
+    moved_us: u64,
     /// How often a node has begun to lead a slot that several nodes keep.
     pub elections: u64,
 }
@@ -135,6 +137,7 @@ impl Ground {
             has_poor_disks: profile.faults.kinds.iter().any(|kind| kind.is_of_disks()),
             leaders: (profile.copies == Copies::Three).then(|| vec![None; slots]),
             led_us: vec![vec![None; slots >> dimension.bits()]; usize::from(dimension.nodes())],
+            moved_us: 0,
             elections: 0,
         }
     }
@@ -149,10 +152,11 @@ impl Ground {
             }
             let leader = &mut leaders[usize::from(slot.index())];
             if node.leads(slot) {
-                self.elections += u64::from(*leader != Some(index));
-                *leader = Some(index);
+                if leader.replace(index) != Some(index) {
+                    (self.elections, self.moved_us) = (self.elections + 1, now_us);
+                }
             } else if *leader == Some(index) {
-                *leader = None;
+                (*leader, self.moved_us) = (None, now_us);
             }
         }
     }
@@ -175,9 +179,14 @@ impl Ground {
     }
 
     /// Returns true if a slot may have had another leader at that time than now: several nodes keep its topics, and a
-    /// node or a link has failed shortly before.
+    /// node or a link has failed shortly before, or leadership was handed over since.
     pub(crate) fn may_have_changed_leader(&self, asked_us: u64) -> bool {
-        self.leaders.is_some() && !self.is_settled(asked_us, LED_US)
+        self.leaders.is_some() && (self.has_moved_since(asked_us) || !self.is_settled(asked_us, LED_US))
+    }
+
+    /// Returns true if a slot has got another leader since.
+    pub(crate) const fn has_moved_since(&self, asked_us: u64) -> bool {
+        self.moved_us >= asked_us
     }
 
     /// Returns true if a node may have found no leader of the slots with this home at that time: it was not connected

@@ -251,13 +251,9 @@ impl Profile {
         self.disks.is_some() && !self.faults.kinds.is_empty()
     }
 
-    /// Returns true if all nodes that stop are shut down in an orderly way, so that no accepted request may be lost. A
-    /// leader of several copies does not hand over yet when it is shut down, so the others have to elect another one.
+    /// Returns true if all nodes that stop are shut down in an orderly way, so that no accepted request may be lost.
     pub(crate) fn is_orderly(&self) -> bool {
-        self.copies == Copies::One
-            && !self.faults.kinds.is_empty()
-            && self.faults.kinds.iter().all(|kind| *kind == Kind::Rolling)
-            && !self.is_slow()
+        !self.faults.kinds.is_empty() && self.faults.kinds.iter().all(|kind| *kind == Kind::Rolling) && !self.is_slow()
     }
 
     /// Returns true if connections are so slow that a request may take seconds.

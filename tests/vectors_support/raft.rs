@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use dht_node::types::{SlotId, Slots};
 use dht_node::wire::field::Writer;
-use dht_node::wire::raft::{Founding, LogEntry, MemberId, Message, Payload, Progress, RaftItem, Standing};
+use dht_node::wire::raft::{Condition, Founding, LogEntry, MemberId, Message, Payload, Progress, RaftItem, Standing};
 
 use super::text::{Entry, hex};
 
@@ -37,12 +37,14 @@ fn good() -> Vec<(&'static str, &'static str, Vec<RaftItem>)> {
     let answers = vec![
         item(3, up, Payload::Appended { index: 42, commit: 40 }),
         item(3, up, Payload::Rejected { index: 42, hint: 40, hint_term: 6, commit: 39 }),
-        item(3, up, Payload::HeartbeatAnswer { commit: 40, context: 1_750_001 }),
+        item(3, up, Payload::HeartbeatAnswer { commit: 40, context: 1_750_001, condition: Condition::default() }),
     ];
+    let condition = Condition { is_full: true, is_slow: false, is_leaving: true };
+    let unfit = vec![item(3, up, Payload::HeartbeatAnswer { commit: 40, context: 0, condition })];
     let votes = [true, false].into_iter().flat_map(|is_pre| {
         let refused = Payload::Vote { is_pre, is_granted: false, commit: 40, commit_term: 6 };
         let granted = Payload::Vote { is_pre, is_granted: true, commit: 0, commit_term: 0 };
-        let request = Payload::RequestVote { is_pre, progress };
+        let request = Payload::RequestVote { is_pre, is_hand_over: false, progress };
         [item(1023, down, request), item(1023, up, granted), item(1023, up, refused)]
     });
     let asker = 0x5e2a_c901_4d77;
@@ -61,6 +63,8 @@ fn good() -> Vec<(&'static str, &'static str, Vec<RaftItem>)> {
         item(3, (0xC3, 0xB2, 0), answer(Standing::Newcomer, 0x4444, 0, Founding::default())),
         item(3, (0xC3, 0xB2, 4), answer(Standing::Founder, 0x4444, 12, Founding::default())),
     ];
+    let handed_over = Payload::RequestVote { is_pre: false, is_hand_over: true, progress };
+    let hand_over = vec![item(3, down, Payload::TimeoutNow), item(3, (0xB2, 0xA1, 8), handed_over)];
     let append = Payload::Append { index: 40, log_term: 6, commit: 40, entries };
     let probe = Payload::Append { index: 40, log_term: 6, commit: 40, entries: vec![] };
     vec![
@@ -74,6 +78,12 @@ fn good() -> Vec<(&'static str, &'static str, Vec<RaftItem>)> {
             votes.collect(),
         ),
         ("raft-join", "A member with an empty folder asks both others, and is answered.", joins),
+        ("raft-unfit", "A follower lives, but could not lead: its disk is full, and it is shutting down.", unfit),
+        (
+            "raft-hand-over",
+            "A leader asks a follower to take over, which asks the leader for its vote at once.",
+            hand_over,
+        ),
         ("raft-nothing", "No message.", vec![]),
     ]
 }
@@ -108,10 +118,16 @@ pub(crate) fn lines(index: usize, item: &RaftItem) -> Vec<(String, String)> {
         Payload::Rejected { index, hint, hint_term, commit } => {
             of_kind(&["index", "hint", "hint_term", "commit"], &[*index, *hint, *hint_term, *commit]);
         }
-        Payload::Heartbeat { commit, context } | Payload::HeartbeatAnswer { commit, context } => {
-            of_kind(&["commit", "context"], &[*commit, *context]);
+        Payload::Heartbeat { commit, context } => of_kind(&["commit", "context"], &[*commit, *context]),
+        Payload::HeartbeatAnswer { commit, context, condition: Condition { is_full, is_slow, is_leaving } } => {
+            let condition = u64::from(*is_full) | u64::from(*is_slow) << 1 | u64::from(*is_leaving) << 2;
+            of_kind(&["commit", "context", "condition"], &[*commit, *context, condition]);
         }
-        Payload::RequestVote { progress: Progress { last_index, last_term, commit, commit_term }, .. } => {
+        Payload::RequestVote { is_pre, is_hand_over, progress } => {
+            if !is_pre {
+                of_kind(&["is_hand_over"], &[u64::from(*is_hand_over)]);
+            }
+            let Progress { last_index, last_term, commit, commit_term } = progress;
             let names = ["last_index", "last_term", "commit", "commit_term"];
             of_kind(&names, &[*last_index, *last_term, *commit, *commit_term]);
         }
@@ -135,6 +151,7 @@ pub(crate) fn lines(index: usize, item: &RaftItem) -> Vec<(String, String)> {
             );
             of_kind(&["founder.0", "founder.1", "founder.2", "founded_last"], &[home, second, third, *founded]);
         }
+        Payload::TimeoutNow => {}
     }
     let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value));
     let entries = sent.iter().enumerate().flat_map(|(nth, entry)| {
@@ -161,6 +178,8 @@ fn bad() -> impl Iterator<Item = Entry> {
     let (standing, founding) = (Standing::Newcomer, Founding::default());
     let join = Payload::JoinAnswer { standing, is_leading: false, asker: 5, disk: 6, last: 0, founding };
     let join = item(3, (1, 2, 3), join);
+    let progress = Progress::default();
+    let request = item(3, (1, 2, 3), Payload::RequestVote { is_pre: false, is_hand_over: false, progress });
     let entries = vec![LogEntry { index: 41, term: 1, body: Bytes::from_static(b"body") }];
     let append = item(3, (1, 2, 3), Payload::Append { index: 40, log_term: 1, commit: 0, entries });
     let changed = |item: &RaftItem, at: usize, to: &[u8]| {
@@ -182,6 +201,7 @@ fn bad() -> impl Iterator<Item = Entry> {
         ("raft-to-0", "A receiver that is nobody.", 1, changed(&vote, 15, &[0; 8])),
         ("raft-granted-2", "Neither granted nor refused.", 1, changed(&vote, 31, &[2])),
         ("raft-standing-3", "A standing that does not exist.", 1, changed(&join, 31, &[3])),
+        ("raft-hand-over-2", "Neither handed over nor not.", 1, changed(&request, 31, &[2])),
         ("raft-body-beyond", "A body that is longer than its item.", 1, changed(&append, 64, &[0, 0, 0, 5])),
         ("raft-index-wraps", "An entry behind the highest index.", 1, changed(&append, 31, &[0xFF; 8])),
     ];

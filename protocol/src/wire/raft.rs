@@ -11,7 +11,7 @@
 //! | u8 | kind |
 //! | u64, u64 | numbers of the sending and of the receiving member |
 //! | u64 | term |
-//! | u64 … | the fields of the kind, in the order in which [`Payload`] has them |
+//! | u64 … | the fields of the kind, in the order in which [`Payload`] has them; a u8 for each that is true or false |
 //! | entries | only of an append, up to the end of the item; their indexes follow `index` |
 //!
 //! An entry is a u8 0, its term (u64), the length of its body (u32) and the body.
@@ -96,6 +96,17 @@ pub struct Progress {
     pub commit_term: u64,
 }
 
+/// What a follower says about its node, so that its leader knows whether it could lead as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// Its disk is full: it has no room for another segment.
+    pub is_full: bool,
+    /// Its disk has been slow a short while ago.
+    pub is_slow: bool,
+    /// The node is shutting down.
+    pub is_leaving: bool,
+}
+
 /// The kinds of messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload {
@@ -142,11 +153,16 @@ pub enum Payload {
         commit: u64,
         /// The context of the heartbeat that this answers.
         context: u64,
+        /// Whether the follower could lead, as a u8 of bits: 1 full, 2 slow, 4 leaving. Other bits are 0 and ignored.
+        condition: Condition,
     },
     /// A candidate asks for a vote, or with a pre-vote whether it would get one.
     RequestVote {
         /// Whether this is a pre-vote, which binds nobody.
         is_pre: bool,
+        /// Whether the leader of the term before has asked the candidate to take over, so that it needs no pre-vote and
+        /// members vote at once. Not in the encoding of a pre-vote, for which it is false.
+        is_hand_over: bool,
         /// What the candidate has.
         progress: Progress,
     },
@@ -161,6 +177,8 @@ pub enum Payload {
         /// Term of the entry at `commit`.
         commit_term: u64,
     },
+    /// The leader asks a follower that has its whole log to become the leader at once.
+    TimeoutNow,
     /// A member whose disk does not say that it may vote asks both others what they know of the group.
     Join {
         /// The id of the sender's folder.
@@ -239,6 +257,7 @@ mod kind {
     pub(super) const VOTE: u8 = 9;
     pub(super) const JOIN: u8 = 11;
     pub(super) const JOIN_ANSWER: u8 = 12;
+    pub(super) const TIMEOUT_NOW: u8 = 13;
 }
 
 /// The kind of an entry with a body. Other kinds are reserved.
@@ -258,12 +277,12 @@ impl RaftItem {
     pub fn encoded_len(&self) -> usize {
         let fields = match &self.message.payload {
             Payload::Append { entries, .. } => 3 * 8 + entries.iter().map(LogEntry::encoded_len).sum::<usize>(),
-            Payload::Appended { .. }
-            | Payload::Heartbeat { .. }
-            | Payload::HeartbeatAnswer { .. }
-            | Payload::Join { .. } => 2 * 8,
-            Payload::Rejected { .. } | Payload::RequestVote { .. } => 4 * 8,
+            Payload::Appended { .. } | Payload::Heartbeat { .. } | Payload::Join { .. } => 2 * 8,
+            Payload::HeartbeatAnswer { .. } => 2 * 8 + 1,
+            Payload::Rejected { .. } | Payload::RequestVote { is_pre: true, .. } => 4 * 8,
+            Payload::RequestVote { is_pre: false, .. } => 1 + 4 * 8,
             Payload::Vote { .. } => 1 + 2 * 8,
+            Payload::TimeoutNow => 0,
             Payload::JoinAnswer { .. } => 2 + 7 * 8,
         };
         4 + ITEM_HEAD + fields
@@ -293,10 +312,16 @@ impl RaftItem {
             Payload::Rejected { index, hint, hint_term, commit } => {
                 out.u64(*index).u64(*hint).u64(*hint_term).u64(*commit);
             }
-            Payload::Heartbeat { commit, context } | Payload::HeartbeatAnswer { commit, context } => {
-                out.u64(*commit).u64(*context);
+            Payload::Heartbeat { commit, context } => _ = out.u64(*commit).u64(*context),
+            Payload::HeartbeatAnswer { commit, context, condition } => {
+                out.u64(*commit).u64(*context).u8(condition.bits());
             }
-            Payload::RequestVote { progress: Progress { last_index, last_term, commit, commit_term }, .. } => {
+            Payload::RequestVote { is_pre, is_hand_over, progress } => {
+                assert!(!(*is_pre && *is_hand_over), "nobody asks for a pre-vote when leadership is handed over");
+                if !is_pre {
+                    out.u8(u8::from(*is_hand_over));
+                }
+                let Progress { last_index, last_term, commit, commit_term } = progress;
                 out.u64(*last_index).u64(*last_term).u64(*commit).u64(*commit_term);
             }
             Payload::Vote { is_granted, commit, commit_term, .. } => {
@@ -308,6 +333,7 @@ impl RaftItem {
                 founding.disks.iter().for_each(|disk| _ = out.u64(*disk));
                 out.u64(founding.last);
             }
+            Payload::TimeoutNow => {}
         }
     }
 
@@ -368,6 +394,7 @@ impl Payload {
             Self::Vote { is_pre: false, .. } => kind::VOTE,
             Self::Join { .. } => kind::JOIN,
             Self::JoinAnswer { .. } => kind::JOIN_ANSWER,
+            Self::TimeoutNow => kind::TIMEOUT_NOW,
         }
     }
 
@@ -388,11 +415,14 @@ impl Payload {
                 commit: item.u64("commit")?,
             },
             kind::HEARTBEAT => Self::Heartbeat { commit: item.u64("commit")?, context: item.u64("context")? },
-            kind::HEARTBEAT_ANSWER => {
-                Self::HeartbeatAnswer { commit: item.u64("commit")?, context: item.u64("context")? }
-            }
+            kind::HEARTBEAT_ANSWER => Self::HeartbeatAnswer {
+                commit: item.u64("commit")?,
+                context: item.u64("context")?,
+                condition: Condition::of_bits(item.u8("condition")?),
+            },
             kind::REQUEST_PRE_VOTE | kind::REQUEST_VOTE => Self::RequestVote {
                 is_pre: kind == kind::REQUEST_PRE_VOTE,
+                is_hand_over: kind == kind::REQUEST_VOTE && item.bool("is_hand_over")?,
                 progress: Progress {
                     last_index: item.u64("last_index")?,
                     last_term: item.u64("last_term")?,
@@ -418,8 +448,20 @@ impl Payload {
                     last: item.u64("founded_last")?,
                 },
             },
+            kind::TIMEOUT_NOW => Self::TimeoutNow,
             _ => return Ok(None),
         }))
+    }
+}
+
+impl Condition {
+    const fn bits(self) -> u8 {
+        let Self { is_full, is_slow, is_leaving } = self;
+        (is_full as u8) | (is_slow as u8) << 1 | (is_leaving as u8) << 2
+    }
+
+    const fn of_bits(bits: u8) -> Self {
+        Self { is_full: bits & 1 != 0, is_slow: bits & 2 != 0, is_leaving: bits & 4 != 0 }
     }
 }
 
@@ -479,10 +521,14 @@ mod tests {
             Payload::Appended { index: 9, commit: 8 },
             Payload::Rejected { index: 9, hint: 5, hint_term: 2, commit: 4 },
             Payload::Heartbeat { commit: 5, context: 0 },
-            Payload::HeartbeatAnswer { commit: 6, context: u64::MAX },
+            Payload::HeartbeatAnswer { commit: 6, context: u64::MAX, condition: Condition::default() },
+            Payload::TimeoutNow,
         ];
-        for is_pre in [true, false] {
-            payloads.push(Payload::RequestVote { is_pre, progress });
+        for bits in 1..8 {
+            payloads.push(Payload::HeartbeatAnswer { commit: 6, context: 0, condition: Condition::of_bits(bits) });
+        }
+        for (is_pre, is_hand_over) in [(true, false), (false, false), (false, true)] {
+            payloads.push(Payload::RequestVote { is_pre, is_hand_over, progress });
             payloads.push(Payload::Vote { is_pre, is_granted: is_pre, commit: 7, commit_term: 3 });
         }
         payloads.push(Payload::Join { disk: 77, last: 9 });
@@ -507,7 +553,7 @@ mod tests {
         assert_eq!(bytes.len(), items.iter().map(RaftItem::encoded_len).sum::<usize>());
         let count = u16::try_from(items.len()).expect("few");
         let kinds: Vec<u8> = items.iter().map(|item| item.message.payload.kind()).collect();
-        assert_eq!(kinds, [1, 1, 2, 3, 4, 5, 6, 8, 7, 9, 11, 12, 12, 12]);
+        assert_eq!(kinds, [1, 1, 2, 3, 4, 5, 13, 5, 5, 5, 5, 5, 5, 5, 6, 8, 7, 9, 7, 9, 11, 12, 12, 12]);
         assert_eq!(RaftItem::decode_all(&bytes, count), Ok(items));
         assert_eq!(RaftItem::decode_all(&bytes, count - 1), Err(DecodeError::Payload));
         assert_eq!(RaftItem::decode_all(&bytes, count + 1), Err(DecodeError::Short { field: "length" }));

@@ -9,7 +9,6 @@ use super::super::cost::Cost;
 use super::super::{Settings, Step};
 use super::Group;
 use super::proposal::Proposal;
-use super::room::check_batch;
 use super::runs::{Part, SmallBatch};
 use crate::entry::{Batch, Entry, Filed, LogPosition, Note, Place, TopicRef};
 use crate::limits::TOPICS_MAX;
@@ -48,7 +47,7 @@ impl Group {
         batch: &SmallBatch<'_>,
     ) -> Result<(), ErrorResponse> {
         let cost = Cost::of_batch(batch.payload.len());
-        check_batch(step, cost, self.catalogue.is_evicting())?;
+        self.check_batch(step, cost)?;
         if self.proposals.join(id, batch, cost) {
             step.work.add_parts(1);
             step.work.add_bytes(batch.payload.len());

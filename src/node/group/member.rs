@@ -15,6 +15,7 @@ use super::super::action::Action;
 use super::super::call::ReplyTo;
 use super::super::{Settings, Step};
 use super::Group;
+use super::fitness::Fitness;
 use super::proposal::Proposal;
 use crate::entry::{self, Body, LogPart, LogPosition, LogQuery, MemberState, Place, Unreadable, Write, Written};
 use crate::limits::{REQUEST_TIMEOUT_US, SILENT_TICKS};
@@ -27,18 +28,22 @@ use crate::wire::response::{CopiesView, CopyView, Durability};
 /// This node's member of a group.
 #[derive(Debug)]
 pub(super) struct Member {
-    replica: Replica,
+    pub(super) replica: Replica,
     /// What the replica wants done. Empty between calls; kept because its memory is used again.
-    outputs: Vec<Output>,
+    pub(super) outputs: Vec<Output>,
     /// What is to be written at the end of this turn.
     writes: VecDeque<Write>,
     /// What the store has not reported as written yet, oldest first. The last part of each write of the replica has its
     /// ticket.
-    unreported: VecDeque<(Unreported, Option<Ticket>)>,
+    pub(super) unreported: VecDeque<(Unreported, Option<Ticket>)>,
     /// The position of the last body that is committed.
     committed: u64,
     /// The term in which this member was elected, until it is known that another one leads.
     elected: Option<u32>,
+    /// The number of writes that the store has reported.
+    pub(super) reported: u64,
+    /// What decides who should lead.
+    pub(super) fitness: Fitness,
     follow_up: FollowUp,
     /// For how many ticks nothing has come from each other member that has sent something since the start.
     silent_ticks: BTreeMap<MemberId, usize>,
@@ -46,7 +51,7 @@ pub(super) struct Member {
 
 /// Something that the store has not reported as written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unreported {
+pub(super) enum Unreported {
     Body {
         index: u64,
         term: u32,
@@ -131,7 +136,8 @@ impl Member {
         let replica = Replica::new(&config, restored, &mut outputs).expect("a start has found the whole log");
         let (writes, unreported, follow_up) = (VecDeque::new(), VecDeque::new(), FollowUp::default());
         let (committed, elected, silent_ticks) = (applied.index, None, BTreeMap::new());
-        Self { replica, outputs, writes, unreported, committed, elected, follow_up, silent_ticks }
+        let (reported, fitness) = (0, Fitness::default());
+        Self { replica, outputs, writes, unreported, committed, elected, reported, fitness, follow_up, silent_ticks }
     }
 
     /// Returns true if the log takes another body now.
@@ -224,7 +230,8 @@ impl Group {
         self.member.replica.votes()
     }
 
-    /// Handles a message of another member. Returns false if a body in it cannot be decoded.
+    /// Handles a message of another member. Returns false if it is dropped: a body in it cannot be decoded, or it asks
+    /// a node to lead that is shutting down.
     pub(in crate::node) fn on_message(&mut self, settings: &Settings, message: Message) -> bool {
         if let Payload::Append { entries, .. } = &message.payload
             && entries.iter().any(|entry| entry::decode(&entry.body, Place::default()).is_err())
@@ -232,6 +239,13 @@ impl Group {
             return false;
         }
         self.member.silent_ticks.insert(message.from, 0);
+        // Who is shutting down would only hand on what it gets.
+        if matches!(message.payload, Payload::TimeoutNow) && self.member.fitness.own.is_leaving {
+            return false;
+        }
+        if settings.members_of(self.slot).any(|node| member_of(node) == message.from) {
+            self.member.fitness.on_message(&message);
+        }
         self.member.replica.handle(Input::Message(message), &mut self.member.outputs);
         self.carry_out(settings);
         true
@@ -247,6 +261,7 @@ impl Group {
         self.member.silent_ticks.values_mut().for_each(|ticks| *ticks += 1);
         self.member.replica.handle(Input::Tick, &mut self.member.outputs);
         self.carry_out(step.settings);
+        self.tick_fitness(step);
         let late = self.tail.proposed_mut().take_while(|body| body.at_us.saturating_add(REQUEST_TIMEOUT_US) <= now_us);
         late.flat_map(|body| body.proposals.iter_mut().flat_map(Proposal::take_replies)).collect()
     }
@@ -298,6 +313,7 @@ impl Group {
     /// Handles the report that the oldest write is done.
     pub(in crate::node) fn on_written(&mut self, settings: &Settings, written: Written) {
         let (expected, ticket) = self.member.unreported.pop_front().expect("only what was to be written is reported");
+        self.member.reported += 1;
         match (written, expected) {
             (Written::Body { index, term, place, .. }, Unreported::Body { index: of, term: in_term, number }) => {
                 assert_eq!((index, term), (of, in_term), "writes are reported in their order");
@@ -353,7 +369,12 @@ impl Group {
                 Output::Commit { entries } => {
                     self.member.committed = entries.last().map_or(self.member.committed, |last| last.index);
                 }
-                Output::Send(message) => self.member.follow_up.messages.push(message),
+                Output::Send(mut message) => {
+                    if let Payload::HeartbeatAnswer { condition, .. } = &mut message.payload {
+                        *condition = self.member.fitness.own;
+                    }
+                    self.member.follow_up.messages.push(message);
+                }
                 Output::Role(role) => {
                     self.member.note_role(role);
                     // A member that is alone has applied its whole log before it starts, and so everything from
@@ -365,7 +386,11 @@ impl Group {
                         self.begin_leading(settings, term);
                     }
                 }
-                Output::Bad(fault) => self.member.follow_up.fault = Some(fault),
+                Output::Bad(fault) => {
+                    // What is committed already is still applied, but it does not begin to lead with that.
+                    self.member.elected = None;
+                    self.member.follow_up.fault = Some(fault);
+                }
                 Output::Joining(joining) => self.member.follow_up.joining.push(joining),
                 Output::Confirmed { at_us } => self.member.follow_up.confirmed_us = Some(at_us),
                 Output::Refused { .. } => unreachable!("{output:?}: it accepted bodies"),

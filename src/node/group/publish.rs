@@ -5,7 +5,6 @@ use super::super::call::{Answer, Call, ReplyTo};
 use super::super::cost::Cost;
 use super::Group;
 use super::proposal::Proposal;
-use super::room::check_batch;
 use super::runs::{Part, SmallBatch};
 use crate::entry::{Batch, Entry, Place, TopicRef};
 use crate::limits::{MERGE_BYTES_MAX, PAYLOAD_MAX};
@@ -24,7 +23,7 @@ impl Group {
     ) -> Result<Answer, ErrorResponse> {
         let topic = self.topic_ref(step.settings, topic)?;
         let entry = Entry::OpenProducer { topic, opening };
-        check_batch(step, Cost::of(&entry), self.catalogue.is_evicting())?;
+        self.check_batch(step, Cost::of(&entry))?;
         self.propose(step, entry, Proposal::of(call.reply));
         Ok(Answer::Later)
     }
@@ -106,7 +105,7 @@ impl Group {
             place: Place::default(),
         };
         let entry = Entry::Publish(batch);
-        check_batch(step, Cost::of(&entry), self.catalogue.is_evicting())?;
+        self.check_batch(step, Cost::of(&entry))?;
         self.propose(step, entry, Proposal::of(reply));
         Ok(())
     }

@@ -2,28 +2,31 @@
 
 use super::super::cost::Cost;
 use super::super::{Settings, Step};
+use super::Group;
 use crate::limits::PROPOSALS_BYTES_MAX;
 use crate::wire::Status;
 use crate::wire::response::{Detail, ErrorResponse};
 
-/// Returns an error if there is no room for a batch in memory or in the journal.
-pub(super) fn check_batch(step: &Step<'_>, cost: Cost, is_evicting: bool) -> Result<(), ErrorResponse> {
-    check_room(step, cost)?;
-    if !is_evicting {
-        return check_memory(step, cost.lasting());
+impl Group {
+    /// Returns an error if there is no room for a batch in memory or in the journal.
+    pub(super) fn check_batch(&self, step: &Step<'_>, cost: Cost) -> Result<(), ErrorResponse> {
+        self.check_room(step, cost)?;
+        if !self.catalogue.is_evicting() {
+            return check_memory(step, cost.lasting());
+        }
+        // Records need no free memory, because eviction can make room for them. Producer state cannot be evicted.
+        let used = step.budget.used();
+        let fixed = used.memory - used.evictable + used.proposed.fixed();
+        if cost.producers == 0 { Ok(()) } else { check_cap(step.settings, fixed, cost.producers) }
     }
-    // Records need no free memory, because eviction can make room for them. Producer state cannot be evicted.
-    let used = step.budget.used();
-    let fixed = used.memory - used.evictable + used.proposed.fixed();
-    if cost.producers == 0 { Ok(()) } else { check_cap(step.settings, fixed, cost.producers) }
-}
 
-/// Returns an error if the disk has no room for an entry that frees no space, or if the write queue is full.
-pub(super) fn check_room(step: &Step<'_>, cost: Cost) -> Result<(), ErrorResponse> {
-    if step.budget.room.is_full {
-        return Err(step.settings.no_space());
+    /// Returns an error if the disks have no room for an entry that frees no space, or if the write queue is full.
+    pub(super) fn check_room(&self, step: &Step<'_>, cost: Cost) -> Result<(), ErrorResponse> {
+        if self.lacks_space(step) {
+            return Err(step.settings.no_space());
+        }
+        check_queue(step, cost)
     }
-    check_queue(step, cost)
 }
 
 /// Returns an error when too much waits for the disk already. Every entry that a request leads to is checked, also one

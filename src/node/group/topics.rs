@@ -5,7 +5,7 @@ use super::super::cost::Cost;
 use super::super::{Settings, Step};
 use super::Group;
 use super::proposal::Proposal;
-use super::room::{check_memory, check_queue, check_room};
+use super::room::{check_memory, check_queue};
 use crate::cube;
 use crate::entry::{Entry, TopicRef};
 use crate::limits::TOPICS_MAX;
@@ -45,7 +45,7 @@ impl Group {
             retention,
             created_us: self.stamp_us(step)?,
         };
-        check_room(step, Cost::of(&entry))?;
+        self.check_room(step, Cost::of(&entry))?;
         let path = path_of(step.settings, call.route);
         self.propose(step, entry, Proposal { path, ..Proposal::of(call.reply) });
         Ok(Answer::Later)

@@ -1,6 +1,7 @@
 //! Three nodes with a copy of one group. The test carries their messages, and is their disk.
 
 mod join;
+mod moves;
 mod reads;
 
 use std::collections::VecDeque;
