@@ -65,6 +65,7 @@ replica             wiped folder votes at once
 replica             recovering without both terms
 replica             no target
 sim                 journal not told of records
+sim                 each member trims by its own clock
 process:larger      journal asked before it is told
 unit:storage        given back before the sync
 unit:storage        given back in another order

@@ -63,6 +63,13 @@ pub enum Entry {
     },
     /// Raises the epoch of every topic, because acknowledged records at the ends of the logs may be lost.
     RaiseEpochs,
+    /// Lets each member compare what it has applied with what the leader had applied up to a body.
+    Check {
+        /// The position of the body.
+        index: u64,
+        /// The leader's digest of the outcomes of all entries up to there.
+        digest: u64,
+    },
     /// Begins an era: later append times come from another clock, or from one that has jumped.
     Reclock(Reclock),
 }

@@ -126,6 +126,11 @@ pub enum Input {
         /// The other member.
         to: MemberId,
     },
+    /// What was applied up to an entry differs from what the leader has applied up to there: this copy is bad.
+    Differs {
+        /// The index of the entry.
+        index: u64,
+    },
     /// Answers `Output::Fetch`.
     Fetched {
         /// Index and term of the entry before these; zeros before the first one.
@@ -285,6 +290,11 @@ pub enum Fault {
         /// Its index.
         index: u64,
     },
+    /// The entries are those of the leader, but applying them had other outcomes.
+    Digest {
+        /// The index up to which they were compared.
+        index: u64,
+    },
 }
 
 impl fmt::Display for Fault {
@@ -297,6 +307,9 @@ impl fmt::Display for Fault {
                 write!(formatter, "its log is of term {term}, but its votes of that term are lost")
             }
             Self::Differs { index } => write!(formatter, "its committed entry {index} differs from the leader's"),
+            Self::Digest { index } => {
+                write!(formatter, "what it has applied up to entry {index} differs from what the leader has")
+            }
         }
     }
 }
@@ -388,6 +401,14 @@ impl Replica {
         match &self.0 {
             Kind::Alone(_) | Kind::Newcomer(_) => Acknowledged::default(),
             Kind::Voter(voter) => voter.acknowledged(member),
+        }
+    }
+
+    /// Returns true once this copy is known to be bad.
+    pub fn is_bad(&self) -> bool {
+        match &self.0 {
+            Kind::Alone(_) | Kind::Newcomer(_) => false,
+            Kind::Voter(voter) => voter.is_bad(),
         }
     }
 

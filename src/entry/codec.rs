@@ -10,6 +10,7 @@
 //!   raise       nothing
 //!   alter       topic, then for each setting: u8 number, varint value; then u8 0
 //!   open        topic, u64 producer, u64 token, u8 resume
+//!   check       u64 index, u64 digest
 //!   reclock     time, then varint 0; or time, varint first era + 1, time without the jump
 //!  topic    u64 id, or str8 name when the tag has the bit for names
 //!  time     varint: difference to base_us in microseconds, zigzag-encoded
@@ -44,6 +45,7 @@ const RAISE: u8 = 5;
 const ALTER: u8 = 8;
 const OPEN_PRODUCER: u8 = 17;
 const RECLOCK: u8 = 18;
+const CHECK: u8 = 19;
 /// Tag bit: the entry names its topic by name, not by id.
 const BY_NAME: u8 = 0x40;
 /// Tag bit of a publish entry: the batch has a producer, epoch and sequence.
@@ -118,7 +120,7 @@ fn len_of(entry: &Entry, base_us: u64) -> usize {
                 + varint::len(len as u64)
                 + len
         }
-        Entry::Trim { .. } => 8 + 8,
+        Entry::Trim { .. } | Entry::Check { .. } => 8 + 8,
         Entry::RaiseEpochs => 0,
         Entry::Alter { topic: of, change } => {
             topic(of) + change.settings().map(|(_, value)| 1 + varint::len(value)).sum::<usize>() + 1
@@ -174,6 +176,11 @@ pub fn encode(entries: &mut [Entry], out: &mut Vec<u8>) {
                 out.put_u64(first.0);
             }
             Entry::RaiseEpochs => out.put_u8(RAISE),
+            Entry::Check { index, digest } => {
+                out.put_u8(CHECK);
+                out.put_u64(*index);
+                out.put_u64(*digest);
+            }
             Entry::Alter { topic, change } => {
                 out.put_u8(ALTER | name_flag(topic));
                 put_topic(out, topic);
@@ -243,6 +250,7 @@ impl Reader<'_> {
             PUBLISH => self.batch(tag, base_us, start).map(Entry::Publish),
             TRIM => Ok(Entry::Trim { topic: self.id()?, first: Offset(self.u64()?) }),
             RAISE => Ok(Entry::RaiseEpochs),
+            CHECK => Ok(Entry::Check { index: self.u64()?, digest: self.u64()? }),
             ALTER => Ok(Entry::Alter { topic: self.topic(tag)?, change: self.change()? }),
             OPEN_PRODUCER => {
                 let topic = self.topic(tag)?;
@@ -366,6 +374,7 @@ const fn time_of(entry: &Entry) -> Option<u64> {
         Entry::Delete { .. }
         | Entry::Trim { .. }
         | Entry::RaiseEpochs
+        | Entry::Check { .. }
         | Entry::Alter { .. }
         | Entry::OpenProducer { .. } => None,
     }
@@ -428,6 +437,7 @@ mod tests {
             Entry::Delete { topic: TopicRef::Id(id) },
             Entry::Trim { topic: id, first: Offset(77) },
             Entry::RaiseEpochs,
+            Entry::Check { index: u64::MAX, digest: 7 },
             Entry::Alter { topic: TopicRef::Name("a/topic".into()), change: SettingsChange::default() },
             Entry::Alter {
                 topic: TopicRef::Id(id),
@@ -510,7 +520,7 @@ mod tests {
                 Entry::Delete { .. } | Entry::Alter { .. } | Entry::OpenProducer { .. } => {
                     assert_eq!(decode(0x80, &[]), Err(Newer), "{entry:?}");
                 }
-                Entry::Trim { .. } | Entry::RaiseEpochs | Entry::Reclock(_) => {
+                Entry::Trim { .. } | Entry::RaiseEpochs | Entry::Check { .. } | Entry::Reclock(_) => {
                     assert_eq!([0x80, BY_NAME].map(|bit| decode(bit, &[])), [Err(Newer), Err(Newer)], "{entry:?}");
                 }
             }

@@ -124,6 +124,7 @@ pub(super) fn list(
                 | Entry::Trim { .. }
                 | Entry::Alter { .. }
                 | Entry::OpenProducer { .. }
+                | Entry::Check { .. }
                 | Entry::RaiseEpochs => {}
             }
         }

@@ -73,6 +73,13 @@ pub const SLOW_TICKS: u32 = 5;
 /// Ticks for which a disk that was slow counts as slow, so that leadership does not return to it after each stall.
 pub const SLOW_MEMORY_TICKS: u32 = 300;
 
+/// Ticks between two comparisons of the copies of a group, if something changes.
+pub const CHECK_TICKS: u32 = 100;
+
+/// Maximum number of bodies of a group whose digests a member remembers. The leader compares the newest one it has
+/// applied, which followers apply within some hundred bodies; one that is further behind compares later.
+pub const DIGESTS_MAX: usize = 1024;
+
 /// Bytes of applied entries that a member keeps for followers that are a little behind.
 pub const LOG_WINDOW_BYTES: usize = 4 << 20;
 

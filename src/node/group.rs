@@ -21,6 +21,7 @@
 //! | `member` | this node's member of the group: when a body is in the log, and when it is committed |
 //! | `apply` | committed entries: the only place that changes topics |
 //! | `restore` | the same at a start |
+//! | `compare` | whether the copies of all members are equal |
 //! | `push` | newly committed records on their way to readers |
 //! | `feeds`, `feed`, `heads` | the nodes that have readers, and what they are told once a second |
 //! | `times`, `age` | append times, and how they compare with those from before; retention by age |
@@ -31,6 +32,7 @@
 
 mod age;
 mod apply;
+mod compare;
 mod feed;
 mod feeds;
 mod fetch;
@@ -67,6 +69,7 @@ use crate::topic::{Catalogue, NotHeld};
 use crate::types::{Offset, SlotId, TopicId};
 use crate::wire::Request;
 use crate::wire::response::{Durability, ErrorResponse, Fetched};
+use compare::Digests;
 use lead::Lead;
 use member::Member;
 use proposal::Totals;
@@ -88,6 +91,8 @@ pub(super) struct Group {
     /// How much of the log has been applied.
     applied: LogPosition,
     member: Member,
+    /// What was applied, for comparisons with the leader.
+    digests: Digests,
     /// What this node has as the leader; `None` while it does not lead.
     lead: Option<Box<Lead>>,
     /// How many times this node has begun to lead the group.
@@ -110,6 +115,7 @@ impl Group {
             usage: Usage::default(),
             applied: LogPosition::default(),
             member: Member::new(settings, slot),
+            digests: Digests::default(),
             lead: None,
             leads: 0,
         };

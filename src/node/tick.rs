@@ -90,6 +90,7 @@ impl Parts {
             self.tick_clients(step);
         }
         self.groups.iter_mut().for_each(|group| group.trim_aged(step));
+        self.groups.iter_mut().for_each(|group| group.propose_check(step));
     }
 
     /// Detects that this process has stalled: its tick is overdue. This is called before each event, so that no frame

@@ -67,6 +67,7 @@ impl Alone {
             Input::Tick
             | Input::Confirm { .. }
             | Input::HandOver { .. }
+            | Input::Differs { .. }
             | Input::Fetched { .. }
             | Input::NotFetched { .. } => {}
         }

@@ -126,7 +126,12 @@ impl Newcomer {
                 self.pass_on(hard, out);
                 return Some(Restored { hard, commit, ..std::mem::take(&mut self.restored) });
             }
-            Input::Written { .. } | Input::Confirm { .. } | Input::Fetched { .. } | Input::NotFetched { .. } => {}
+            Input::Written { .. }
+            | Input::Confirm { .. }
+            | Input::HandOver { .. }
+            | Input::Differs { .. }
+            | Input::Fetched { .. }
+            | Input::NotFetched { .. } => {}
         }
         None
     }
@@ -208,7 +213,8 @@ impl Newcomer {
             | Payload::Heartbeat { .. }
             | Payload::HeartbeatAnswer { .. }
             | Payload::RequestVote { .. }
-            | Payload::Vote { .. } => {}
+            | Payload::Vote { .. }
+            | Payload::TimeoutNow => {}
         }
     }
 

@@ -83,6 +83,7 @@ impl Voter {
             Input::Tick => self.on_tick(out),
             Input::Confirm { at_us } => self.on_confirm(at_us),
             Input::HandOver { to } => self.on_hand_over(to),
+            Input::Differs { index } => self.on_fault(Fault::Digest { index }, out),
             Input::Message(message) => self.on_message(message, out),
             Input::Written { ticket } => self.on_written(ticket, out),
             Input::Fetched { base, entries } => self.on_fetched(base, entries),
@@ -98,6 +99,11 @@ impl Voter {
         let raft = &self.raw.raft;
         let has_room = raft.uncommitted_size() <= UNCOMMITTED_BYTES_MAX - BODY_BYTES_MAX;
         has_room && !self.is_handing_over() && self.refusal().is_none()
+    }
+
+    /// Returns true once this copy is known to be bad.
+    pub(super) const fn is_bad(&self) -> bool {
+        self.fault.is_some()
     }
 
     /// Returns true while this member hands its leadership over.
@@ -231,10 +237,7 @@ impl Voter {
                 self.raw.step(convert::to_raft(message)).expect("it is from a member");
             }
             Verdict::Drop => self.dropped += 1,
-            Verdict::Bad(fault) => {
-                self.fault = Some(fault);
-                out.push(Output::Bad(fault));
-            }
+            Verdict::Bad(fault) => self.on_fault(fault, out),
         }
     }
 
@@ -269,9 +272,15 @@ impl Voter {
             | Payload::Heartbeat { .. }
             | Payload::HeartbeatAnswer { .. }
             | Payload::RequestVote { .. }
-            | Payload::Vote { .. } => return false,
+            | Payload::Vote { .. }
+            | Payload::TimeoutNow => return false,
         }
         true
+    }
+
+    fn on_fault(&mut self, fault: Fault, out: &mut Vec<Output>) {
+        self.fault = Some(fault);
+        out.push(Output::Bad(fault));
     }
 
     fn on_written(&mut self, ticket: Ticket, out: &mut Vec<Output>) {

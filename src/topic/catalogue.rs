@@ -129,6 +129,9 @@ const fn allocated(len: usize) -> u64 {
     }
 }
 
+/// What the digest is multiplied by: an odd number whose bits look random.
+const DIGEST_FACTOR: u64 = 0x517c_c1b7_2722_0a95;
+
 /// The parameters of a new topic.
 #[derive(Debug)]
 pub struct NewTopic {
@@ -161,6 +164,8 @@ pub struct Catalogue {
     eras: Eras,
     /// Number of topics with a bound on age.
     aging: usize,
+    /// What [`Self::add_to_digest`] has made of all outcomes so far.
+    digest: u64,
     /// Place of the topic that was changed last, because it is the most likely to be looked up next.
     recent: usize,
 }
@@ -191,6 +196,23 @@ impl Catalogue {
     /// Returns true when any topic has a bound on age.
     pub const fn has_aging(&self) -> bool {
         self.aging > 0
+    }
+
+    /// Adds the outcome of an entry to the digest. Two catalogues to which different outcomes were added differ in it,
+    /// but for a coincidence that nobody provokes.
+    pub const fn add_to_digest(&mut self, numbers: [u64; 4]) {
+        let [a, b, c, d] = numbers;
+        let mut digest = self.digest;
+        // The multiplier of FxHash. Each step can be undone, so that a difference never vanishes by itself.
+        digest = (digest.rotate_left(5) ^ a).wrapping_mul(DIGEST_FACTOR);
+        digest = (digest.rotate_left(5) ^ b).wrapping_mul(DIGEST_FACTOR);
+        digest = (digest.rotate_left(5) ^ c).wrapping_mul(DIGEST_FACTOR);
+        self.digest = (digest.rotate_left(5) ^ d).wrapping_mul(DIGEST_FACTOR);
+    }
+
+    /// Returns the digest of all outcomes; 0 if none was added.
+    pub const fn digest(&self) -> u64 {
+        self.digest
     }
 
     /// Returns the topic with a name.

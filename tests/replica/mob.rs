@@ -116,6 +116,7 @@ impl<C: Choose> Mob<C> {
             Input::Tick
             | Input::Confirm { .. }
             | Input::HandOver { .. }
+            | Input::Differs { .. }
             | Input::Propose { .. }
             | Input::Written { .. }
             | Input::Fetched { .. }

@@ -91,6 +91,7 @@ impl Group {
         let result = match entry {
             Entry::Publish(batch) => {
                 let result = self.apply_publish(step, batch);
+                self.digest_published(step, &result);
                 if let Ok(published) = &result {
                     applied.stored = (!published.duplicate).then_some((published.topic_id, published.base));
                     step.stats.batches += parts.len().saturating_sub(1) as u64;
@@ -99,7 +100,8 @@ impl Group {
                     applied.run = Some((parts, result));
                     return applied;
                 }
-                result.map(Response::Published)
+                applied.answer = reply.map(|reply| (reply, result.map_or_else(Response::from, Response::Published)));
+                return applied;
             }
             Entry::Create { name, seed, epoch, retention, created_us } => {
                 self.apply_create(step.settings, NewTopic { name, seed, epoch, retention, created_us }, path)
@@ -119,7 +121,12 @@ impl Group {
                 self.catalogue.raise_epochs();
                 return applied;
             }
+            Entry::Check { index, digest } => {
+                self.compare_digest(step, index, digest);
+                return applied;
+            }
         };
+        self.digest_outcome(step, &result);
         applied.answer = reply.map(|reply| (reply, result.unwrap_or_else(Response::from)));
         applied
     }
@@ -127,6 +134,7 @@ impl Group {
     /// Ends the application of a body: reports the outcomes of its entries to the journal, and what the group uses now.
     pub(in crate::node) fn end_body(&mut self, step: &mut Step<'_>) {
         self.file_notes(step);
+        self.remember_digest(step);
         self.catalogue.drop_stale();
         self.note_usage(step.budget);
     }
@@ -212,6 +220,7 @@ impl Group {
                 let (base, append_us) = (stored.base, stored.append_us);
                 let topic = self.key(id);
                 self.file(step.settings, Note::Stored(Filed { topic, base, count, len, crc, place, append_us }));
+                planted!("each member trims by its own clock", (), self.trim_by_own_clock(step, id));
                 if trimmed > 0 {
                     self.file(step.settings, Note::Trimmed { topic, first });
                 }
@@ -227,6 +236,14 @@ impl Group {
             }
             Err(verdict) => Err(refusal(verdict)),
         }
+    }
+
+    /// Removes the records that are too old by this node's clock, which is another one at each member: a planted bug.
+    fn trim_by_own_clock(&mut self, step: &Step<'_>, id: TopicId) {
+        let Some(topic) = self.catalogue.get(id).filter(|topic| topic.retention.age_ms > 0) else { return };
+        let oldest_us = step.wall.now_us(step.now).saturating_sub(topic.retention.age_ms.saturating_mul(1000));
+        let first = topic.log.age_cut(oldest_us, self.catalogue.eras());
+        self.catalogue.update(id, |topic| topic.log.trim(first));
     }
 
     fn apply_trim(&mut self, step: &mut Step<'_>, topic: TopicId, first: Offset) -> Result<Response, ErrorResponse> {

@@ -71,7 +71,9 @@ impl Fitness {
             | Payload::Rejected { .. }
             | Payload::Heartbeat { .. }
             | Payload::RequestVote { .. }
-            | Payload::Vote { .. } => {}
+            | Payload::Vote { .. }
+            | Payload::Join { .. }
+            | Payload::JoinAnswer { .. } => {}
         }
     }
 

@@ -5,6 +5,7 @@ use bytes::BytesMut;
 use super::super::leaders::Copies;
 use super::super::{Settings, Step};
 use super::Group;
+use super::compare::Compared;
 use super::feeds::Feeds;
 use super::read::{Finished, Reads};
 use super::times::Times;
@@ -29,6 +30,8 @@ pub(super) struct Lead {
     pub(super) payloads: BytesMut,
     /// The place in the catalogue where the next scan for expired records starts.
     pub(super) age_place: usize,
+    /// The comparisons of all copies that it has proposed.
+    pub(super) compared: Compared,
     /// True once all other nodes were told who leads.
     pub(super) has_announced: bool,
 }
@@ -56,6 +59,7 @@ impl Group {
             reads: Reads::default(),
             payloads: BytesMut::with_capacity(PAYLOADS_BYTES),
             age_place: 0,
+            compared: Compared::default(),
             has_announced: false,
         }));
     }

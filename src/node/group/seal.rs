@@ -6,7 +6,7 @@
 //!
 //! | entry | bytes of the segment that it leaves |
 //! |---|---|
-//! | a batch, a topic that is created, a producer that is opened | [`SEGMENT_RESERVE`] |
+//! | a batch, a topic that is created, a producer that is opened, a comparison of the copies | [`SEGMENT_RESERVE`] |
 //! | other settings of a topic | [`SEGMENT_RESERVE_TRIMS`], so that records can be trimmed after any number of them |
 //! | a trim | [`SEGMENT_RESERVE_DELETES`], so that topics can be deleted after any number of them |
 //! | a topic that is deleted | [`SEGMENT_RESERVE_CLOCK`] |
@@ -74,7 +74,7 @@ const fn is_refusable(entry: &Entry) -> bool {
 /// Returns how many bytes of a segment an entry leaves while the next segment is not ready.
 const fn reserve(entry: &Entry) -> u32 {
     match entry {
-        Entry::Publish(_) | Entry::Create { .. } | Entry::OpenProducer { .. } => SEGMENT_RESERVE,
+        Entry::Publish(_) | Entry::Create { .. } | Entry::OpenProducer { .. } | Entry::Check { .. } => SEGMENT_RESERVE,
         Entry::Alter { .. } => SEGMENT_RESERVE_TRIMS,
         Entry::Trim { .. } => SEGMENT_RESERVE_DELETES,
         Entry::Delete { .. } => SEGMENT_RESERVE_CLOCK,

@@ -1,5 +1,6 @@
 //! Three nodes with a copy of one group. The test carries their messages, and is their disk.
 
+mod copies;
 mod join;
 mod moves;
 mod reads;

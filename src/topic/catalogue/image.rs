@@ -12,6 +12,7 @@
 //!                           then each: varint records and varint eras since the preceding one
 //! part 11, opened producers see `topic/producer/opened.rs`
 //! part 12, owner            reserved for the creator of the topic; not written yet
+//! part 13, digest           in the catalogue: u64, of the outcomes of all entries; absent where there is one copy
 //! log                       varint first, varint next, varint last_append_us, varint marks, then each: varint records
 //!                           and varint microseconds since the preceding mark, varint bytes, varint microseconds that
 //!                           the mark spans
@@ -42,6 +43,7 @@ const LOSSES: u8 = 2;
 const ONE_SHOTS: u8 = 9;
 const CLOCK: u8 = 10;
 const OPENED: u8 = 11;
+const DIGEST: u8 = 13;
 
 impl Catalogue {
     /// Appends the encoded catalogue, without the records, to `out`.
@@ -51,6 +53,9 @@ impl Catalogue {
         self.free.iter().for_each(|place| varint::put(out, (*place).into()));
         if self.eras != Eras::default() {
             put_part(out, CLOCK, |out| self.eras.encode(out));
+        }
+        if self.digest != 0 {
+            put_part(out, DIGEST, |out| out.put_u64(self.digest));
         }
         out.put_u8(END);
         for topic in self.places.iter() {
@@ -121,6 +126,7 @@ fn decode(bytes: &mut &[u8], version: u32) -> Result<Catalogue, DecodeError> {
     if version >= PARTS_SINCE {
         decode_parts(bytes, |tag, part| match tag {
             CLOCK => Ok(Eras::decode(part).map(|eras| catalogue.eras = eras)),
+            DIGEST => Ok(part.try_get_u64().ok().map(|digest| catalogue.digest = digest)),
             _ => Err(DecodeError::Newer),
         })?;
     }
@@ -257,6 +263,9 @@ mod tests {
             });
         }
         catalogue.raise_epochs();
+        if has_newer {
+            catalogue.add_to_digest([1, 2, 3, 4]);
+        }
         for index in [3, 9, 4, 19] {
             let id = catalogue.id_of(&format!("topic/{index}")).unwrap();
             assert!(catalogue.remove(id));
