@@ -21,7 +21,7 @@ use super::watermark::Watermark;
 use super::writer::{HEADER_LEN, Writer};
 use crate::entry::{Image, LogPosition};
 use crate::limits::SEGMENT_BYTES_FIRST;
-use crate::types::SlotId;
+use crate::types::{Copies, SlotId};
 
 /// The result of a repair.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,8 @@ pub struct Repaired {
 /// `random` bits.
 ///
 /// # Errors
-/// Returns [`OpenError`] when the folder is not a journal, or a file cannot be read or written.
+/// Returns [`OpenError`] when the folder is not a journal, when it is damaged and other nodes have copies of its
+/// topics, or when a file cannot be read or written.
 pub fn repair<D: Disk>(
     disk: &D,
     aside: &D,
@@ -51,6 +52,10 @@ pub fn repair<D: Disk>(
     if report.is_sound() {
         // In a backup, bytes that no record uses may differ from what its manifest says.
         return Ok(Repaired { report, is_done: renew(disk)?, aside: Vec::new() });
+    }
+    if identity.copies == Copies::Three {
+        // A repair takes everything that it can read for committed, and may drop what others rely on.
+        return Err(OpenError::Superseded { why: "it is damaged, and two other nodes have what was in it" });
     }
     if report.loses_records() && !drops_damaged {
         return Ok(Repaired { report, is_done: false, aside: Vec::new() });

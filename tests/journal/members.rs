@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use dht_node::entry::{self, Body, Founding, LogQuery, MemberState, Place, Stage};
-use dht_node::journal::{Identity, NoRoom, OpenError};
+use dht_node::journal::{Identity, NoRoom, OpenError, repair};
 use dht_node::node::Node;
-use dht_node::storage::{Started, start};
+use dht_node::storage::{Scratch, Started, start};
 use dht_node::types::{Copies, Dimension, NodeId, SlotId};
 use fastrand::Rng;
 
@@ -138,6 +138,24 @@ fn a_member_that_lacks_what_it_has_acknowledged_does_not_start() {
             Err(error) => panic!("{state:?}: {error}"),
         }
     }
+}
+
+/// What is in the log need not be committed, and what is lost has been acknowledged. The other nodes know both.
+#[test]
+fn a_damaged_folder_of_a_member_of_several_is_not_repaired() {
+    let disk = FakeDisk::default();
+    let (node, mut started) = start_on(&disk, false).unwrap();
+    let places = write(&mut started, &node.slots());
+    drop(started);
+    let scratch = || Scratch::new(model::sharing_node(1, dimension()));
+    let sound = repair(&disk, &FakeDisk::default(), (true, 1), &mut scratch()).unwrap();
+    assert!(!sound.is_done, "there is nothing to repair");
+    let first = places.values().min().unwrap();
+    disk.flip(&format!("{:010}.log", first.segment), (first.position as usize + 4) * 8);
+    let before = disk.files();
+    let error = repair(&disk, &FakeDisk::default(), (true, 1), &mut scratch()).unwrap_err();
+    assert!(matches!(error, OpenError::Superseded { .. }), "{error}");
+    assert_eq!(disk.files(), before, "nothing was changed");
 }
 
 /// A group that had one member so far has committed everything in its log. If that may lack its end, readers are told.
