@@ -291,6 +291,25 @@ mod tests {
     }
 
     #[test]
+    fn a_member_takes_over_only_when_the_leader_of_its_term_asks() {
+        let asked = || Payload::TimeoutNow;
+        check(&follower(), vec![(1, 3, asked(), Expected::Drop)]); // it knows of no leader
+        let mut replica = follower();
+        let heartbeat = Payload::Heartbeat { commit: 3, context: 0 };
+        replica.handle(Input::Message(message(1, 2, 3, heartbeat)), &mut Vec::new());
+        check(
+            &replica,
+            vec![
+                (1, 3, asked(), Step),
+                (3, 3, asked(), Expected::Drop),
+                (1, 2, asked(), Expected::Drop),
+                (1, 4, asked(), Expected::Drop),
+            ],
+        );
+        check(&leader(), vec![(2, 4, asked(), Expected::Drop)]);
+    }
+
+    #[test]
     fn a_leader_believes_only_answers_to_what_it_sent() {
         let (mut replica, commit) = (leader(), 3);
         let appended = |index| Payload::Appended { index, commit };

@@ -102,6 +102,40 @@ fn a_node_that_has_lost_its_disk_gets_everything_back_while_clients_publish() {
 }
 
 #[test]
+fn nodes_that_are_restarted_one_after_the_other_lose_nothing() {
+    let mut cube = start();
+    let summary = live(&mut cube, |cube| {
+        for node in 0..4 {
+            let mut daemon = cube.take(node);
+            daemon.signal("TERM");
+            let status = daemon.wait(PATIENCE).expect("it ends");
+            assert!(status.success(), "{status}: {}", daemon.stderr());
+            cube.restart(node);
+            cube.wait_linked();
+        }
+    });
+    println!("{summary}");
+}
+
+#[test]
+fn leadership_returns_to_a_node_that_is_back() {
+    let mut cube = start();
+    let topic = cube.topic_at(1, "home");
+    let mut client = cube.client_of(&[0, 3]);
+    client.create(&topic, EVERYTHING).unwrap();
+    let led_by = |client: &mut Client, node: u16, what: &str| {
+        wait_for(what, || (client.query(&topic).unwrap().copies.unwrap().leader == node).then_some(()));
+    };
+    led_by(&mut client, 1, "the home leads");
+    cube.daemon(1).signal("TERM");
+    cube.take(1).wait(PATIENCE).expect("it ends");
+    let leader = client.query(&topic).unwrap().copies.unwrap().leader;
+    assert!(leader == 0 || leader == 3, "{leader} leads");
+    cube.restart(1);
+    led_by(&mut client, 1, "the home leads again");
+}
+
+#[test]
 fn a_leader_that_is_stopped_for_five_seconds_loses_nothing() {
     let mut cube = start();
     let summary = live(&mut cube, |cube| {
