@@ -173,6 +173,14 @@ impl Ground {
         leader.unwrap_or(topic.home)
     }
 
+    /// Returns true if a node leads the slot of a topic.
+    pub(crate) fn leads(&self, node: usize, topic: &Plan) -> bool {
+        match &self.leaders {
+            None => topic.home == node,
+            Some(leaders) => leaders[usize::from(topic.slot.index())] == Some(node),
+        }
+    }
+
     /// Returns true if every slot is led by somebody.
     pub(crate) fn is_led(&self) -> bool {
         self.leaders.as_ref().is_none_or(|leaders| leaders.iter().all(Option::is_some))

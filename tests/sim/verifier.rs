@@ -34,6 +34,8 @@ pub(crate) struct Verifier {
     round_us: u64,
     /// The topics that this node has listed, to detect duplicates.
     listed: Vec<TopicId>,
+    /// The topics whose slots this node led when it was asked for its list; leadership may move meanwhile.
+    led: Vec<usize>,
     /// The topic that is being read, and where reading began.
     reading: Option<(Life, Offset)>,
 }
@@ -78,6 +80,7 @@ impl Verifier {
             audiences: BTreeMap::new(),
             round_us: 0,
             listed: Vec::new(),
+            led: Vec::new(),
             reading: None,
         }
     }
@@ -223,8 +226,11 @@ impl Verifier {
         }
     }
 
-    fn do_next(&self, ctx: &mut Ctx<'_>, session: &mut Session) {
+    fn do_next(&mut self, ctx: &mut Ctx<'_>, session: &mut Session) {
         let Some(task) = self.tasks.front().copied() else { return };
+        if let Task::List { cursor: 0 } = task {
+            self.led = self.leads(ctx).collect();
+        }
         let (request, what) = match task {
             Task::Ping(node) => (Request::Ping { node: on_wire(node), token: 1 }, What::Ping { node, token: 1 }),
             Task::Stats => (Request::Stats { node: ANY_NODE }, What::Stats { node: self.node }),
@@ -246,12 +252,18 @@ impl Verifier {
         session.ask(ctx, &request, what);
     }
 
+    /// Returns the topics whose slots this node leads.
+    fn leads(&self, ctx: &Ctx<'_>) -> impl Iterator<Item = usize> {
+        let topics = ctx.profile.topics.iter().enumerate();
+        topics.filter(|(_, plan)| ctx.ground.leads(self.node, plan)).map(|(topic, _)| topic)
+    }
+
     /// Checks that every topic of this node that must exist was listed.
     fn check_listed(&self, ctx: &Ctx<'_>) {
-        let is_mine = |topic: &usize| ctx.leader(*topic) == self.node;
-        for (topic, plan) in ctx.profile.topics.iter().enumerate().filter(|(topic, _)| is_mine(topic)) {
+        for topic in self.leads(ctx).filter(|topic| self.led.contains(topic)) {
             let there = ctx.model.surely_there(topic, ctx.now_us, ctx.ground);
-            assert!(there.is_none_or(|id| self.listed.contains(&id)), "{} was not listed", plan.name);
+            let name = &ctx.profile.topics[topic].name;
+            assert!(there.is_none_or(|id| self.listed.contains(&id)), "{name} was not listed");
         }
     }
 

@@ -16,6 +16,7 @@ use super::acked::EVERYTHING;
 use super::skip;
 use crate::cube::Cube;
 use crate::daemon::{Daemon, PATIENCE, wait_for};
+use crate::requests::record;
 
 /// The exit code for a folder that this node must not use.
 const USAGE: i32 = 2;
@@ -175,9 +176,12 @@ fn damaged_records_are_reported_to_whoever_reads_them() {
     let mut cube = journal();
     let data = cube.data(0);
     let first = segments(&data).remove(0);
-    // Both bytes are in the first batch, after how the member began its term and the record that creates the topic.
-    for at in [356, 358] {
+    let batch = record(&0_u64.to_be_bytes());
+    // Two bytes of the first batch.
+    for offset in [1, 3] {
         let (file, sound) = (&first, fs::read(&first).unwrap());
+        let at =
+            sound.windows(batch.len()).position(|bytes| bytes == batch).expect("it is in the first segment") + offset;
         flip(file, at);
         cube.restart(0);
         let mut client = cube.client(0);
