@@ -355,6 +355,35 @@ pub struct Image {
     pub topics: Vec<u8>,
 }
 
+/// A state of the topics of a group that was copied from another member, and whose records were kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CopiedState {
+    /// The slot of the group.
+    pub slot: SlotId,
+    /// The position of the last body in the state.
+    pub index: u64,
+    /// The term of that body.
+    pub term: u32,
+    /// The encoded topics.
+    pub topics: Vec<u8>,
+    /// What the topics retain.
+    pub kept: Vec<CopiedTopic>,
+    /// Where the journal has batches of bodies of the group that this node has not applied. With the state they never
+    /// will be.
+    pub void: Vec<Place>,
+}
+
+/// What a topic of a copied state retains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopiedTopic {
+    /// The topic's id.
+    pub id: TopicId,
+    /// The first offset that it retains.
+    pub first: Offset,
+    /// Its log end offset (exclusive).
+    pub next: Offset,
+}
+
 /// A position in the log of a group: the end of a body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogPosition {

@@ -22,6 +22,9 @@ use crate::types::{SlotId, Slots};
 #[derive(Debug, Default)]
 pub(super) struct Bodies {
     segments: BTreeMap<u32, Extents>,
+    /// The position of the first body of a group's log that can be read back, if the group's state was copied from
+    /// another node: only later bodies are here.
+    begins: BTreeMap<SlotId, u64>,
     /// Where reads have ended, by group, the one that was used least recently first.
     spots: BTreeMap<SlotId, VecDeque<Spot>>,
 }
@@ -40,6 +43,13 @@ struct Extent {
     /// The bodies that have replaced others in this segment: where the record begins, and the position in the group's
     /// log. Both increase.
     cuts: Vec<(u32, u64)>,
+}
+
+/// What all segments have of a group.
+#[derive(Debug)]
+pub(super) struct OfGroup {
+    begin: Option<u64>,
+    extents: BTreeMap<u32, Extent>,
 }
 
 /// The end of a body in the journal.
@@ -109,9 +119,37 @@ impl Bodies {
         self.segments.insert(segment, extents);
     }
 
-    /// Forgets this segment and all later ones.
-    pub(super) fn forget_from(&mut self, segment: u32) {
-        self.segments.split_off(&segment);
+    /// Lets the log of a group begin with the body after `index`, behind `end`. What was written before is not part of
+    /// the log any more, wherever it lies, and a rebuilt index of the segment of `end` leaves it out. Returns what the
+    /// group had, for [`Self::restore`].
+    pub(super) fn begin_after(&mut self, slot: SlotId, index: u64, end: Place) -> OfGroup {
+        self.spots.remove(&slot);
+        let of = |(number, extents): (&u32, &Extents)| Some((*number, extents.0.get(&slot)?.clone()));
+        let extents = self.segments.iter().filter_map(of).collect();
+        for extent in self.segments.values_mut().filter_map(|Extents(of)| of.get_mut(&slot)) {
+            extent.last = extent.last.min(index);
+        }
+        let begin = Extent { first: index + 1, last: index, cuts: vec![(end.position, 0)] };
+        self.segments.entry(end.segment).or_default().0.insert(slot, begin);
+        OfGroup { begin: self.begins.insert(slot, index + 1), extents }
+    }
+
+    /// Takes back [`Self::begin_after`].
+    pub(super) fn restore(&mut self, slot: SlotId, before: OfGroup) {
+        self.segments.values_mut().for_each(|Extents(of)| _ = of.remove(&slot));
+        for (number, extent) in before.extents {
+            self.segments.entry(number).or_default().0.insert(slot, extent);
+        }
+        self.set_begin(slot, before.begin);
+    }
+
+    /// Sets the position of the first body of a group's log that can be read back.
+    pub(super) fn set_begin(&mut self, slot: SlotId, begin: Option<u64>) {
+        self.spots.remove(&slot);
+        match begin {
+            Some(begin) => _ = self.begins.insert(slot, begin),
+            None => _ = self.begins.remove(&slot),
+        }
     }
 
     /// Forgets a segment.
@@ -126,6 +164,9 @@ impl Bodies {
 
     /// Returns the segment that has this body of a group, if there is one.
     pub(super) fn locate(&self, slot: SlotId, index: u64) -> Option<u32> {
+        if self.begins.get(&slot).is_some_and(|begin| index < *begin) {
+            return None;
+        }
         let known = self.segments.iter().rev().filter_map(|(number, Extents(of))| Some((*number, of.get(&slot)?)));
         let (number, extent) = known.into_iter().find(|(_, it)| it.first <= index && it.first <= it.last)?;
         (index <= extent.last).then_some(number)
@@ -133,6 +174,7 @@ impl Bodies {
 
     /// Returns the first segment that has this body of a group, the one before it, or a later one.
     pub(super) fn first_with(&self, slot: SlotId, index: u64) -> Option<u32> {
+        let index = self.begins.get(&slot).map_or(index, |begin| index.max(*begin));
         let known = self.segments.iter().filter_map(|(number, Extents(of))| Some((*number, of.get(&slot)?)));
         let mut with =
             known.filter(|(_, extent)| extent.first <= extent.last && extent.last.saturating_add(1) >= index);
@@ -187,6 +229,15 @@ impl Bodies {
         }
     }
 
+    /// Encodes where the logs begin.
+    pub(super) fn encode_begins(&self, out: &mut Vec<u8>) {
+        varint::put(out, self.begins.len() as u64);
+        for (slot, begin) in &self.begins {
+            varint::put(out, slot.index().into());
+            varint::put(out, *begin);
+        }
+    }
+
     /// Asserts the invariants.
     pub(super) fn check(&self) {
         let mut ends = BTreeMap::new();
@@ -220,6 +271,17 @@ pub(super) fn decode(bytes: &mut &[u8]) -> Option<BTreeMap<u32, Extents>> {
         segments.insert(segment, extents);
     }
     Some(segments)
+}
+
+/// Decodes what [`Bodies::encode_begins`] wrote. Returns `None` when that is malformed.
+pub(super) fn decode_begins(bytes: &mut &[u8]) -> Option<BTreeMap<SlotId, u64>> {
+    let count = varint::take(bytes)?;
+    let mut begins = BTreeMap::new();
+    for _ in 0..count {
+        let slot = SlotId::new(varint::take(bytes)?.try_into().ok()?, Slots::MOST)?;
+        begins.insert(slot, varint::take(bytes)?);
+    }
+    Some(begins)
 }
 
 #[cfg(test)]
@@ -291,6 +353,31 @@ pub(super) mod tests {
         let found = [6, 7, 999, 1000, 1001, 1002, 2000].map(|index| bodies.locate(slot(1), index).unwrap_or(0));
         assert_eq!(found, [0, 0, 0, 7, 7, 0, 8]);
         assert!(!bodies.of(7).unwrap().is_replaced(slot(1), 5, 100), "it was not replaced");
+    }
+
+    #[test]
+    fn a_log_that_begins_after_a_copied_state_has_nothing_from_before() {
+        let mut bodies = Bodies::default();
+        add(&mut bodies, 1, 7, 100, &[5, 6, 7, 8, 9]);
+        add(&mut bodies, 2, 7, 700, &[1, 2]);
+        let found = |bodies: &Bodies| [5, 7, 8, 9].map(|index| bodies.locate(slot(1), index).unwrap_or(0));
+        assert_eq!(found(&bodies), [7; 4]);
+        let before = bodies.begin_after(slot(1), 7, at(7, 900));
+        bodies.check();
+        assert_eq!(found(&bodies), [0; 4]);
+        add(&mut bodies, 1, 7, 900, &[8]);
+        assert_eq!(found(&bodies), [0, 0, 7, 0]);
+        let is_replaced = |index, position| bodies.of(7).unwrap().is_replaced(slot(1), index, position);
+        assert_eq!([(5, 100), (9, 500), (8, 900)].map(|(index, at)| is_replaced(index, at)), [true, true, false]);
+        assert!(!bodies.of(7).unwrap().is_replaced(slot(2), 1, 700));
+        assert_eq!((bodies.first_with(slot(1), 1), bodies.first_with(slot(2), 1)), (Some(7), Some(7)));
+        assert_eq!(bodies.locate(slot(2), 1), Some(7));
+        let mut bytes = Vec::new();
+        bodies.encode_begins(&mut bytes);
+        assert_eq!(decode_begins(&mut &bytes[..]), Some([(slot(1), 8)].into()));
+        bodies.restore(slot(1), before);
+        bodies.check();
+        assert_eq!(found(&bodies), [7; 4]);
     }
 
     #[test]

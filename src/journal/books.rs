@@ -13,7 +13,9 @@
 //!                                   for each: varint slot, varint position of the first body, varint delta of that of
 //!                                             the last one, varint count of bodies that have replaced others before
 //!                                             them in the segment, for each: varint deltas of its position in the
-//!                                             segment and of that in the group's log
+//!                                             segment and of that in the group's log;
+//!                  varint count of groups whose state was copied from another node, for each: varint slot, varint
+//!                                             position of the first body of its log that is here
 //! ```
 //!
 //! A delta is relative to the preceding element of the same list; the first is relative to 0.
@@ -38,6 +40,8 @@ pub(super) struct Books {
     pub(super) totals: BTreeMap<u32, u64>,
     /// The bodies of each segment of the log. Empty before format 3.
     pub(super) bodies: BTreeMap<u32, Extents>,
+    /// Where the logs of groups begin whose states were copied.
+    pub(super) begins: BTreeMap<SlotId, u64>,
 }
 
 /// Encodes the bookkeeping straight from iterators, so that no intermediate [`Books`] has to be built.
@@ -77,6 +81,7 @@ pub(super) fn encode<S: ExactSizeIterator<Item = (u32, Offset, u32)>>(
         varint::put(&mut out, bytes);
     }
     bodies.encode(&mut out);
+    bodies.encode_begins(&mut out);
     out
 }
 
@@ -114,6 +119,7 @@ impl Books {
         }
         if only.is_none() {
             books.bodies = bodies::decode(bytes)?;
+            books.begins = bodies::decode_begins(bytes)?;
         }
         bytes.is_empty().then_some(books)
     }
@@ -136,12 +142,14 @@ mod tests {
             void: [(3, vec![64, 1 << 20, u32::MAX]), (9, vec![0])].into(),
             totals: [(3, 1 << 40), (8, 0)].into(),
             bodies: bodies::tests::some(),
+            begins: [(slot(3), 5), (slot(900), 1 << 60)].into(),
         };
         for books in [books, Books::default()] {
             let void: Vec<(u32, &[u32])> = books.void.iter().map(|(segment, at)| (*segment, &at[..])).collect();
             let spans = books.spans.iter().map(|(topic, spans)| (*topic, spans.iter().copied()));
             let mut bodies = Bodies::default();
             books.bodies.iter().for_each(|(segment, extents)| bodies.set(*segment, extents.clone()));
+            books.begins.iter().for_each(|(slot, begin)| bodies.set_begin(*slot, Some(*begin)));
             let bytes = encode(&void, spans, books.totals.clone().into_iter(), &bodies);
             assert_eq!(Books::decode(&bytes, None), Some(books));
             (0..bytes.len()).for_each(|cut| assert_eq!(Books::decode(&bytes[..cut], None), None, "cut at {cut}"));

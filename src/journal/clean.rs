@@ -30,28 +30,22 @@
 use std::collections::VecDeque;
 use std::io;
 
-use super::copies;
+use super::copies::CopyFile;
 use super::disk::{Disk, DiskFile};
 use super::error::OpenError;
-use super::format::{HEADER, Head, Kind, put_record, segment_header};
-use super::index::Index;
 use super::keeper::{Keeper, write_file};
 use super::names;
 use super::reader::payloads;
 use super::spans::Span;
 use super::stamp::Stamp;
-use crate::entry::{Filed, Place, TopicKey};
-use crate::limits::{CLEAN_SMALL_PART, CLEAN_SMALL_SEGMENTS, FILL_SYNC_BYTES, READ_BYTES_MAX};
+use crate::entry::{Filed, TopicKey};
+use crate::limits::{CLEAN_SMALL_PART, CLEAN_SMALL_SEGMENTS, READ_BYTES_MAX};
 use crate::types::Offset;
 
 /// A cleaning pass: a set of segments whose live records are being copied.
 #[derive(Debug)]
 pub struct Cleaning<F> {
-    file: F,
-    /// The number of the new segment; `written` is the current length of its file in bytes.
-    number: u32,
-    written: u32,
-    index: Index,
+    copies: CopyFile<F>,
     /// Spans still to be copied, in the order of topic and offset. The first one may be partly copied.
     pieces: VecDeque<Piece>,
     /// The records of the first piece that have been copied so far; `None` before the first of them.
@@ -107,15 +101,12 @@ impl<D: Disk> Keeper<D> {
         }
         let mut pieces = self.pieces_in(&victims);
         pieces.sort_unstable();
-        let number = self.next_copies();
+        let number = self.next_copies()?;
         let file = self.disk.create(&names::new(&names::segment(number)))?;
         let sizes = victims.iter().map(|number| self.size_of(*number));
         let victims = Victims { segments: victims.len(), bytes: sizes.sum(), copied: 0 };
         Ok(Look::Dirty(Cleaning {
-            file,
-            number,
-            written: 0,
-            index: Index::default(),
+            copies: CopyFile::new(file, number),
             pieces: pieces.into(),
             begun: None,
             runs: Vec::new(),
@@ -166,7 +157,7 @@ impl<D: Disk> Keeper<D> {
         let mut batches = payloads(&file, segment, filed)?;
         cleaning
             .put(self.stamp, &mut batches)
-            .map_err(|cause| OpenError::io(&names::segment(cleaning.number), cause))?;
+            .map_err(|cause| OpenError::io(&names::segment(cleaning.copies.number), cause))?;
         if cleaning.begun.is_some_and(|begun| begun.end == end) {
             cleaning.end_piece();
         }
@@ -180,22 +171,24 @@ impl<D: Disk> Keeper<D> {
     /// Returns the error of the file system. The caller may retry, or abandon the pass.
     pub fn finish_cleaning(&mut self, cleaning: &mut Cleaning<D::File>) -> io::Result<Victims> {
         assert!(cleaning.pieces.is_empty(), "all pieces have been copied");
-        let (number, name) = (cleaning.number, names::segment(cleaning.number));
+        let CopyFile { file, number, written, index } = &cleaning.copies;
+        let (number, name) = (*number, names::segment(*number));
         if cleaning.runs.is_empty() {
             self.disk.remove(&names::new(&name))?;
             return Ok(cleaning.victims);
         }
-        planted!("copies renamed before their sync", cleaning.file.sync()?, ());
-        write_file(&self.disk, &names::index(number), &cleaning.index.encode(self.stamp, number))?;
+        planted!("copies renamed before their sync", file.sync()?, ());
+        write_file(&self.disk, &names::index(number), &index.encode(self.stamp, number))?;
         // The rename need not be durable yet: a checkpoint syncs names before it relies on them, and no original
         // segment is removed before that checkpoint.
         self.disk.rename(&names::new(&name), &name)?;
         let total = cleaning.runs.iter().map(|run| u64::from(run.bytes)).sum();
-        self.add_copies(number, cleaning.written.into(), total);
+        let written = u64::from(*written);
+        self.add_copies(number, written, total);
         for Run { topic, base, end, bytes, first_us } in std::mem::take(&mut cleaning.runs) {
             self.relocate(topic, base, Span { segment: number, bytes, end, first_us });
         }
-        cleaning.victims.copied = cleaning.written.into();
+        cleaning.victims.copied = written;
         Ok(cleaning.victims)
     }
 
@@ -204,7 +197,7 @@ impl<D: Disk> Keeper<D> {
     /// # Errors
     /// Returns the error of the file system when the partial file cannot be removed; the next start removes it then.
     pub fn give_up_cleaning(&mut self, cleaning: Cleaning<D::File>) -> io::Result<()> {
-        let name = names::segment(cleaning.number);
+        let name = names::segment(cleaning.copies.number);
         drop(cleaning);
         self.disk.remove(&names::new(&name))
     }
@@ -275,7 +268,7 @@ pub enum Look<F> {
 impl<F> Cleaning<F> {
     /// Returns the bytes written to the new segment so far.
     pub const fn written(&self) -> u32 {
-        self.written
+        self.copies.written
     }
 }
 
@@ -283,28 +276,13 @@ impl<F: DiskFile> Cleaning<F> {
     /// Appends copies of consecutive batches to the new segment; the batches come from the first piece that is left to
     /// copy.
     fn put(&mut self, stamp: Stamp, batches: &mut [(Filed, bytes::Bytes)]) -> io::Result<()> {
-        let mut out = Vec::new();
-        if self.written == 0 {
-            out.extend_from_slice(&segment_header(stamp, self.number, 0));
-        }
-        let position = u32::try_from(self.written as usize + out.len() + HEADER).expect("a few segments");
-        let start = Place { segment: self.number, position };
-        let head = Head { kind: Kind::Copy, slot: batches[0].0.topic.slot, index: 0, term: 0, synced: 0 };
-        put_record(self.number, head, &mut out, |out| copies::encode(batches, start, out));
-        self.file.write_at(&out, self.written.into())?;
-        let written = self.written + u32::try_from(out.len()).expect("a few reads");
-        if written / FILL_SYNC_BYTES > self.written / FILL_SYNC_BYTES {
-            // Syncing the whole file only at the end would block as long as hundreds of reads.
-            self.file.sync()?;
-        }
-        self.written = written;
+        self.copies.put(stamp, batches)?;
         let first = batches[0].0;
         let new = Run { topic: first.topic, base: first.base, end: first.base, bytes: 0, first_us: first.append_us };
         // A trim during the copying may have removed the records after the current run; then a new run begins.
         let begun = self.begun.take_if(|begun| begun.end == new.base).unwrap_or(new);
         let begun = self.begun.insert(begun);
         for (filed, _) in batches {
-            self.index.add(filed);
             (begun.end, begun.bytes) = (filed.end(), begun.bytes + filed.len);
         }
         Ok(())

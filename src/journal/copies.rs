@@ -1,4 +1,5 @@
-//! Segments of copies: they hold records that cleaning has moved out of other segments, so that those can be removed.
+//! Segments of copies: they hold records that cleaning has moved out of other segments, so that those can be removed,
+//! and records that were copied from another node.
 //!
 //! ```text
 //! body of a copy   u64 topic, u64 base offset, u64 append time of the first batch in µs, then consecutive batches:
@@ -12,16 +13,63 @@
 //! the same number. Such a segment gets its final name when it is complete and fsynced, and is immutable from then on.
 //! Until a checkpoint refers to it, the segments that the records came from are retained.
 
+use std::io;
+
 use byteorder::{BigEndian, ByteOrder};
 use bytes::{BufMut, Bytes};
 
-use super::format::{HEADER, Kind, Record, record_at};
+use super::disk::DiskFile;
+use super::format::{HEADER, Head, Kind, Record, put_record, record_at, segment_header};
+use super::index::Index;
+use super::stamp::Stamp;
 use super::walk::{Step, walk};
 use crate::entry::{Filed, Place, TopicKey, varint};
+use crate::limits::FILL_SYNC_BYTES;
 use crate::types::{Offset, TopicId, crc32};
 
 /// The lowest number of a segment of copies; segments of the log have lower numbers.
 pub(super) const FIRST: u32 = 1 << 31;
+
+/// A segment of copies that is being written.
+#[derive(Debug)]
+pub(super) struct CopyFile<F> {
+    pub(super) file: F,
+    /// The number of the segment; `written` is the current length of its file in bytes.
+    pub(super) number: u32,
+    pub(super) written: u32,
+    pub(super) index: Index,
+}
+
+impl<F: DiskFile> CopyFile<F> {
+    /// Returns an empty segment.
+    pub(super) fn new(file: F, number: u32) -> Self {
+        Self { file, number, written: 0, index: Index::default() }
+    }
+
+    /// Appends copies of consecutive batches of a topic, and sets their places.
+    ///
+    /// # Errors
+    /// Returns the error of the file system. The same batches may be appended again.
+    pub(super) fn put(&mut self, stamp: Stamp, batches: &mut [(Filed, Bytes)]) -> io::Result<()> {
+        let mut out = Vec::new();
+        if self.written == 0 {
+            out.extend_from_slice(&segment_header(stamp, self.number, 0));
+        }
+        let position = u32::try_from(self.written as usize + out.len() + HEADER).expect("a few segments");
+        let start = Place { segment: self.number, position };
+        let head = Head { kind: Kind::Copy, slot: batches[0].0.topic.slot, index: 0, term: 0, synced: 0 };
+        put_record(self.number, head, &mut out, |out| encode(batches, start, out));
+        self.file.write_at(&out, self.written.into())?;
+        let written = self.written + u32::try_from(out.len()).expect("a few reads");
+        if written / FILL_SYNC_BYTES > self.written / FILL_SYNC_BYTES {
+            // Syncing the whole file only at the end would block as long as hundreds of reads.
+            self.file.sync()?;
+        }
+        self.written = written;
+        batches.iter().for_each(|(filed, _)| self.index.add(filed));
+        Ok(())
+    }
+}
 
 /// Returns true when the segment of that number holds copies.
 pub(super) const fn is_copies(segment: u32) -> bool {
@@ -30,7 +78,7 @@ pub(super) const fn is_copies(segment: u32) -> bool {
 
 /// Appends the body of a copy to `out` and sets the place of the payload in each batch. `start` is the place where the
 /// body will begin. The batches must belong to one topic and be consecutive.
-pub(super) fn encode(batches: &mut [(Filed, Bytes)], start: Place, out: &mut Vec<u8>) {
+fn encode(batches: &mut [(Filed, Bytes)], start: Place, out: &mut Vec<u8>) {
     let begin = out.len();
     let first = batches[0].0;
     out.put_u64(first.topic.id.number());
@@ -99,8 +147,6 @@ pub(super) fn list_sound(segment: u32, bytes: &Bytes) -> Vec<Filed> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::format::{Head, put_record, segment_header};
-    use super::super::stamp::Stamp;
     use super::*;
     use crate::types::{SlotId, Slots};
 

@@ -221,7 +221,7 @@ impl<D: Disk> Keeper<D> {
         self.spans.get(&topic).map(Spans::end)
     }
 
-    fn change(&mut self, change: Change) {
+    pub(super) fn change(&mut self, change: Change) {
         change.apply(&mut self.segments);
     }
 
@@ -234,15 +234,30 @@ impl<D: Disk> Keeper<D> {
                     self.bodies.add(slot, index, Place { position: place.position - HEADER_LEN, ..place });
                 }
                 Note::Stored(filed) => self.file(filed),
-                Note::Void(place) => {
-                    if let Some(void) = &mut self.segments.entry(place.segment).or_default().void {
-                        // Another group may have applied later bodies already.
-                        let at = void.partition_point(|position| *position < place.position);
-                        void.insert(at, place.position);
-                    }
-                }
+                Note::Void(place) => self.add_void(&[place]),
                 Note::Trimmed { topic, first } => self.trim(topic, first),
                 Note::Deleted { topic } => self.trim(topic, Offset(u64::MAX)),
+            }
+        }
+    }
+
+    /// Records that these places hold batches that were not stored.
+    pub(super) fn add_void(&mut self, places: &[Place]) {
+        for Place { segment, position } in places {
+            if let Some(void) = &mut self.segments.entry(*segment).or_default().void {
+                // Another group may have applied later bodies already.
+                let at = void.partition_point(|known| known < position);
+                void.insert(at, *position);
+            }
+        }
+    }
+
+    /// Takes back [`Self::add_void`].
+    pub(super) fn remove_void(&mut self, places: &[Place]) {
+        for Place { segment, position } in places {
+            let void = self.segments.get_mut(segment).and_then(|segment| segment.void.as_mut());
+            if let Some((void, at)) = void.and_then(|void| void.binary_search(position).ok().map(|at| (void, at))) {
+                void.remove(at);
             }
         }
     }
@@ -326,10 +341,16 @@ impl<D: Disk> Keeper<D> {
         self.segments.insert(number, Segment { size, total_bytes, ..Segment::default() });
     }
 
-    /// Returns the number of the next segment of copies.
-    pub(super) fn next_copies(&self) -> u32 {
-        let last = self.segments.keys().next_back().copied().unwrap_or(0);
-        last.max(copies::FIRST).checked_add(1).expect("segment numbers are never exhausted")
+    /// Returns the number of the next segment of copies. One that is being written has the name of a new file, and its
+    /// number is not returned.
+    ///
+    /// # Errors
+    /// Returns the error of the file system.
+    pub(super) fn next_copies(&self) -> io::Result<u32> {
+        let (last, files) = (self.segments.keys().next_back().copied().unwrap_or(0), self.disk.list()?);
+        let is_taken = |number: &u32| files.contains(&names::new(&names::segment(*number)));
+        let mut free = (last.max(copies::FIRST)..u32::MAX).skip(1).skip_while(is_taken);
+        Ok(free.next().expect("segment numbers are never exhausted"))
     }
 
     /// Marks a segment as having records that cannot be read, so that it is not cleaned.

@@ -132,6 +132,15 @@ impl<D: Disk> Recovery<D> {
             self.keeper.set_total(*number, books.totals.get(number).copied().unwrap_or(0));
             self.keeper.bodies.set(*number, books.bodies.remove(number).unwrap_or_default());
         }
+        // Segments of which nothing is applied.
+        for (number, bodies) in std::mem::take(&mut books.bodies) {
+            if segments.binary_search(&number).is_ok() {
+                self.keeper.bodies.set(number, bodies);
+            }
+        }
+        for (slot, begin) in &books.begins {
+            self.keeper.bodies.set_begin(*slot, Some(*begin));
+        }
         let by_segment = expected(&books);
         // All segments must exist before the first index is rebuilt: rebuilding one reads earlier segments of the log
         // and the copies.
@@ -348,6 +357,7 @@ impl<D: Disk> Recovery<D> {
             void: BTreeMap::new(),
             totals,
             bodies: BTreeMap::new(),
+            begins: BTreeMap::new(),
         })
     }
 
@@ -378,7 +388,8 @@ pub(super) fn expected(books: &Books) -> BTreeMap<u32, Vec<Expected>> {
 }
 
 /// Finds, among the stretches that a segment holds, those that it is expected to hold; returns `None` when one is
-/// missing. A segment of copies may hold more than expected: its copies count only once a checkpoint refers to them.
+/// missing. A segment of copies may hold more than expected: its copies count only once a checkpoint refers to them. One
+/// of the log may hold records before those, which an installation has copied out of it.
 fn match_up(number: u32, stretches: &[Stretch], expected: &[Expected], state: &impl State) -> Option<Vec<Stretch>> {
     let mut by_topic = BTreeMap::<TopicKey, Vec<Stretch>>::new();
     stretches.iter().for_each(|stretch| by_topic.entry(stretch.topic).or_default().push(*stretch));
@@ -386,7 +397,7 @@ fn match_up(number: u32, stretches: &[Stretch], expected: &[Expected], state: &i
         let (first, _) = state.kept(*topic)?;
         let is_copies = copies::is_copies(number);
         let begins = |stretch: &Stretch| match before {
-            Some((_, before)) => stretch.base == *before || is_copies && stretch.base < *before,
+            Some((_, before)) => stretch.base <= *before,
             None => stretch.base <= first,
         };
         let ends = |stretch: &Stretch| stretch.end == *end || is_copies && stretch.end > *end;

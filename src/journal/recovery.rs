@@ -186,7 +186,6 @@ impl<D: Disk> Recovery<D> {
 
     fn replay(mut self, segments: &[u32], state: &mut impl State) -> Result<Recovered<D>, OpenError> {
         let mut logs = Logs::after(&self.groups);
-        self.keeper.bodies.forget_from(self.from.segment);
         let (mut last, mut tail) = (Mark { place: self.from, ..self.end }, None);
         let mut expected = self.from.segment;
         if segments.is_empty() && self.from.position > 0 {
@@ -330,11 +329,13 @@ impl<D: Disk> Recovery<D> {
         Ok(())
     }
 
-    /// Notes where a body of the log is, if the record is one.
+    /// Notes where a body of the log is, if the record is one that was written after the checkpoint.
     pub(super) fn add_body(&mut self, segment: u32, record: &Record) {
-        if record.head.kind == Kind::Entry {
+        let place = place_of(segment, record.body_at);
+        // The checkpoint's bookkeeping has what was written before.
+        if record.head.kind == Kind::Entry && place > self.end.place {
             let Head { slot, index, .. } = record.head;
-            self.keeper.note(&[Note::Body { slot, index, place: place_of(segment, record.body_at) }]);
+            self.keeper.note(&[Note::Body { slot, index, place }]);
         }
     }
 

@@ -230,7 +230,6 @@ impl<D: Disk> Recovery<D> {
         let watermark = self.watermark.mark().filter(|mark| mark.place > self.end.place);
         known = known.max(watermark.map_or(0, |mark| mark.bodies));
         let (past, is_blank) = (self.last_applied(), self.is_blank());
-        self.keeper.bodies.forget_from(self.from.segment);
         for number in self.from.segment..=self.last_written(segments, watermark) {
             let is_missing = segments.binary_search(&number).is_err();
             let next = number.checked_add(1).filter(|next| segments.binary_search(next).is_ok());
@@ -292,8 +291,10 @@ impl<D: Disk> Recovery<D> {
         report: &mut Report,
     ) -> bool {
         let Head { slot, index, term, .. } = record.head;
-        let applied = self.groups.entry(slot).or_default().applied.index;
-        if index <= applied {
+        let LogPosition { index: applied, end, .. } = self.groups.entry(slot).or_default().applied;
+        // If the state was copied from another node, bodies from before may have later positions than it.
+        let is_before = Place { segment, position: u32::try_from(record.body_at).expect("a segment's size") } < end;
+        if index <= applied || is_before {
             return true;
         }
         let lost = index - applied - 1;

@@ -8,6 +8,13 @@ use std::collections::VecDeque;
 use crate::entry::Filed;
 use crate::types::Offset;
 
+impl Change {
+    /// Returns the change that takes this one back.
+    pub(super) const fn negated(self) -> Self {
+        Self { spans: -self.spans, bytes: -self.bytes, ..self }
+    }
+}
+
 /// Consecutive records of a topic in one segment. The span begins where the preceding one ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
@@ -31,7 +38,7 @@ pub(super) struct Change {
 /// The spans of a topic that has records.
 ///
 /// Invariant: there is at least one span, the end offsets ascend, `base <= first`, and `first` lies in the first span.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Spans {
     /// The offset of the first record of the first span.
     base: Offset,
@@ -145,6 +152,18 @@ impl Spans {
         let bytes = self.live(0) - if is_front { 0 } else { i64::from(oldest.bytes) };
         change(Change { segment: oldest.segment, spans: 0, bytes });
         true
+    }
+
+    /// Removes the last span if it is in this segment. Returns it with the offset of its first record. No span may be
+    /// left; what remains is not valid until another one is added then.
+    pub(super) fn pop(&mut self, segment: u32) -> Option<(Offset, Span)> {
+        let last = self.list.pop_back_if(|last| last.segment == segment)?;
+        Some((self.end(), last))
+    }
+
+    /// Returns true if there is no span, after [`Self::pop`].
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
     }
 
     /// Points the records from `base` up to the end of `span` to the segment that they were copied to. The range

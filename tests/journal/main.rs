@@ -25,6 +25,7 @@ mod reads;
 #[path = "../support/records.rs"]
 mod records;
 mod rescue;
+mod taken;
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use dht_node::entry::{
-    self, Batch, Body, Entry, Found, Image, Jump, LogPosition, Note, Place, Reclock, TopicKey, TopicRef, Wanted,
+    self, Batch, Body, CopiedState, CopiedTopic, Entry, Filed, Found, Image, Jump, LogPosition, Note, Place, Reclock,
+    TopicKey, TopicRef, Wanted,
 };
-use dht_node::journal::format::{Head, put_record};
-use dht_node::journal::{Cleaning, Identity, Keeper, Look, Mark, NoRoom, OpenError, Victims, Writer};
+use dht_node::journal::format::{Head, VERSION, put_record};
+use dht_node::journal::{Cleaning, Identity, Keeper, Look, Mark, NoRoom, OpenError, Taken, Victims, Writer};
 use dht_node::node::{Copies, Node, Settings, SourceLimits};
 use dht_node::storage::start;
 use dht_node::topic::Topic;
@@ -45,8 +46,8 @@ pub(crate) fn put_checkpoint(
     (topics, len): (&[u8], u64),
     out: &mut Vec<u8>,
 ) {
-    // The bookkeeping is four empty lists.
-    const NO_BOOKS: [u8; 4] = [0; 4];
+    // The bookkeeping is five empty lists.
+    const NO_BOOKS: [u8; 5] = [0; 5];
     put_record(segment, head, out, |out| {
         out.extend_from_slice(&applied.index.to_be_bytes());
         for number in [applied.end.segment, applied.end.position] {
@@ -285,6 +286,82 @@ impl Live {
     pub(crate) fn checkpoint(&mut self) -> std::io::Result<()> {
         self.keeper.sync_log(self.mark)?;
         self.keeper.checkpoint(self.mark, &self.images())
+    }
+
+    /// Returns the state of the group, for a copy.
+    pub(crate) fn state(&self) -> CopiedState {
+        let LogPosition { index, term, .. } = self.applied;
+        let kept = |topic: &Topic| CopiedTopic { id: topic.id, first: topic.log.first(), next: topic.log.next() };
+        let kept = topics(&self.node).map(kept).collect();
+        CopiedState { slot: SLOT, index, term, topics: self.node.image(SLOT).topics, kept, void: Vec::new() }
+    }
+
+    /// Copies the records of a state that this journal does not have. What was appended and not applied stays so.
+    pub(crate) fn take(&mut self, state: &CopiedState, source: &Self) -> std::io::Result<Taken<FakeFile>> {
+        let mut taken = Taken::default();
+        for CopiedTopic { id, first, next } in &state.kept {
+            let own = self.kept(*id).map_or(*first, |(_, own)| own.max(*first));
+            let mut from = own;
+            while from < *next {
+                let wanted = Wanted::Records { from, max_bytes: 2000, max_records: u32::MAX };
+                let gap = |end: Offset| {
+                    let (count, crc) = (u32::try_from(end.0 - from.0).unwrap(), crc32(&[]));
+                    let of = Filed {
+                        topic: key(*id),
+                        base: from,
+                        count,
+                        len: 0,
+                        crc,
+                        place: Place::default(),
+                        append_us: 0,
+                    };
+                    vec![(of, Bytes::new())]
+                };
+                let mut batches = match source.keeper.read(key(*id), wanted).unwrap() {
+                    Found::Batches(batches) if batches.is_empty() => {
+                        gap(source.kept(*id).map_or(*next, |(first, _)| first.min(*next)))
+                    }
+                    Found::Batches(mut batches) => {
+                        batches.retain(|(filed, _)| filed.base < *next);
+                        batches
+                    }
+                    Found::Gap(end) => gap(end),
+                    Found::Offset(_) => unreachable!("records are wanted"),
+                };
+                assert!(batches[0].0.base == from || from == *first, "batches are the same everywhere");
+                self.keeper.keep(&mut taken, &mut batches, SEGMENT / 2)?;
+                from = batches.last().unwrap().0.end();
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Installs a state whose records were taken.
+    pub(crate) fn install(&mut self, mut state: CopiedState, taken: Taken<FakeFile>) -> std::io::Result<()> {
+        self.writer.sync()?;
+        self.mark = self.writer.mark();
+        self.keeper.note(&std::mem::take(&mut self.notes));
+        let place = |entry: &Entry| if let Entry::Publish(batch) = entry { Some(batch.place) } else { None };
+        state.void = self.waiting.iter().flatten().filter_map(place).collect();
+        self.keeper.sync_log(self.mark)?;
+        let end = self.keeper.install(taken, self.mark, &state, self.images())?;
+        self.keeper.check();
+        self.waiting.clear();
+        self.applied = LogPosition { index: state.index, term: state.term, end };
+        self.appended = self.applied;
+        self.node = with_memory(MEMORY);
+        self.node.restore(SLOT, &state.topics, VERSION).unwrap();
+        Ok(())
+    }
+
+    /// Limits the size of all files together.
+    pub(crate) fn set_capacity(&mut self, bytes: u64) {
+        self.keeper.set_capacity(bytes);
+    }
+
+    /// Drops what was taken.
+    pub(crate) fn drop_taken(&self, taken: Taken<FakeFile>) -> std::io::Result<()> {
+        self.keeper.drop_taken(taken)
     }
 
     /// Returns everything that a client could see.
