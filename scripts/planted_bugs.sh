@@ -40,6 +40,7 @@ journal             originals removed too early
 journal             cleaned before a checkpoint
 journal             name of a segment not synced
 journal             copies renamed before their sync
+journal             copied state ahead of its records
 journal             watermark copied last
 journal             removed checkpoint not noticed
 journal             recycled segment not noticed
@@ -64,6 +65,8 @@ replica             reads before the own first entry is applied
 replica             wiped folder votes at once
 replica             recovering without both terms
 replica             no target
+replica             state installed before all writes are durable
+replica             entries taken while a state is installed
 sim                 journal not told of records
 sim                 each member trims by its own clock
 process:larger      journal asked before it is told

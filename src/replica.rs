@@ -7,7 +7,8 @@
 //!  the disk ───────────► Written │             ├─► Commit               entries to apply, in this order
 //!                        Fetched │             ├─► Fetch                entries to read from the disk
 //!  reads ──────────────► Confirm │             ├─► Confirmed            this member still leads
-//!  another is to lead ─► HandOver┘             └─► Role · Bad
+//!  another is to lead ─► HandOver│             ├─► Copy · Install       a state of the group instead of its entries
+//!  a copy ─► CopyReady · Copied  ┘             └─► Role · Bad
 //! ```
 //!
 //! | file | what |
@@ -17,6 +18,7 @@
 //! | `voter` | a member of a group of three, around the Raft library |
 //! | `message` | the messages between members |
 //! | `convert` | conversion between these and the types of the Raft library |
+//! | `copying` | a state of the group that a member takes from its leader |
 //! | `guard` | which messages reach the library |
 //! | `lease` | whether a leader may answer reads from what it has applied |
 //! | `log` | the part of the log that is in memory |
@@ -26,10 +28,11 @@
 //! here, no clock and no randomness: time comes in as ticks, and the election timeout follows from the member's rank.
 //!
 //! What this module does not cover: the meaning of bodies, the encoding of messages and entries, groups whose members
-//! change, and snapshots for members that need entries which are not on the leader's disk any more.
+//! change, and how the state of a group gets from one member to another.
 
 mod alone;
 mod convert;
+mod copying;
 mod guard;
 mod join;
 mod lease;
@@ -143,6 +146,18 @@ pub enum Input {
         /// The index before the first of them.
         index: u64,
     },
+    /// The copy that `Output::Copy` asked for is here, but nothing of it counts yet. `Output::Install` or
+    /// `Output::NoCopy` follows.
+    CopyReady {
+        /// The index of the last entry in the state. It may differ from the offered one.
+        index: u64,
+        /// Its term.
+        term: u64,
+    },
+    /// The state that `Output::Install` named is installed: a start would find it applied, and no entries after it.
+    Copied,
+    /// The copy could not be made or installed. Another one may be offered.
+    NotCopied,
 }
 
 /// What a member wants done.
@@ -195,6 +210,18 @@ pub enum Output {
         /// The maximum number of bytes of all their bodies, unless it is a single entry.
         bytes_max: usize,
     },
+    /// The leader does not have the entries any more that this member needs next: a state of the group is to be copied
+    /// from it. `Input::CopyReady` or `Input::NotCopied` answers this. What is committed meanwhile need not be applied
+    /// before the next input.
+    Copy {
+        /// The leader.
+        from: MemberId,
+    },
+    /// The copy is not needed any more, or another member leads. What was copied is to be dropped.
+    NoCopy,
+    /// The copy is to be installed. All writes are durable, and until `Input::Copied` or `Input::NotCopied` answers
+    /// this, no entries are written.
+    Install,
     /// The member's role has changed.
     Role(Role),
     /// Its way into a group of three has come to this point.

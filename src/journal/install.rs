@@ -12,8 +12,8 @@
 //!
 //! **What a crash leaves.** Before the checkpoint, the files are not referred to, and the next start removes those
 //! without their final name at once and the others once two checkpoints do not need them. The checkpoint replaces the
-//! state of the group and the bookkeeping of its records at once. A second one follows, so that no start falls back to a
-//! state from before: the log does not lead from there to the new one.
+//! state of the group and the bookkeeping of its records at once. A second one follows, so that no start falls back to
+//! a state from before: the log does not lead from there to the new one.
 //!
 //! **What becomes of the log.** Bodies of the group that lie before the checkpoint's end are none of its log any more,
 //! except as the places of records that were applied. Those that were not applied count as void, and none is read for
@@ -218,10 +218,10 @@ impl<D: Disk> Keeper<D> {
                 let filed = blocks.batches_from(from, READ_BYTES_MAX, u32::MAX)?;
                 payloads(&log, span.segment, filed)
             });
-            let mut batches = read.map_err(|error| match error {
-                OpenError::Io { cause, .. } => cause,
-                error => io::Error::other(error),
-            })?;
+            let mut batches =
+                read.map_err(
+                    |error| if let OpenError::Io { cause, .. } = error { cause } else { io::Error::other(error) },
+                )?;
             from =
                 batches.last().map(|(filed, _)| filed.end()).filter(|end| *end > from).ok_or_else(|| lacks(topic))?;
             own.put(self.stamp, &mut batches)?;

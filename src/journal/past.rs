@@ -388,8 +388,8 @@ pub(super) fn expected(books: &Books) -> BTreeMap<u32, Vec<Expected>> {
 }
 
 /// Finds, among the stretches that a segment holds, those that it is expected to hold; returns `None` when one is
-/// missing. A segment of copies may hold more than expected: its copies count only once a checkpoint refers to them. One
-/// of the log may hold records before those, which an installation has copied out of it.
+/// missing. A segment of copies may hold more than expected: its copies count only once a checkpoint refers to them.
+/// One of the log may hold records before those, which an installation has copied out of it.
 fn match_up(number: u32, stretches: &[Stretch], expected: &[Expected], state: &impl State) -> Option<Vec<Stretch>> {
     let mut by_topic = BTreeMap::<TopicKey, Vec<Stretch>>::new();
     stretches.iter().for_each(|stretch| by_topic.entry(stretch.topic).or_default().push(*stretch));

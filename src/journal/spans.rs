@@ -157,7 +157,8 @@ impl Spans {
     /// Removes the last span if it is in this segment. Returns it with the offset of its first record. No span may be
     /// left; what remains is not valid until another one is added then.
     pub(super) fn pop(&mut self, segment: u32) -> Option<(Offset, Span)> {
-        let last = self.list.pop_back_if(|last| last.segment == segment)?;
+        self.list.back().filter(|last| last.segment == segment)?;
+        let last = self.list.pop_back()?;
         Some((self.end(), last))
     }
 

@@ -105,6 +105,10 @@ pub const LOG_READ_BYTES: usize = 2 * APPEND_BYTES_MAX;
 /// two followers needs one, and another one if it misses an append.
 pub const LOG_SPOTS_MAX: usize = 4 * FETCHES_MAX;
 
+/// Ticks after which a leader offers a follower a copy of the group's state again that has not acknowledged the last
+/// one. The offer may be lost, and a follower that is busy with its copy ignores another one.
+pub const OFFER_TICKS: usize = 10;
+
 /// Maximum number of appends in flight to one follower. More would only lengthen the queue in which heartbeats wait.
 pub const APPENDS_INFLIGHT_MAX: usize = 8;
 

@@ -69,7 +69,10 @@ impl Alone {
             | Input::HandOver { .. }
             | Input::Differs { .. }
             | Input::Fetched { .. }
-            | Input::NotFetched { .. } => {}
+            | Input::NotFetched { .. }
+            | Input::CopyReady { .. }
+            | Input::Copied
+            | Input::NotCopied => {}
         }
     }
 

@@ -68,6 +68,12 @@ pub(super) fn to_raft(message: Message) -> eraftpb::Message {
         }
         Payload::Join { .. } | Payload::JoinAnswer { .. } => unreachable!("joins are handled before the library"),
         Payload::TimeoutNow => Type::MsgTimeoutNow,
+        Payload::Snapshot { index, log_term } => {
+            // The library never restores a snapshot: it gets one only when this member has its last entry. Until it has
+            // compared that, it wants the receiver to be a voter.
+            raw.set_snapshot(snapshot(index, log_term, vec![message.to.as_u64()]));
+            Type::MsgSnapshot
+        }
     };
     raw.set_msg_type(kind);
     raw
@@ -77,8 +83,7 @@ pub(super) fn to_raft(message: Message) -> eraftpb::Message {
 ///
 /// # Panics
 ///
-/// Panics if the library sends a message that it was never asked for (a snapshot, a question about a read), or entries
-/// with a gap.
+/// Panics if the library sends a message that it was never asked for (a question about a read), or entries with a gap.
 pub(super) fn from_raft(mut raw: eraftpb::Message) -> Message {
     let payload = match raw.get_msg_type() {
         Type::MsgAppend => {
@@ -114,10 +119,13 @@ pub(super) fn from_raft(mut raw: eraftpb::Message) -> Message {
             commit_term: raw.commit_term,
         },
         Type::MsgTimeoutNow => Payload::TimeoutNow,
+        Type::MsgSnapshot => {
+            let metadata = raw.get_snapshot().get_metadata();
+            Payload::Snapshot { index: metadata.index, log_term: metadata.term }
+        }
         kind @ (Type::MsgHup
         | Type::MsgBeat
         | Type::MsgPropose
-        | Type::MsgSnapshot
         | Type::MsgUnreachable
         | Type::MsgSnapStatus
         | Type::MsgCheckQuorum
@@ -127,6 +135,16 @@ pub(super) fn from_raft(mut raw: eraftpb::Message) -> Message {
     };
     let member = |number| MemberId::new(number).expect("members have numbers");
     Message { from: member(raw.from), to: member(raw.to), term: raw.term, payload }
+}
+
+/// Returns the library's form of a snapshot of a group with these voters. It has no data: members get that in another
+/// way.
+pub(super) fn snapshot(index: u64, term: u64, voters: Vec<u64>) -> eraftpb::Snapshot {
+    let mut snapshot = eraftpb::Snapshot::default();
+    let metadata = snapshot.mut_metadata();
+    (metadata.index, metadata.term) = (index, term);
+    metadata.mut_conf_state().set_voters(voters);
+    snapshot
 }
 
 /// Converts the context of a heartbeat to the library's form. It takes an empty one for none.
@@ -173,6 +191,7 @@ mod tests {
             payloads.push(Payload::Vote { is_pre, is_granted: true, commit: 0, commit_term: 0 });
             payloads.push(Payload::Vote { is_pre, is_granted: false, commit: 7, commit_term: 3 });
         }
+        payloads.push(Payload::Snapshot { index: 9, log_term: 4 });
         let member = |number| MemberId::new(number).expect("not zero");
         for payload in payloads {
             let message = Message { from: member(1), to: member(u64::MAX), term: 5, payload };

@@ -18,8 +18,13 @@
 //! | `TimeoutNow` | it is not from the leader of this term, or something committed is not applied here |
 //! | `TimeoutNow` | this member may not vote yet |
 //! | `Join`, `JoinAnswer` | always: the library knows nothing of them |
+//! | `Snapshot` | another member leads in this term or in a later one; its term is impossible |
+//! | `Snapshot` | bad copy: an entry differs from one that is committed here |
 //!
 //! 1. Unless the leader of the term before has asked the candidate to take over.
+//!
+//! A `Snapshot` is stepped only if this member has its last entry, so that the library just answers it. Otherwise the
+//! state has to be copied first ([`Verdict::Copy`]).
 //!
 //! The rule about `RequestVote` is what a leader's lease ([`LEASE_US`]) relies on. Let a leader of term T have a lease
 //! because a member F has answered a heartbeat that it sent at the time S. Any leader of a later term needs the vote of
@@ -64,6 +69,8 @@ pub(super) enum Verdict {
     Drop,
     /// It shows that this copy of the log is bad.
     Bad(Fault),
+    /// The leader offers a state that this member needs.
+    Copy(Message),
 }
 
 /// Decides about a message. `holds_vote` is true while this member gives nobody its vote.
@@ -81,7 +88,11 @@ pub(super) fn judge(
     match &message.payload {
         // The library answers such a message with the newer term, and uses nothing of its content.
         Payload::Append { .. } | Payload::Heartbeat { .. } if message.term < raft.term => Verdict::Step(message),
-        Payload::Append { .. } | Payload::Heartbeat { .. } if has_other_leader(raft, &message) => Verdict::Drop,
+        Payload::Append { .. } | Payload::Heartbeat { .. } | Payload::Snapshot { .. }
+            if has_other_leader(raft, &message) =>
+        {
+            Verdict::Drop
+        }
         Payload::Append { .. } => judge_append(raft, unwritten, message),
         Payload::Heartbeat { .. } => judge_heartbeat(raft, membership.is_recovering(), message),
         Payload::RequestVote { is_hand_over, progress, .. }
@@ -98,6 +109,7 @@ pub(super) fn judge(
         Payload::HeartbeatAnswer { .. } | Payload::RequestVote { .. } | Payload::Vote { .. } | Payload::TimeoutNow => {
             Verdict::Step(message)
         }
+        Payload::Snapshot { index, log_term } => judge_snapshot(raft, *index, *log_term, message),
     }
 }
 
@@ -120,6 +132,7 @@ fn has_possible_indexes(payload: &Payload) -> bool {
         Payload::Join { last, .. } => [*last, 0, 0],
         Payload::JoinAnswer { last, founding, .. } => [*last, founding.last, 0],
         Payload::TimeoutNow => [0; 3],
+        Payload::Snapshot { index, .. } => [*index, 0, 0],
     };
     indexes.iter().all(|index| *index <= INDEX_MAX)
 }
@@ -170,6 +183,26 @@ fn judge_heartbeat(raft: &Raft<Log>, is_recovering: bool, mut message: Message) 
     Verdict::Step(message)
 }
 
+/// A leader offers a state of entries that are committed.
+fn judge_snapshot(raft: &Raft<Log>, index: u64, log_term: u64, message: Message) -> Verdict {
+    // A member that leads in an older term has not learned of the later one yet. It will be offered another copy.
+    let is_leader = raft.state == StateRole::Leader;
+    if message.term < raft.term || is_leader || index == 0 || !(1..=message.term).contains(&log_term) {
+        return Verdict::Drop;
+    }
+    let (committed, own) = (raft.raft_log.committed, raft.store().term_at(index));
+    if own == Some(log_term) || index <= committed && own.is_none() {
+        return Verdict::Step(message);
+    }
+    if index <= committed {
+        return Verdict::Bad(Fault::Differs { index });
+    }
+    if raft.store().term_at(committed).is_some_and(|own| own > log_term) {
+        return Verdict::Bad(Fault::Differs { index: committed });
+    }
+    Verdict::Copy(message)
+}
+
 /// Judges an answer to an append, which only the leader of the same term uses.
 fn judge_answer(raft: &Raft<Log>, mut message: Message) -> Verdict {
     let matched = raft.prs().get(message.from.as_u64()).map_or(0, |progress| progress.matched);
@@ -199,7 +232,8 @@ fn judge_answer(raft: &Raft<Log>, mut message: Message) -> Verdict {
         | Payload::Vote { .. }
         | Payload::Join { .. }
         | Payload::JoinAnswer { .. }
-        | Payload::TimeoutNow => {}
+        | Payload::TimeoutNow
+        | Payload::Snapshot { .. } => {}
     }
     Verdict::Step(message)
 }
@@ -215,8 +249,9 @@ mod tests {
         Step,
         Drop,
         Bad(Fault),
+        Copy,
     }
-    use Expected::{Bad, Step};
+    use Expected::{Bad, Copy, Step};
 
     fn judged(replica: &Voter, message: Message) -> Verdict {
         judge(&replica.raw.raft, &replica.unwritten, (&replica.membership, false), message)
@@ -231,6 +266,7 @@ mod tests {
                 Step => Verdict::Step(message.clone()),
                 Expected::Drop => Verdict::Drop,
                 Bad(fault) => Verdict::Bad(fault),
+                Copy => Verdict::Copy(message.clone()),
             };
             assert_eq!(judged(replica, message.clone()), expected, "{message:?}");
         }
@@ -307,6 +343,32 @@ mod tests {
             ],
         );
         check(&leader(), vec![(2, 4, asked(), Expected::Drop)]);
+    }
+
+    #[test]
+    fn a_state_is_copied_only_if_the_log_lacks_its_last_entry() {
+        let snapshot = |index, log_term| Payload::Snapshot { index, log_term };
+        // Its log is 1 1 2 2 3, of which three are committed.
+        check(
+            &follower(),
+            vec![
+                (1, 3, snapshot(1, 1), Step),
+                (1, 3, snapshot(3, 2), Step),
+                (1, 3, snapshot(3, 1), Bad(Fault::Differs { index: 3 })),
+                (1, 3, snapshot(5, 3), Step),
+                (1, 9, snapshot(5, 4), Copy),
+                (1, 3, snapshot(4, 3), Copy),
+                (1, 3, snapshot(4, 1), Bad(Fault::Differs { index: 3 })),
+                (1, 3, snapshot(6, 3), Copy),
+                (1, 3, snapshot(6, 4), Expected::Drop),
+                (1, 3, snapshot(6, 0), Expected::Drop),
+                (1, 3, snapshot(0, 3), Expected::Drop),
+                (1, 3, snapshot(INDEX_MAX + 1, 3), Expected::Drop),
+                (1, 2, snapshot(6, 2), Expected::Drop),
+                (4, 3, snapshot(6, 3), Expected::Drop),
+            ],
+        );
+        check(&leader(), vec![(2, 4, snapshot(9, 4), Expected::Drop), (2, 5, snapshot(9, 4), Expected::Drop)]);
     }
 
     #[test]

@@ -131,7 +131,10 @@ impl Newcomer {
             | Input::HandOver { .. }
             | Input::Differs { .. }
             | Input::Fetched { .. }
-            | Input::NotFetched { .. } => {}
+            | Input::NotFetched { .. }
+            | Input::CopyReady { .. }
+            | Input::Copied
+            | Input::NotCopied => {}
         }
         None
     }
@@ -214,7 +217,8 @@ impl Newcomer {
             | Payload::HeartbeatAnswer { .. }
             | Payload::RequestVote { .. }
             | Payload::Vote { .. }
-            | Payload::TimeoutNow => {}
+            | Payload::TimeoutNow
+            | Payload::Snapshot { .. } => {}
         }
     }
 

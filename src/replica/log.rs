@@ -216,8 +216,12 @@ impl Storage for Log {
         Ok(self.last())
     }
 
+    /// Returns which state a follower can get that needs entries which are not on the disk any more.
     fn snapshot(&self, _: u64, _: u64) -> raft::Result<Snapshot> {
-        Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable))
+        let term = self.term_at(self.applied).filter(|_| self.applied > 0);
+        let term = term.ok_or(Error::Store(StorageError::SnapshotTemporarilyUnavailable))?;
+        let voters = self.initial.conf_state.voters.clone();
+        Ok(convert::snapshot(self.applied, term, voters))
     }
 }
 
@@ -295,6 +299,15 @@ mod tests {
         assert_eq!(log.first_index(), Ok(6));
         log.set_missing(30);
         assert_eq!(log.first_index(), Ok(21));
+        let snapshot = log.snapshot(0, 2).expect("it has applied something");
+        let metadata = snapshot.get_metadata();
+        assert_eq!((metadata.index, metadata.term, metadata.get_conf_state().voters.as_slice()), (30, 2, &[1][..]));
+    }
+
+    #[test]
+    fn a_log_of_which_nothing_is_applied_has_no_state_to_copy() {
+        let log = log(0, 0, (0, 0), 3).expect("nothing is lost");
+        assert_eq!(log.snapshot(0, 2), Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable)));
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub(super) fn needs_durability(payload: &Payload) -> bool {
         Payload::Append { .. }
         | Payload::Heartbeat { .. }
         | Payload::TimeoutNow
+        | Payload::Snapshot { .. }
         | Payload::Join { .. }
         | Payload::JoinAnswer { .. } => false,
         Payload::HeartbeatAnswer { .. } => planted!("heartbeat answers wait for the disk", false, true),

@@ -4,8 +4,9 @@ use std::fmt;
 
 use bytes::Bytes;
 use raft::eraftpb;
-use raft::{RawNode, ReadOnlyOption, ReadState, StateRole};
+use raft::{ProgressState, RawNode, ReadOnlyOption, ReadState, SnapshotStatus, StateRole};
 
+use super::copying::Copying;
 use super::guard::{self, Verdict};
 use super::join::Membership;
 use super::log::{self, Log, Want};
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::limits::{
     APPEND_BYTES_MAX, APPENDS_INFLIGHT_MAX, BODY_BYTES_MAX, COMMIT_BYTES_MAX, ELECTION_TICKS, FETCHES_MAX,
-    HEARTBEAT_TICKS, LOG_WINDOW_BYTES, ROUNDS_MAX, UNCOMMITTED_BYTES_MAX, VOTE_HOLD_TICKS,
+    HEARTBEAT_TICKS, INDEX_MAX, LOG_WINDOW_BYTES, OFFER_TICKS, ROUNDS_MAX, UNCOMMITTED_BYTES_MAX, VOTE_HOLD_TICKS,
 };
 
 /// What the context of a heartbeat is more than the time of its round: zero stands for none.
@@ -27,7 +28,10 @@ const WRITES_PER_NUMBER: u64 = 2;
 
 /// A member of a group of three that has a state.
 pub(super) struct Voter {
+    config: Config,
     pub(super) raw: RawNode<Log>,
+    /// How many writes the library had before it started anew. It numbers those since then from 1 on.
+    numbers_before: u64,
     pub(super) unwritten: Unwritten,
     /// The role and the hard state as they were last put out.
     role: Role,
@@ -39,6 +43,10 @@ pub(super) struct Voter {
     hold_ticks: usize,
     /// What is being read from the disk.
     wants: Vec<Want>,
+    /// The copy that this member takes from its leader, if it does.
+    copying: Option<Copying>,
+    /// In how many ticks followers are offered a copy again.
+    offer_ticks: usize,
     fault: Option<Fault>,
     dropped: u64,
 }
@@ -59,18 +67,24 @@ impl Voter {
         holds_vote: bool,
         out: &mut Vec<Output>,
     ) -> Result<Self, Fault> {
-        let Config { id, members, .. } = config;
-        let rank = members.iter().position(|member| member == id).expect("a member is in its own group");
-        let (applied, hard) = (restored.applied, restored.hard);
-        let log = Log::new(members, restored, LOG_WINDOW_BYTES)?;
-        let logger = slog::Logger::root(slog::Discard, slog::o!());
-        let raw = RawNode::new(&raft_config(*id, rank, applied), log, &logger);
-        let raw = raw.expect("the configuration has no contradictions");
-        let role = Role::Follower { term: raw.raft.term, leader: None };
-        let (unwritten, wants, membership) = (Unwritten::default(), Vec::new(), Membership::new(config, hard));
-        let hold_ticks = planted!("no vote hold after a start", if holds_vote { VOTE_HOLD_TICKS } else { 0 }, 0);
-        let mut voter =
-            Self { raw, unwritten, role, hard, newest: 0, membership, hold_ticks, wants, fault: None, dropped: 0 };
+        let hard = restored.hard;
+        let raw = raw_node(config, restored)?;
+        let mut voter = Self {
+            config: config.clone(),
+            role: Role::Follower { term: raw.raft.term, leader: None },
+            raw,
+            numbers_before: 0,
+            newest: 0,
+            unwritten: Unwritten::default(),
+            hard,
+            membership: Membership::new(config, hard),
+            hold_ticks: planted!("no vote hold after a start", if holds_vote { VOTE_HOLD_TICKS } else { 0 }, 0),
+            wants: Vec::new(),
+            copying: None,
+            offer_ticks: OFFER_TICKS,
+            fault: None,
+            dropped: 0,
+        };
         voter.drain(out);
         Ok(voter)
     }
@@ -88,9 +102,13 @@ impl Voter {
             Input::Written { ticket } => self.on_written(ticket, out),
             Input::Fetched { base, entries } => self.on_fetched(base, entries),
             Input::NotFetched { index } => self.wants.retain(|want| want.index != index),
+            Input::CopyReady { index, term } => self.on_copy_ready(index, term, out),
+            Input::Copied => self.on_copied(out),
+            Input::NotCopied => self.copying = None,
         }
         if self.fault.is_none() {
             self.drain(out);
+            self.check_copy(out);
         }
     }
 
@@ -153,6 +171,8 @@ impl Voter {
         let log = &self.raw.raft.raft_log;
         assert!(log.applied <= log.committed && log.applied <= log.persisted && log.persisted <= log.last_index());
         assert!(log.unstable_entries().is_empty(), "entries have been passed on");
+        let is_installing = self.copying.as_ref().is_some_and(|copying| copying.installing().is_some());
+        assert!(!is_installing || self.raw.raft.state != StateRole::Leader, "it wins no election meanwhile");
         assert!(!self.unwritten.is_empty() || log.persisted == log.last_index(), "the library knows what is durable");
         self.unwritten.check();
     }
@@ -188,6 +208,23 @@ impl Voter {
         // Without ticks it never becomes a candidate.
         if !self.membership.is_recovering() {
             self.raw.tick();
+        }
+        self.offer_ticks -= 1;
+        if self.offer_ticks == 0 {
+            self.offer_ticks = OFFER_TICKS;
+            self.offer_again();
+        }
+    }
+
+    /// Lets the library try anew what those followers need that were offered a copy and have not acknowledged it. By
+    /// itself, it would wait for a report of what has become of the offer, which nobody can give if that is lost. A
+    /// follower that still makes its copy ignores another offer.
+    fn offer_again(&mut self) {
+        for member in &self.config.members {
+            let progress = self.raw.raft.prs().get(member.as_u64());
+            if progress.is_some_and(|progress| progress.state == ProgressState::Snapshot) {
+                self.raw.report_snapshot(member.as_u64(), SnapshotStatus::Failure);
+            }
         }
     }
 
@@ -228,6 +265,10 @@ impl Voter {
         if self.on_join(&message, out) {
             return;
         }
+        if self.copying.as_ref().is_some_and(Copying::is_frozen) && Copying::is_delayed(&message) {
+            self.dropped += 1;
+            return;
+        }
         match guard::judge(&self.raw.raft, &self.unwritten, (&self.membership, self.hold_ticks > 0), message) {
             Verdict::Step(message) => {
                 let is_from_leader = matches!(message.payload, Payload::Append { .. } | Payload::Heartbeat { .. });
@@ -236,6 +277,7 @@ impl Voter {
                 }
                 self.raw.step(convert::to_raft(message)).expect("it is from a member");
             }
+            Verdict::Copy(message) => self.on_offer(&message, out),
             Verdict::Drop => self.dropped += 1,
             Verdict::Bad(fault) => self.on_fault(fault, out),
         }
@@ -273,7 +315,8 @@ impl Voter {
             | Payload::HeartbeatAnswer { .. }
             | Payload::RequestVote { .. }
             | Payload::Vote { .. }
-            | Payload::TimeoutNow => return false,
+            | Payload::TimeoutNow
+            | Payload::Snapshot { .. } => return false,
         }
         true
     }
@@ -283,6 +326,68 @@ impl Voter {
         out.push(Output::Bad(fault));
     }
 
+    /// Handles the offer of a copy. The library must know its term, so that the term is durable before the state has
+    /// entries of it.
+    fn on_offer(&mut self, message: &Message, out: &mut Vec<Output>) {
+        let Message { from, term, .. } = *message;
+        if term > self.raw.raft.term {
+            self.raw.raft.become_follower(term, from.as_u64());
+        }
+        if self.copying.is_none() {
+            self.copying = Some(Copying::new(from));
+            out.push(Output::Copy { from });
+        }
+    }
+
+    fn on_copy_ready(&mut self, index: u64, term: u64, out: &mut Vec<Output>) {
+        let raft = &self.raw.raft;
+        let is_needed = index > raft.raft_log.committed && raft.store().term_at(index) != Some(term);
+        let is_possible = index <= INDEX_MAX && (1..=raft.term).contains(&term);
+        let Some(copying) = &mut self.copying else { return };
+        if !(is_needed && is_possible) {
+            self.copying = None;
+            out.push(Output::NoCopy);
+        } else if !copying.set_ready(index, term) {
+            self.dropped += 1;
+        }
+    }
+
+    /// Begins anew with the installed state, as after a crash. The library then answers the leader that it has the last
+    /// entry of the state.
+    fn on_copied(&mut self, out: &mut Vec<Output>) {
+        let Some((copying, (index, term))) = self.copying.take().and_then(|it| it.installing().map(|of| (it, of)))
+        else {
+            return;
+        };
+        let (base, entries) = ((index, term), Vec::new());
+        let restored = Restored { hard: self.hard, commit: index, applied: index, base, entries };
+        self.raw = match raw_node(&self.config, restored) {
+            Ok(raw) => raw,
+            Err(fault) => unreachable!("its term was made durable before: {fault}"),
+        };
+        self.numbers_before = self.newest;
+        self.wants.clear();
+        let Role::Follower { term, leader: Some(leader) } = self.role else { return };
+        if leader == copying.from {
+            let payload = Payload::Snapshot { index, log_term: base.1 };
+            self.on_message(Message { from: leader, to: self.config.id, term, payload }, out);
+        }
+    }
+
+    /// Ends a copy that is not needed any more, and installs one that is ready once everything is durable.
+    fn check_copy(&mut self, out: &mut Vec<Output>) {
+        let Some(copying) = &mut self.copying else { return };
+        let leader = MemberId::new(self.raw.raft.leader_id);
+        if !copying.is_frozen() && leader.is_some_and(|leader| leader != copying.from) {
+            self.copying = None;
+            out.push(Output::NoCopy);
+        } else if planted!("state installed before all writes are durable", self.unwritten.is_empty(), true)
+            && copying.install().is_some()
+        {
+            out.push(Output::Install);
+        }
+    }
+
     fn on_written(&mut self, ticket: Ticket, out: &mut Vec<Output>) {
         let newest = self.unwritten.newest().unwrap_or(ticket);
         for message in self.unwritten.on_written(ticket) {
@@ -290,7 +395,11 @@ impl Voter {
             out.push(Output::Send(message));
         }
         let written = planted!("persisted before it is durable", ticket, newest);
-        self.raw.on_persist_ready(written.0 / WRITES_PER_NUMBER);
+        // The library that an earlier write is of is gone.
+        let number = (written.0 / WRITES_PER_NUMBER).checked_sub(self.numbers_before);
+        if let Some(number) = number.filter(|number| *number > 0) {
+            self.raw.on_persist_ready(number);
+        }
     }
 
     /// Writes that this member is a full one, once it is.
@@ -329,8 +438,8 @@ impl Voter {
             let entries: Vec<_> = ready.take_entries().into_iter().map(convert::from_raft_entry).collect();
             self.raw.mut_store().append(&entries);
             let number = ready.number();
-            self.newest = number;
-            let ticket = Ticket(number * WRITES_PER_NUMBER);
+            self.newest = self.numbers_before + number;
+            let ticket = Ticket(self.newest * WRITES_PER_NUMBER);
             // A new commit index by itself is not written: the next write has it.
             if ready.must_sync() {
                 self.unwritten.add(ticket, entries.iter().map(log::size).sum());
@@ -411,6 +520,20 @@ impl fmt::Debug for Voter {
         fields.field("id", &self.raw.raft.id).field("role", &self.role).field("fault", &self.fault);
         fields.field("log", &format_args!("{} <= {} <= {}", log.applied, log.committed, log.last_index())).finish()
     }
+}
+
+/// Starts the library.
+///
+/// # Errors
+///
+/// Returns what the disk has lost.
+fn raw_node(config: &Config, restored: Restored) -> Result<RawNode<Log>, Fault> {
+    let Config { id, members, .. } = config;
+    let rank = members.iter().position(|member| member == id).expect("a member is in its own group");
+    let raft_config = raft_config(*id, rank, restored.applied);
+    let log = Log::new(members, restored, LOG_WINDOW_BYTES)?;
+    let logger = slog::Logger::root(slog::Discard, slog::o!());
+    Ok(RawNode::new(&raft_config, log, &logger).expect("the configuration has no contradictions"))
 }
 
 /// Returns the library's configuration. Two of its features stay off, because they are broken in this version: with

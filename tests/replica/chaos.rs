@@ -47,8 +47,8 @@ pub(crate) fn run(world: &mut World) {
         let is_full = world.run_until(world.now_us + FULL_US, World::are_full);
         assert!(is_full, "a member does not vote {FULL_US} us after the group works");
     }
-    // Whoever was behind catches up.
-    let until_us = world.now_us + USUAL_US;
+    // Whoever was behind catches up. A lost offer of a copy is repeated after a second.
+    let until_us = world.now_us + LIVELY_US;
     world.run_for(USUAL_US / 2);
     let committed: Vec<u64> = world.truths.iter().map(Truth::committed).collect();
     let has_it = |member: &Member| member.copies.iter().zip(&committed).all(|(copy, index)| copy.applied >= *index);
@@ -59,6 +59,7 @@ pub(crate) fn run(world: &mut World) {
 }
 
 fn break_something(world: &mut World) {
+    world.is_healed = false;
     let member = world.rng.usize(..3);
     let faults = if world.members[member].store.journal.is_some() { 20 } else { 16 };
     match world.rng.u32(..faults) {

@@ -212,6 +212,7 @@ fn odd_payloads() -> Vec<Payload> {
             all.extend([Payload::Heartbeat { commit, context }, answer]);
         }
         for index in indexes {
+            all.extend(terms.map(|log_term| Payload::Snapshot { index, log_term }));
             all.push(Payload::Appended { index, commit });
             for term in terms {
                 for entries in odd_entries(index, term) {

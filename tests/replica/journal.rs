@@ -1,13 +1,14 @@
 //! The journal of a member of several groups, on a disk that tears writes and fails (`tests/support/disk.rs`).
 
+use std::collections::BTreeMap;
 use std::io;
 
 use bytes::Bytes;
 use dht_node::entry::{
-    self, Batch, Body, DecodeError, Entry, Image, LogPart, LogPosition, LogQuery, MemberState, Note, Place, TopicKey,
-    TopicRef,
+    self, Batch, Body, CopiedState, DecodeError, Entry, Image, LogPart, LogPosition, LogQuery, MemberState, Note,
+    Place, TopicKey, TopicRef,
 };
-use dht_node::journal::{GroupLog, Identity, Keeper, Membership, NoRoom, OpenError, State, Writer};
+use dht_node::journal::{GroupLog, Identity, Keeper, Mark, Membership, NoRoom, OpenError, State, Taken, Writer};
 use dht_node::replica::{Hard, LogEntry, MemberId, Restored};
 use dht_node::types::{Copies, Dimension, NodeId, Offset, SlotId, Slots, TopicId, crc32, crc32_of_parts};
 use fastrand::Rng;
@@ -35,13 +36,11 @@ pub(crate) enum Bug {
     OpenNotNeeded,
     /// A checkpoint has the positions of the groups interchanged.
     OtherPosition,
-    /// Entries are removed that other members need.
-    NoFloor,
 }
 
 impl Bug {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::NoSync, Self::NoVote, Self::AllCommitted, Self::OpenNotNeeded, Self::OtherPosition, Self::NoFloor];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::NoSync, Self::NoVote, Self::AllCommitted, Self::OpenNotNeeded, Self::OtherPosition];
 }
 
 /// A member's journal.
@@ -52,6 +51,10 @@ pub(crate) struct Journal {
     open: Option<(Writer<FakeFile>, Keeper<FakeDisk>)>,
     /// What the keeper is told of bodies once they are durable.
     notes: Vec<Note>,
+    /// Where the log of each group begins: what a start has found applied, or a copy that was installed since.
+    begins: BTreeMap<usize, LogPosition>,
+    /// Whether entries are removed that other members may need, and that are copied to them then.
+    trims: bool,
     pub(crate) bug: Option<Bug>,
     /// How many starts found that something written was lost.
     pub(crate) torn: u64,
@@ -71,20 +74,21 @@ pub(crate) struct Found {
 pub(crate) struct FoundGroup {
     /// The hard state and the commit index as they were written.
     pub(crate) promise: (Hard, u64),
-    applied: LogPosition,
+    pub(crate) applied: LogPosition,
     digest: u32,
     rest: Vec<(Body, Place)>,
 }
 
 impl Journal {
     /// Returns an empty journal.
-    pub(crate) fn new(bug: Option<Bug>) -> Self {
-        Self { disk: FakeDisk::default(), open: None, notes: Vec::new(), bug, torn: 0, checkpoints: 0 }
+    pub(crate) fn new(trims: bool, bug: Option<Bug>) -> Self {
+        let (disk, notes, begins) = (FakeDisk::default(), Vec::new(), BTreeMap::new());
+        Self { disk, open: None, notes, begins, trims, bug, torn: 0, checkpoints: 0 }
     }
 
     /// Returns another journal with the same content.
     pub(crate) fn copy(&self) -> Self {
-        Self { disk: self.disk.copy(), open: None, notes: Vec::new(), ..*self }
+        Self { disk: self.disk.copy(), open: None, notes: Vec::new(), begins: BTreeMap::new(), ..*self }
     }
 
     /// Opens the journal and finds what it has of the groups.
@@ -107,6 +111,7 @@ impl Journal {
         assert_eq!(mended, [""; 0], "a crash damages nothing");
         keeper.check();
         self.open = Some((writer, keeper));
+        self.begins = (0..states.0.len()).filter_map(|of| Some((of, groups.get(&slot(of))?.applied))).collect();
         let group = |(number, found): (usize, &Applied)| {
             let GroupLog { state, applied, rest, .. } = groups.remove(&slot(number)).unwrap_or_default();
             let MemberState { term, vote, commit, stage, founding } = state;
@@ -189,31 +194,73 @@ impl Journal {
         ((index, term.into()), bodies.iter().map(log_entry).collect())
     }
 
+    /// Installs a copied state of a group: so many entries are in it, the last of this term, with this digest.
+    /// Otherwise like [`Self::checkpoint`].
+    ///
+    /// # Errors
+    /// The disk has failed. A start may find the state or not.
+    pub(crate) fn install(
+        &mut self,
+        group: usize,
+        (index, term, digest): (u64, u64, u32),
+        ends: &[(Option<&Stored>, u32, Option<&Stored>)],
+    ) -> io::Result<()> {
+        let (end, images) = self.settle(ends)?;
+        let (slot, term) = (slot(group), self::term(term));
+        let state =
+            CopiedState { slot, index, term, topics: topics(index, digest), kept: Vec::new(), void: Vec::new() };
+        let (_, keeper) = self.open.as_mut().expect("it is open");
+        let end = keeper.install(Taken::default(), end, &state, images)?;
+        keeper.check();
+        self.begins.insert(group, LogPosition { index, term, end });
+        Ok(())
+    }
+
     /// Writes a checkpoint of the groups: of each the last applied entry and the digest of all of them, and the first
     /// entry in the journal that is not applied.
     ///
     /// # Errors
     /// The disk has failed.
     pub(crate) fn checkpoint(&mut self, ends: &[(Option<&Stored>, u32, Option<&Stored>)]) -> io::Result<()> {
-        let (writer, keeper) = self.open.as_mut().expect("it is open");
-        let end = writer.mark();
-        let image = |(group, (last, digest, open)): (usize, &(Option<&Stored>, u32, Option<&Stored>))| Image {
-            open: open.filter(|_| self.bug != Some(Bug::OpenNotNeeded)).map(|stored| stored.place),
-            // Without snapshots, a member that is behind may need any entry.
-            needed: (self.bug != Some(Bug::NoFloor)).then_some(1),
-            ..image(group, *last, *digest)
-        };
-        let mut images: Vec<Image> = ends.iter().enumerate().map(image).collect();
+        let (end, mut images) = self.settle(ends)?;
+        let (_, keeper) = self.open.as_mut().expect("it is open");
         if self.bug == Some(Bug::OtherPosition) {
             let applied = images[0].applied;
             images[0].applied = std::mem::replace(&mut images[1].applied, applied);
         }
-        writer.write()?;
-        keeper.sync_log(end)?;
         keeper.checkpoint(end, &images)?;
         keeper.check();
         self.checkpoints += 1;
         Ok(())
+    }
+
+    /// Makes everything durable that was appended. Returns the end of the log, and the states of the groups.
+    fn settle(&mut self, ends: &[(Option<&Stored>, u32, Option<&Stored>)]) -> io::Result<(Mark, Vec<Image>)> {
+        let image = |(group, (last, digest, open)): (usize, &(Option<&Stored>, u32, Option<&Stored>))| {
+            let open = open.filter(|_| self.bug != Some(Bug::OpenNotNeeded)).map(|stored| stored.place);
+            // A member that is behind may need any entry.
+            let needed = (!self.trims).then_some(1);
+            let applied = last.map_or_else(LogPosition::default, |stored| self.position_of(group, stored));
+            Image { slot: slot(group), applied, open, needed, topics: topics(applied.index, *digest) }
+        };
+        let images = ends.iter().enumerate().map(image).collect();
+        let (writer, keeper) = self.open.as_mut().expect("it is open");
+        let end = writer.mark();
+        writer.write()?;
+        keeper.sync_log(end)?;
+        keeper.note(&std::mem::take(&mut self.notes));
+        Ok((end, images))
+    }
+
+    /// Returns the position of the end of an applied entry.
+    fn position_of(&self, group: usize, stored: &Stored) -> LogPosition {
+        let LogEntry { index, term, body } = &stored.entry;
+        let begin = self.begins.get(&group).filter(|begin| begin.index == *index);
+        begin.copied().unwrap_or_else(|| {
+            let position = u32::try_from(body.len()).expect("below a segment");
+            let end = Place { segment: 0, position }.inside(stored.place);
+            LogPosition { index: *index, term: self::term(*term), end }
+        })
     }
 }
 
@@ -222,14 +269,9 @@ fn turn(writer: &mut Writer<FakeFile>, keeper: &mut Keeper<FakeDisk>) -> io::Res
     writer.turn_to(next)
 }
 
-fn image(group: usize, last: Option<&Stored>, digest: u32) -> Image {
-    let applied = last.map_or_else(LogPosition::default, |stored| {
-        let position = u32::try_from(stored.entry.body.len()).expect("below a segment");
-        let end = Place { segment: 0, position }.inside(stored.place);
-        LogPosition { index: stored.entry.index, term: term(stored.entry.term), end }
-    });
-    let topics = [applied.index.to_be_bytes().as_slice(), &digest.to_be_bytes()].concat();
-    Image { slot: slot(group), applied, open: None, needed: None, topics }
+/// Encodes a state: how many entries are applied, and their digest.
+fn topics(index: u64, digest: u32) -> Vec<u8> {
+    [index.to_be_bytes().as_slice(), &digest.to_be_bytes()].concat()
 }
 
 fn slot(group: usize) -> SlotId {

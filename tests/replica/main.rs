@@ -62,6 +62,7 @@ fn run_half(half: u64, has_journal: bool) -> Totals {
         sum.leaders += totals.leaders;
         sum.hand_overs += totals.hand_overs;
         sum.fetches += totals.fetches;
+        sum.copies += totals.copies;
         sum.dropped += totals.dropped;
         sum.slow += totals.slow;
         sum.checkpoints += totals.checkpoints;

@@ -56,6 +56,10 @@ pub(crate) struct Mob<C> {
     pub(crate) bad: u32,
     pub(crate) led: u32,
     pub(crate) fetched: u32,
+    /// Whether a state is being installed, and the index of the last entry of the copy that was last said to be ready.
+    installing: [bool; 3],
+    ready: [u64; 3],
+    pub(crate) copied: u32,
     /// What happened to the messages that were made up, by their kind.
     pub(crate) fates: BTreeMap<&'static str, Fates>,
 }
@@ -85,6 +89,9 @@ impl<C: Choose> Mob<C> {
             bad: 0,
             led: 0,
             fetched: 0,
+            installing: [false; 3],
+            ready: [0; 3],
+            copied: 0,
             fates: BTreeMap::new(),
         }
     }
@@ -92,7 +99,7 @@ impl<C: Choose> Mob<C> {
     /// Lets one thing happen.
     pub(crate) fn step(&mut self) {
         let member = self.choose.place(3);
-        let input = match self.choose.below(20) {
+        let input = match self.choose.below(22) {
             0 => {
                 let message = self.message(member);
                 return self.make_up(message);
@@ -108,6 +115,7 @@ impl<C: Choose> Mob<C> {
             9..17 => Some(Input::Tick),
             17 if self.choose.rarely(4) => Some(Input::HandOver { to: id(self.choose.place(3)) }),
             17 => Some(Input::Confirm { at_us: self.choose.below(3) }),
+            18 | 19 => Some(self.copy(member)),
             _ => Some(Input::Propose { body: self.body(1) }),
         };
         let Some(input) = input else { return };
@@ -120,9 +128,28 @@ impl<C: Choose> Mob<C> {
             | Input::Propose { .. }
             | Input::Written { .. }
             | Input::Fetched { .. }
-            | Input::NotFetched { .. } => member,
+            | Input::NotFetched { .. }
+            | Input::CopyReady { .. }
+            | Input::Copied
+            | Input::NotCopied => member,
         };
         self.handle(receiver, input);
+    }
+
+    /// Says something about a copy, whether the member takes one or not.
+    fn copy(&mut self, member: usize) -> Input {
+        if std::mem::take(&mut self.installing[member]) && !self.choose.rarely(4) {
+            self.copied += 1;
+            self.lasts[member] = self.ready[member];
+            return Input::Copied;
+        }
+        if self.choose.rarely(4) {
+            return Input::NotCopied;
+        }
+        let (Role::Leader { term } | Role::Follower { term, .. }) = self.replicas[member].role();
+        let (index, term) = (self.index(self.lasts[member] + 4), self.old_term(term));
+        self.ready[member] = index;
+        Input::CopyReady { index, term }
     }
 
     fn handle(&mut self, member: usize, input: Input) {
@@ -183,16 +210,20 @@ impl<C: Choose> Mob<C> {
                 self.replicas[member] = start(member, self.base, self.stage);
                 self.lasts[member] = self.base;
                 self.tickets[member].clear();
+                self.installing[member] = false;
             }
             Output::Role(Role::Leader { .. }) => self.led += 1,
             Output::Fetch { index, .. } => {
                 self.fetched += 1;
-                let count = self.choose.below(self.base - index + 1);
+                let count = self.choose.below(self.base.saturating_sub(index) + 1);
                 let entries = (index + 1..=index + count).map(old_entry).collect();
                 self.handle(member, Input::Fetched { base: (index, index.min(1)), entries });
             }
+            Output::Install => self.installing[member] = true,
             Output::Proposed { .. }
             | Output::Refused { .. }
+            | Output::Copy { .. }
+            | Output::NoCopy
             | Output::Commit { .. }
             | Output::Confirmed { .. }
             | Output::Joining(_)
@@ -234,6 +265,7 @@ impl<C: Choose> Mob<C> {
             Payload::RequestVote { progress: Progress { last_index, last_term, commit, commit_term }, .. } => {
                 *[last_index, last_term, commit, commit_term][which] = number;
             }
+            Payload::Snapshot { index, log_term } => *[index, log_term][which % 2] = number,
             Payload::Vote { is_granted, commit, commit_term, .. } => match which {
                 0 | 1 => *is_granted ^= true,
                 _ => *[commit, commit_term][which - 2] = number,
@@ -264,7 +296,7 @@ impl<C: Choose> Mob<C> {
         let (index, commit, other_index) = (self.index(last), self.index(last), self.index(last));
         let (log_term, other_term) = (self.old_term(term), self.old_term(term));
         let (is_pre, is_granted) = (self.choose.rarely(2), self.choose.rarely(2));
-        match self.choose.below(12) {
+        match self.choose.below(13) {
             0..3 => Payload::Append { index, log_term, commit, entries: self.entries(index, log_term) },
             3 => Payload::Appended { index, commit },
             4 => Payload::Rejected { index, hint: other_index, hint_term: other_term, commit },
@@ -285,6 +317,7 @@ impl<C: Choose> Mob<C> {
                 Payload::JoinAnswer { standing, is_leading, asker, disk, last: index, founding }
             }
             10 => Payload::TimeoutNow,
+            11 => Payload::Snapshot { index, log_term },
             _ => Payload::Vote { is_pre, is_granted, commit, commit_term: other_term },
         }
     }
@@ -354,11 +387,12 @@ fn kind(payload: &Payload) -> &'static str {
         Payload::Join { .. } => "join",
         Payload::JoinAnswer { .. } => "answer to a join",
         Payload::TimeoutNow => "timeout now",
+        Payload::Snapshot { .. } => "snapshot",
     }
 }
 
 /// The number of names that [`kind`] has.
-pub(crate) const KINDS: usize = 16;
+pub(crate) const KINDS: usize = 17;
 
 fn start(member: usize, base: u64, stage: Option<Stage>) -> Replica {
     let config = Config { id: id(member), members: (0..3).map(id).collect(), disk: member as u64 + 1 };

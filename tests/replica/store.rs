@@ -71,6 +71,10 @@ pub(crate) struct Store {
     pub(crate) durable: Vec<Contents>,
     /// What the process has written, by group.
     pub(crate) written: Vec<Contents>,
+    /// Entries of each group up to this index cannot be read back.
+    trimmed: Vec<u64>,
+    /// A state of which it is not known whether it was installed: the group, and the entries in it.
+    attempt: Option<(usize, Vec<LogEntry>)>,
     /// How many bodies are durable, those that others have replaced included.
     bodies: u64,
     pending: VecDeque<Pending>,
@@ -117,6 +121,8 @@ impl Store {
         Self {
             durable: vec![Contents::default(); groups],
             written: vec![Contents::default(); groups],
+            trimmed: vec![0; groups],
+            attempt: None,
             bodies: 0,
             pending: VecDeque::new(),
             handed: 0,
@@ -231,9 +237,14 @@ impl Store {
     /// The journal's disk has failed.
     pub(crate) fn restore(&mut self, rng: &mut Rng) -> io::Result<Vec<Restart>> {
         let Some(journal) = &mut self.journal else {
-            return Ok(self.durable.iter().map(|contents| (guess(contents, rng), None)).collect());
+            let contents = self.durable.iter().zip(&self.trimmed);
+            return Ok(contents.map(|(contents, trimmed)| (guess(contents, *trimmed, rng), None)).collect());
         };
         let found = journal.start(self.durable.len())?;
+        let has_it =
+            |(group, entries): &(usize, Vec<LogEntry>)| found.groups[*group].applied.index >= entries.len() as u64;
+        self.attempt = self.attempt.take().filter(has_it);
+        self.take_attempt();
         let survived = self.survived(&found);
         let torn = self.handed - survived;
         self.keep(survived);
@@ -273,6 +284,9 @@ impl Store {
         let Query { index, last, bytes_max } = query;
         let written = &self.written[group];
         let base = (index, written.term(index));
+        if index < self.trimmed[group] {
+            return ((index, 0), Vec::new());
+        }
         let wanted = written.log[size(index)..size(last)].iter().map(|stored| &stored.entry);
         let Some(journal) = &mut self.journal else {
             let mut bytes = 0;
@@ -288,11 +302,64 @@ impl Store {
         (found, entries)
     }
 
+    /// Forgets the first entries of each group, as far as they are known to be committed.
+    pub(crate) fn trim(&mut self, rng: &mut Rng) {
+        for (trimmed, contents) in self.trimmed.iter_mut().zip(&self.durable) {
+            *trimmed = (*trimmed).max(rng.u64(..=contents.commit));
+        }
+    }
+
+    /// Installs a state that includes these entries, from the first one on, and has this digest. `applied` is what the
+    /// groups have applied, as in [`Self::checkpoint`].
+    ///
+    /// # Errors
+    /// The journal's disk has failed. The next start finds out whether the state is installed.
+    pub(crate) fn install(
+        &mut self,
+        group: usize,
+        (entries, digest): (Vec<LogEntry>, u32),
+        applied: &[(u64, u32)],
+    ) -> io::Result<()> {
+        self.check_settled(group);
+        let last = entries.last().expect("a state has applied something");
+        let of = (last.index, last.term, digest);
+        self.attempt = Some((group, entries));
+        self.with_ends(applied, |journal, ends| journal.install(group, of, ends))?;
+        self.take_attempt();
+        Ok(())
+    }
+
+    /// Replaces the log of a group by the entries of a state that was installed.
+    fn take_attempt(&mut self) {
+        let Some((group, entries)) = self.attempt.take() else { return };
+        let place = Place::default();
+        let log: Vec<Stored> = entries.into_iter().map(|entry| Stored { entry, place }).collect();
+        self.trimmed[group] = log.len() as u64;
+        self.durable[group].log.clone_from(&log);
+        self.written[group].log = log;
+    }
+
+    /// Checks that all entries of a group are durable.
+    pub(crate) fn check_settled(&self, group: usize) {
+        let mut pending = self.pending.iter().filter(|pending| pending.group == group);
+        assert!(pending.all(|pending| matches!(pending.record, Record::Promise(..))), "an entry is not durable");
+    }
+
     /// Writes a checkpoint of the groups: how many entries of each are applied, and their digests.
     ///
     /// # Errors
     /// The journal's disk has failed.
     pub(crate) fn checkpoint(&mut self, applied: &[(u64, u32)]) -> io::Result<()> {
+        self.with_ends(applied, Journal::checkpoint)
+    }
+
+    /// Calls `act` with the journal, if there is one, and with the last applied entry of each group, its digest, and
+    /// the first entry that is not applied.
+    fn with_ends(
+        &mut self,
+        applied: &[(u64, u32)],
+        act: impl FnOnce(&mut Journal, &[(Option<&Stored>, u32, Option<&Stored>)]) -> io::Result<()>,
+    ) -> io::Result<()> {
         let Some(journal) = &mut self.journal else { return Ok(()) };
         let end = |(of, (index, digest)): (usize, &(u64, u32))| {
             let (applied, others) = self.durable[of].log.split_at(size(*index));
@@ -302,24 +369,26 @@ impl Store {
             });
             (applied.last(), *digest, others.first().into_iter().chain(pending).min_by_key(|stored| stored.place))
         };
-        journal.checkpoint(&applied.iter().enumerate().map(end).collect::<Vec<_>>())
+        act(journal, &applied.iter().enumerate().map(end).collect::<Vec<_>>())
     }
 
     /// Returns another store with the same content.
     pub(crate) fn copy(&self) -> Self {
         let (durable, written, pending) = (self.durable.clone(), self.written.clone(), self.pending.clone());
-        let journal = self.journal.as_ref().map(Journal::copy);
-        Self { durable, written, pending, journal, ..*self }
+        let (journal, trimmed) = (self.journal.as_ref().map(Journal::copy), self.trimmed.clone());
+        Self { durable, written, trimmed, pending, journal, attempt: None, ..*self }
     }
 }
 
 /// Returns a possible result of a start without a journal. Any part of what is known to be committed may have been
-/// applied before, and any part of that is not read.
-fn guess(contents: &Contents, rng: &mut Rng) -> Restored {
-    let applied = rng.u64(..=contents.commit);
-    let base = if rng.bool() { applied } else { rng.u64(..=applied) };
+/// applied before, and any part of that is not read. Entries that cannot be read back are applied.
+fn guess(contents: &Contents, trimmed: u64, rng: &mut Rng) -> Restored {
+    // What was written about the commit index may be older than a state that was installed.
+    let commit = contents.commit.max(trimmed);
+    let applied = rng.u64(trimmed..=commit);
+    let base = if rng.bool() { applied } else { rng.u64(trimmed..=applied) };
     let entries = contents.log[size(base)..].iter().map(|stored| stored.entry.clone()).collect();
-    let Contents { hard, commit, .. } = *contents;
+    let Contents { hard, .. } = *contents;
     Restored { hard, commit, applied, base: (base, contents.term(base)), entries }
 }
 

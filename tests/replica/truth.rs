@@ -40,6 +40,12 @@ impl Truth {
         last.map_or(0, |last| *self.digests.get(last).expect("what is applied is committed"))
     }
 
+    /// The committed entries up to this index.
+    pub(crate) fn entries_up_to(&self, index: u64) -> impl Iterator<Item = LogEntry> {
+        let committed = self.committed.iter().zip(1..=index);
+        committed.map(|((term, body), index)| LogEntry { index, term: *term, body: body.clone() })
+    }
+
     /// The number of terms that had a leader.
     pub(crate) fn leaders(&self) -> usize {
         self.leaders.len()
@@ -73,6 +79,7 @@ impl Truth {
             | Payload::Rejected { .. }
             | Payload::Append { .. }
             | Payload::Heartbeat { .. }
+            | Payload::Snapshot { .. }
             | Payload::HeartbeatAnswer { .. }
             | Payload::TimeoutNow
             | Payload::Join { .. } => return,

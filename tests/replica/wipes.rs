@@ -14,7 +14,7 @@ impl World {
         self.tell(format!("the disk of {place} is lost"));
         let lost = self.members[place].store.durable.clone();
         self.crash(place, true, for_us);
-        let journal = self.profile.has_journal.then(|| Journal::new(self.profile.bug));
+        let journal = self.profile.has_journal.then(|| Journal::new(self.profile.trims, self.profile.bug));
         let disk = self.rng.u64(4..);
         let member = &mut self.members[place];
         let stalled_until_us = member.store.stalled_until_us;

@@ -24,6 +24,8 @@ pub(crate) struct Profile {
     pub(crate) propose_us: Range<u64>,
     /// The time between two reads.
     pub(crate) read_us: Range<u64>,
+    /// Whether members forget the beginnings of their logs.
+    pub(crate) trims: bool,
     /// Whether the members have journals, which then have two groups; otherwise, there is one group.
     pub(crate) has_journal: bool,
     /// How the journals are misused.
@@ -66,6 +68,18 @@ pub(crate) enum Event {
         group: usize,
         query: Query,
     },
+    /// A copy of the state of another member is here.
+    Copied {
+        member: usize,
+        life: u32,
+        group: usize,
+        from: usize,
+    },
+    Installed {
+        member: usize,
+        life: u32,
+        group: usize,
+    },
     Propose,
     Ask,
     /// A read that came before the process stopped.
@@ -103,6 +117,8 @@ pub(crate) struct Copy {
     pub(crate) replica: Replica,
     pub(crate) applied: u64,
     digest: u32,
+    /// A copied state that is being installed: how many entries it includes, and their digest.
+    copied: (u64, u32),
     pub(crate) reads: Reads,
     /// Terms and times of the proposals that wait for their commit, by index.
     proposals: BTreeMap<u64, (u64, u64)>,
@@ -121,6 +137,8 @@ pub(crate) struct Totals {
     pub(crate) leaders: u64,
     pub(crate) hand_overs: u64,
     pub(crate) fetches: u64,
+    /// States that were copied from another member and installed.
+    pub(crate) copies: u64,
     pub(crate) dropped: u64,
     /// Faults after which it took longer than usual until something was committed.
     pub(crate) slow: u64,
@@ -150,6 +168,8 @@ pub(crate) struct World {
     pub(crate) acked_from_us: Vec<Option<u64>>,
     /// Whether members may find their copies bad.
     pub(crate) expects_bad: bool,
+    /// True while nothing fails.
+    pub(crate) is_healed: bool,
     pub(crate) bad: Vec<usize>,
     /// The faults and the changes of roles, for a run that fails.
     pub(crate) story: Vec<String>,
@@ -185,7 +205,7 @@ impl World {
         let groups = if profile.has_journal { 2 } else { 1 };
         let member = |disk| Member {
             copies: Vec::new(),
-            store: Store::new(groups, profile.has_journal.then(|| Journal::new(profile.bug))),
+            store: Store::new(groups, profile.has_journal.then(|| Journal::new(profile.trims, profile.bug))),
             disk,
             lost: Vec::new(),
             paused_until_us: 0,
@@ -205,6 +225,7 @@ impl World {
             totals: Totals::default(),
             acked_from_us: vec![None; groups],
             expects_bad: false,
+            is_healed: false,
             bad: Vec::new(),
             story: Vec::new(),
             profile,
@@ -285,6 +306,7 @@ impl World {
         let last_us = ends.max().unwrap_or(0);
         self.run_until(last_us.max(self.now_us), |_| false);
         self.tell("everything is repaired".to_owned());
+        self.is_healed = true;
         self.cut = [[false; 3]; 3];
         (self.weather, self.extra_us, self.timeout_now_us) = (Weather::default(), [[0; 3]; 3], 0);
         self.members.iter().filter_map(|member| member.store.journal.as_ref()).for_each(|journal| journal.disk.heal());
@@ -328,6 +350,7 @@ impl World {
                 replica,
                 applied,
                 digest,
+                copied: (0, 0),
                 reads: Reads::default(),
                 proposals: BTreeMap::new(),
             });
@@ -342,8 +365,9 @@ impl World {
             Event::Tick { member, .. }
             | Event::Arrived { member, .. }
             | Event::Fetched { member, .. }
+            | Event::Copied { member, .. }
             | Event::Read { member, .. } => self.members[member].paused_until_us,
-            Event::Synced { member, .. } => {
+            Event::Synced { member, .. } | Event::Installed { member, .. } => {
                 self.members[member].paused_until_us.max(self.members[member].store.stalled_until_us)
             }
             Event::Propose | Event::Ask | Event::Restart { .. } => 0,
@@ -371,7 +395,18 @@ impl World {
             Event::Read { member, life, group, read } if self.members[member].life == life => {
                 self.read(member, group, read);
             }
-            Event::Tick { .. } | Event::Synced { .. } | Event::Fetched { .. } | Event::Read { .. } => {}
+            Event::Copied { member, life, group, from } if self.members[member].life == life => {
+                self.on_copied(member, group, from);
+            }
+            Event::Installed { member, life, group } if self.members[member].life == life => {
+                self.on_installed(member, group);
+            }
+            Event::Tick { .. }
+            | Event::Synced { .. }
+            | Event::Fetched { .. }
+            | Event::Copied { .. }
+            | Event::Installed { .. }
+            | Event::Read { .. } => {}
             Event::Arrived { member, group, message, clock_us } => self.on_arrived(member, group, message, clock_us),
             Event::Ask => {
                 let wait_us = self.rng.u64(self.profile.read_us.clone());
@@ -422,6 +457,48 @@ impl World {
         if self.rng.u32(..20) == 0 {
             self.checkpoint(place);
         }
+        if self.profile.trims && self.rng.u32(..10) == 0 {
+            self.members[place].store.trim(&mut self.rng);
+        }
+    }
+
+    /// The state of `from` is here, if that member still runs and can be reached.
+    fn on_copied(&mut self, place: usize, group: usize, from: usize) {
+        let state = self.members[from].copies.get(group).map(|copy| (copy.applied, copy.digest));
+        let is_cut = self.cut[from][place] || self.cut[place][from];
+        let Some((index, digest)) = state.filter(|_| self.is_healed || !is_cut && self.rng.u32(..10) > 0) else {
+            return self.handle(place, group, Input::NotCopied);
+        };
+        let term = self.members[from].store.written[group].term(index);
+        let Some(copy) = self.members[place].copies.get_mut(group) else { return };
+        copy.copied = (index, digest);
+        self.handle(place, group, Input::CopyReady { index, term });
+    }
+
+    /// The journal has installed a copied state, or has failed to.
+    fn on_installed(&mut self, place: usize, group: usize) {
+        if !self.is_healed && self.rng.u32(..10) == 0 {
+            return self.handle(place, group, Input::NotCopied);
+        }
+        let member = &mut self.members[place];
+        let Some((index, digest)) = member.copies.get(group).map(|copy| copy.copied) else { return };
+        let applied: Vec<_> = member.copies.iter().map(|copy| (copy.applied, copy.digest)).collect();
+        let entries = self.truths[group].entries_up_to(index).collect();
+        if member.store.install(group, (entries, digest), &applied).is_err() {
+            return self.on_disk_error(place);
+        }
+        self.tell(format!("{place} has a copy of group {group} up to {index}"));
+        self.totals.copies += 1;
+        if !self.is_healed && self.rng.u32(..10) == 0 {
+            let for_us = self.rng.u64(20_000..1_000_000);
+            return self.crash(place, true, for_us);
+        }
+        let copy = &mut self.members[place].copies[group];
+        assert!(copy.applied < index, "{place} has applied {}, and gets a copy up to {index}", copy.applied);
+        assert_eq!(digest, self.truths[group].digest(index), "the copy has other entries");
+        (copy.applied, copy.digest) = (index, digest);
+        copy.proposals.retain(|proposed, _| *proposed > index);
+        self.handle(place, group, Input::Copied);
     }
 
     fn checkpoint(&mut self, place: usize) {
@@ -510,6 +587,17 @@ impl World {
                     let now_us = self.handled_us.unwrap_or_else(|| self.clock_us(place));
                     self.on_confirmed(place, group, at_us, now_us);
                 }
+                Output::Copy { from } => {
+                    let (life, from) = (member.life, self::place(from));
+                    let at_us = self.now_us + self.rng.u64(..300_000);
+                    self.schedule(at_us, Event::Copied { member: place, life, group, from });
+                }
+                Output::NoCopy => {}
+                Output::Install => {
+                    member.store.check_settled(group);
+                    let (life, at_us) = (member.life, self.now_us + self.rng.u64(self.profile.sync_us.clone()));
+                    self.schedule(at_us, Event::Installed { member: place, life, group });
+                }
                 Output::Bad(fault) => {
                     assert!(self.expects_bad, "member {place} is bad: {fault}");
                     self.members[place].copies[group].reads = Reads::default();
@@ -591,6 +679,7 @@ impl Profile {
             first_ticks_us: [TICK_US; 3],
             propose_us: 5_000..20_000,
             read_us: 2_000..10_000,
+            trims: false,
             has_journal: false,
             bug: None,
             begins_with: None,
@@ -611,6 +700,7 @@ impl Profile {
             first_ticks_us: [(); 3].map(|()| rng.u64(..TICK_US)),
             propose_us: propose_us / 5..propose_us,
             read_us: 5_000..40_000,
+            trims: rng.u32(..3) == 0,
             has_journal: false,
             bug: None,
             begins_with: None,

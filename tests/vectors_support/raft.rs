@@ -77,6 +77,11 @@ fn good() -> Vec<(&'static str, &'static str, Vec<RaftItem>)> {
             "A candidate asks, is granted a vote, and is refused one: pre-votes, then votes.",
             votes.collect(),
         ),
+        (
+            "raft-snapshot",
+            "A leader has the next entry of a follower no more, and offers a copy.",
+            vec![item(3, down, Payload::Snapshot { index: 42, log_term: 6 })],
+        ),
         ("raft-join", "A member with an empty folder asks both others, and is answered.", joins),
         ("raft-unfit", "A follower lives, but could not lead: its disk is full, and it is shutting down.", unfit),
         (
@@ -134,6 +139,7 @@ pub(crate) fn lines(index: usize, item: &RaftItem) -> Vec<(String, String)> {
         Payload::Vote { is_granted, commit, commit_term, .. } => {
             of_kind(&["is_granted", "commit", "commit_term"], &[u64::from(*is_granted), *commit, *commit_term]);
         }
+        Payload::Snapshot { index, log_term } => of_kind(&["index", "log_term"], &[*index, *log_term]),
         Payload::Join { disk, last } => of_kind(&["disk", "last"], &[*disk, *last]),
         Payload::JoinAnswer {
             standing,

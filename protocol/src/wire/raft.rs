@@ -179,6 +179,13 @@ pub enum Payload {
     },
     /// The leader asks a follower that has its whole log to become the leader at once.
     TimeoutNow,
+    /// The leader does not have the follower's next entry any more, and offers a copy of the group's state instead.
+    Snapshot {
+        /// Index of the last entry in the state.
+        index: u64,
+        /// Term of that entry.
+        log_term: u64,
+    },
     /// A member whose disk does not say that it may vote asks both others what they know of the group.
     Join {
         /// The id of the sender's folder.
@@ -255,6 +262,7 @@ mod kind {
     pub(super) const REQUEST_VOTE: u8 = 7;
     pub(super) const PRE_VOTE: u8 = 8;
     pub(super) const VOTE: u8 = 9;
+    pub(super) const SNAPSHOT: u8 = 10;
     pub(super) const JOIN: u8 = 11;
     pub(super) const JOIN_ANSWER: u8 = 12;
     pub(super) const TIMEOUT_NOW: u8 = 13;
@@ -277,7 +285,8 @@ impl RaftItem {
     pub fn encoded_len(&self) -> usize {
         let fields = match &self.message.payload {
             Payload::Append { entries, .. } => 3 * 8 + entries.iter().map(LogEntry::encoded_len).sum::<usize>(),
-            Payload::Appended { .. } | Payload::Heartbeat { .. } | Payload::Join { .. } => 2 * 8,
+            Payload::Appended { .. } | Payload::Heartbeat { .. } => 2 * 8,
+            Payload::Join { .. } | Payload::Snapshot { .. } => 2 * 8,
             Payload::HeartbeatAnswer { .. } => 2 * 8 + 1,
             Payload::Rejected { .. } | Payload::RequestVote { is_pre: true, .. } => 4 * 8,
             Payload::RequestVote { is_pre: false, .. } => 1 + 4 * 8,
@@ -327,6 +336,7 @@ impl RaftItem {
             Payload::Vote { is_granted, commit, commit_term, .. } => {
                 out.u8(u8::from(*is_granted)).u64(*commit).u64(*commit_term);
             }
+            Payload::Snapshot { index, log_term } => _ = out.u64(*index).u64(*log_term),
             Payload::Join { disk, last } => _ = out.u64(*disk).u64(*last),
             Payload::JoinAnswer { standing, is_leading, asker, disk, last, founding } => {
                 out.u8(standing.number()).u8(u8::from(*is_leading)).u64(*asker).u64(*disk).u64(*last);
@@ -392,6 +402,7 @@ impl Payload {
             Self::RequestVote { is_pre: false, .. } => kind::REQUEST_VOTE,
             Self::Vote { is_pre: true, .. } => kind::PRE_VOTE,
             Self::Vote { is_pre: false, .. } => kind::VOTE,
+            Self::Snapshot { .. } => kind::SNAPSHOT,
             Self::Join { .. } => kind::JOIN,
             Self::JoinAnswer { .. } => kind::JOIN_ANSWER,
             Self::TimeoutNow => kind::TIMEOUT_NOW,
@@ -436,6 +447,7 @@ impl Payload {
                 commit: item.u64("commit")?,
                 commit_term: item.u64("commit_term")?,
             },
+            kind::SNAPSHOT => Self::Snapshot { index: item.u64("index")?, log_term: item.u64("log_term")? },
             kind::JOIN => Self::Join { disk: item.u64("disk")?, last: item.u64("last")? },
             kind::JOIN_ANSWER => Self::JoinAnswer {
                 standing: standing(item.u8("standing")?)?,
@@ -531,6 +543,7 @@ mod tests {
             payloads.push(Payload::RequestVote { is_pre, is_hand_over, progress });
             payloads.push(Payload::Vote { is_pre, is_granted: is_pre, commit: 7, commit_term: 3 });
         }
+        payloads.push(Payload::Snapshot { index: 9, log_term: 4 });
         payloads.push(Payload::Join { disk: 77, last: 9 });
         for standing in Standing::ALL {
             let founding = Founding { disks: [1, 2, 3], last: 4 };
@@ -553,7 +566,7 @@ mod tests {
         assert_eq!(bytes.len(), items.iter().map(RaftItem::encoded_len).sum::<usize>());
         let count = u16::try_from(items.len()).expect("few");
         let kinds: Vec<u8> = items.iter().map(|item| item.message.payload.kind()).collect();
-        assert_eq!(kinds, [1, 1, 2, 3, 4, 5, 13, 5, 5, 5, 5, 5, 5, 5, 6, 8, 7, 9, 7, 9, 11, 12, 12, 12]);
+        assert_eq!(kinds, [1, 1, 2, 3, 4, 5, 13, 5, 5, 5, 5, 5, 5, 5, 6, 8, 7, 9, 7, 9, 10, 11, 12, 12, 12]);
         assert_eq!(RaftItem::decode_all(&bytes, count), Ok(items));
         assert_eq!(RaftItem::decode_all(&bytes, count - 1), Err(DecodeError::Payload));
         assert_eq!(RaftItem::decode_all(&bytes, count + 1), Err(DecodeError::Short { field: "length" }));

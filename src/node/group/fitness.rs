@@ -72,6 +72,7 @@ impl Fitness {
             | Payload::Heartbeat { .. }
             | Payload::RequestVote { .. }
             | Payload::Vote { .. }
+            | Payload::Snapshot { .. }
             | Payload::Join { .. }
             | Payload::JoinAnswer { .. } => {}
         }

@@ -354,6 +354,7 @@ impl Group {
     /// Does what the replica wants done.
     pub(super) fn carry_out(&mut self, settings: &Settings) {
         let mut outputs = std::mem::take(&mut self.member.outputs);
+        let mut is_offered = false;
         for output in outputs.drain(..) {
             match output {
                 Output::Proposed { .. } => {}
@@ -398,9 +399,16 @@ impl Group {
                     let (slot, last) = (self.slot, self.member.committed);
                     self.member.follow_up.fetches.push(LogQuery { slot, index, last, bytes_max });
                 }
+                Output::Copy { .. } => is_offered = true,
+                Output::NoCopy | Output::Install => unreachable!("{output:?}: no copy is made"),
             }
         }
         self.member.outputs = outputs;
+        if is_offered {
+            // No node makes copies yet.
+            self.member.replica.handle(Input::NotCopied, &mut self.member.outputs);
+            self.carry_out(settings);
+        }
     }
 
     /// Passes on a body to be written. If another leader has proposed it, it replaces what the log has from its
