@@ -448,15 +448,6 @@ impl Replica {
         }
     }
 
-    /// Returns all members, and how many entries of this leader's log each of them is not known to have. A member that
-    /// does not lead knows nothing of the others.
-    pub fn behind(&self) -> Vec<(MemberId, u64)> {
-        match &self.0 {
-            Kind::Alone(_) | Kind::Newcomer(_) => Vec::new(),
-            Kind::Voter(voter) => voter.behind(),
-        }
-    }
-
     /// Returns how many messages were dropped because no correct member sends them, or because they came too late.
     pub fn dropped(&self) -> u64 {
         match &self.0 {

@@ -89,7 +89,7 @@ pub(crate) struct TopicView {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TopicCopy {
     node: String,
-    /// True if the leader has heard from it in the last second, or is it.
+    /// True if the leader has heard from it in the last 0.7 s, or is it.
     answers: bool,
     /// How many bodies of the leader's log the node is not known to have.
     behind: u64,

@@ -8,10 +8,6 @@ pub const ELECTION_TICKS: [usize; 3] = [8, 10, 12];
 /// Ticks between two heartbeats of a leader. Three in a row may be lost before a follower starts an election.
 pub const HEARTBEAT_TICKS: usize = 2;
 
-/// Ticks without a message of a member after which its leader says of it that it does not answer. A member answers each
-/// heartbeat.
-pub const SILENT_TICKS: usize = 10;
-
 /// Ticks for which a member gives nobody its vote after a message of its leader, and after its own start: it may have
 /// answered a leader right before. Shorter than the shortest election timeout, so that it delays no election. The first
 /// tick may come at once, so the time that passes is at least that of one tick less.

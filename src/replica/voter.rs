@@ -150,17 +150,6 @@ impl Voter {
         self.role
     }
 
-    /// Returns all members, and how many entries of this leader's log each of them is not known to have.
-    pub(super) fn behind(&self) -> Vec<(MemberId, u64)> {
-        let raft = &self.raw.raft;
-        let last = raft.raft_log.last_index();
-        let member = |(&id, of): (&u64, &raft::Progress)| Some((MemberId::new(id)?, last.saturating_sub(of.matched)));
-        let mut members: Vec<_> = raft.prs().iter().filter_map(member).collect();
-        // The library keeps them in a hash map.
-        members.sort_unstable();
-        members
-    }
-
     /// Returns how many messages were dropped because no correct member sends them, or because they came too late.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped

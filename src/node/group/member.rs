@@ -9,18 +9,19 @@
 //!
 //! What the other parts of the node have to do about it is in [`FollowUp`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use super::super::action::Action;
 use super::super::call::ReplyTo;
 use super::super::{Settings, Step};
 use super::Group;
-use super::fitness::Fitness;
+use super::fitness::{Fitness, Other};
 use super::proposal::Proposal;
 use crate::entry::{self, Body, LogPart, LogPosition, LogQuery, MemberState, Place, Unreadable, Write, Written};
-use crate::limits::{REQUEST_TIMEOUT_US, SILENT_TICKS};
+use crate::limits::REQUEST_TIMEOUT_US;
 use crate::replica::{
-    Config, Fault, Hard, Input, Joining, LogEntry, MemberId, Message, Output, Payload, Replica, Restored, Role, Ticket,
+    Acknowledged, Config, Fault, Hard, Input, Joining, LogEntry, MemberId, Message, Output, Payload, Replica, Restored,
+    Role, Ticket,
 };
 use crate::types::{Copies, Dimension, NodeId, SlotId};
 use crate::wire::response::{CopiesView, CopyView, Durability};
@@ -45,8 +46,6 @@ pub(super) struct Member {
     /// What decides who should lead.
     pub(super) fitness: Fitness,
     follow_up: FollowUp,
-    /// For how many ticks nothing has come from each other member that has sent something since the start.
-    silent_ticks: BTreeMap<MemberId, usize>,
 }
 
 /// Something that the store has not reported as written.
@@ -135,9 +134,9 @@ impl Member {
         let config = Config { id: member_of(settings.id), members, disk: folder };
         let replica = Replica::new(&config, restored, &mut outputs).expect("a start has found the whole log");
         let (writes, unreported, follow_up) = (VecDeque::new(), VecDeque::new(), FollowUp::default());
-        let (committed, elected, silent_ticks) = (applied.index, None, BTreeMap::new());
+        let (committed, elected) = (applied.index, None);
         let (reported, fitness) = (0, Fitness::default());
-        Self { replica, outputs, writes, unreported, committed, elected, reported, fitness, follow_up, silent_ticks }
+        Self { replica, outputs, writes, unreported, committed, elected, reported, fitness, follow_up }
     }
 
     /// Returns true if the log takes another body now.
@@ -149,12 +148,11 @@ impl Member {
     /// not lead.
     pub(super) fn copies(&self, settings: &Settings, slot: SlotId) -> Option<CopiesView> {
         let Role::Leader { term } = self.replica.role() else { return None };
-        let behind: BTreeMap<MemberId, u64> = self.replica.behind().into_iter().collect();
         let member = |node: NodeId| {
             let id = member_of(node);
-            let ticks = self.silent_ticks.get(&id).copied().unwrap_or(SILENT_TICKS);
-            let answers = node == settings.id || ticks < SILENT_TICKS;
-            CopyView { node: node.index(), answers, behind: behind.get(&id).copied().unwrap_or(0) }
+            let answers = node == settings.id || self.fitness.others.get(&id).is_some_and(Other::is_there);
+            let Acknowledged { by_member, last, .. } = self.replica.acknowledged(id);
+            CopyView { node: node.index(), answers, behind: last.saturating_sub(by_member) }
         };
         let members: Vec<CopyView> = settings.members_of(slot).map(member).collect();
         (members.len() > 1).then(|| CopiesView { leader: settings.id.index(), term, members })
@@ -238,7 +236,6 @@ impl Group {
         {
             return false;
         }
-        self.member.silent_ticks.insert(message.from, 0);
         // Who is shutting down would only hand on what it gets.
         if matches!(message.payload, Payload::TimeoutNow) && self.member.fitness.own.is_leaving {
             return false;
@@ -258,7 +255,6 @@ impl Group {
         if self.lead.as_mut().is_some_and(|lead| lead.lease.begins_ahead(now_us)) {
             self.confirm(step);
         }
-        self.member.silent_ticks.values_mut().for_each(|ticks| *ticks += 1);
         self.member.replica.handle(Input::Tick, &mut self.member.outputs);
         self.carry_out(step.settings);
         self.tick_fitness(step);

@@ -37,7 +37,7 @@ pub struct CopiesView {
 pub struct CopyView {
     /// The node.
     pub node: u16,
-    /// True if the leader has heard from it in the last seconds, or is it.
+    /// True if the leader has heard from it in the last 0.7 s, or is it.
     pub answers: bool,
     /// How many bodies of the log the leader has that this node is not known to have. A body has the changes of all
     /// topics of the slot in one turn.
