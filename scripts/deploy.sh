@@ -544,7 +544,7 @@ show_cube() {
     "$bin/dht-cli" -s "$servers" cluster --wait "${patience}s" || code=$?
     check_interrupted
     read_short_path "$data"
-    ((code == 0)) || fail "not all of the $nodes nodes and $links links are up after $patience s" \
+    ((code == 0)) || fail "after $patience s, nodes or links are down, or some topics have no leader" \
         "the nodes that run stay; what they say is in $path/node-*.log" \
         "to start those that ended: $self" "to end all: $self stop"
     local logs=$path

@@ -89,9 +89,19 @@ pub struct Edge {
 }
 
 impl Cluster {
-    /// Returns true if all nodes answer and all links are up.
+    /// Returns true if all nodes answer, all links are up, and each group of topics has a leader where several nodes
+    /// keep each topic.
     pub fn is_whole(&self) -> bool {
-        self.nodes.iter().all(|member| member.view.is_ok()) && self.links.iter().all(|edge| edge.up)
+        let has_nodes = self.nodes.iter().all(|member| member.view.is_ok());
+        has_nodes && self.links.iter().all(|edge| edge.up) && self.is_led()
+    }
+
+    fn is_led(&self) -> bool {
+        let groups = || self.nodes.iter().filter_map(|member| member.view.as_ref().ok()?.groups);
+        let led: u64 = groups().map(|of| u64::from(of.led) * u64::from(of.replicas)).sum();
+        let kept: u64 = groups().map(|of| u64::from(of.kept)).sum();
+        // Leadership may move while the nodes are asked, so that two say that they lead the same group.
+        led >= kept
     }
 }
 

@@ -244,7 +244,7 @@ pub(crate) struct ClusterView {
     dimension: u8,
     nodes: Vec<MemberView>,
     links: Vec<LinkView>,
-    /// True if all nodes and links are up.
+    /// True if all nodes and links are up and, where several nodes keep each topic, each group of topics has a leader.
     whole: bool,
 }
 

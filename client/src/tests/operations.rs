@@ -5,7 +5,8 @@ use std::time::Duration;
 use dht_protocol::types::{Epoch, Offset, ProducerId, TopicId};
 use dht_protocol::wire::request::ANY_NODE;
 use dht_protocol::wire::response::{
-    Detail, Durability, ErrorResponse, LinkState, LinkView, Listed, NodeAddress, NodePage, Page, Probe, View,
+    Detail, Durability, ErrorResponse, GroupsView, LinkState, LinkView, Listed, NodeAddress, NodePage, Page, Probe,
+    View,
 };
 use dht_protocol::wire::{Opcode, Request, Response, Status};
 
@@ -335,6 +336,28 @@ fn the_state_of_the_cluster_is_assembled_from_the_views_of_its_nodes() {
     assert_eq!(down, [(0, 1), (3, 7), (5, 7), (6, 7)]);
     drop(client);
     fake.finish();
+}
+
+#[test]
+fn a_cluster_is_whole_when_each_group_of_topics_has_a_leader() {
+    for (led, is_whole) in [([1; 8], true), ([1, 1, 1, 0, 1, 1, 1, 1], false), ([2, 0, 1, 1, 1, 1, 1, 1], true)] {
+        let fake = Fake::play(vec![Box::new(move |peer| {
+            peer.greet();
+            for (node, led) in (0..).zip(led) {
+                let asked = peer.expect(Opcode::Cluster);
+                let links = [1, 2, 4].map(|bit| LinkView { node: node ^ bit, up: true, address: "n:1".to_owned() });
+                let groups = Some(GroupsView { replicas: 3, led, kept: 3 });
+                let view = View { groups, ..view(node, links.to_vec()) };
+                peer.answer(&asked, &Response::Cluster(Box::new(view)));
+            }
+            peer.flush();
+            peer.wait_for_end();
+        })]);
+        let mut client = connect(fake.builder());
+        assert_eq!(client.cluster().unwrap().is_whole(), is_whole, "{led:?}");
+        drop(client);
+        fake.finish();
+    }
 }
 
 /// Returns a page of the response to NODES from node 0 of a cube of three dimensions.
