@@ -63,11 +63,12 @@ pub enum Entry {
     },
     /// Raises the epoch of every topic, because acknowledged records at the ends of the logs may be lost.
     RaiseEpochs,
-    /// Lets each member compare what it has applied with what the leader had applied up to a body.
+    /// Carries a digest of what the leader had applied up to some body, so that each member can compare it with its
+    /// own.
     Check {
-        /// The position of the body.
+        /// The index of that body in the log.
         index: u64,
-        /// The leader's digest of the outcomes of all entries up to there.
+        /// The digest of the outcomes of all entries up to and including that body, as the leader has computed it.
         digest: u64,
     },
     /// Begins an era: later append times come from another clock, or from one that has jumped.
@@ -301,29 +302,31 @@ pub struct MemberState {
     pub vote: u64,
     /// The position of the last body that it knows to be committed.
     pub commit: u64,
-    /// Whether it may vote.
+    /// Whether it votes without restriction, and if not, what it still lacks.
     pub stage: Stage,
-    /// The founding of a group of three. None is known of a group that has a single member, or had one so far, and
-    /// everything in the log is committed then.
+    /// The founding of a group of three. It is not known while the group has, or so far has had, a single member;
+    /// everything in the log is then committed.
     pub founding: Founding,
 }
 
-/// How far a member of a group of three is on its way to being one that votes.
+/// The progress of a member of a group of three towards voting without restriction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stage {
-    /// It votes.
+    /// It votes and campaigns as Raft allows.
     #[default]
     Full,
-    /// It was there when the group was founded, and has not got the whole log of the founder yet.
+    /// It was present when the group was founded, but does not have the founder's whole log yet. It votes only for
+    /// members whose log is at least as long as that.
     Joining,
-    /// Its folder has replaced another one, and it has not got everything yet that the other one may have acknowledged.
+    /// Its folder has replaced a lost one, and it does not have everything yet that the lost one may have acknowledged.
+    /// It neither votes nor campaigns.
     Recovering,
 }
 
 impl Stage {
     const ALL: [Self; 3] = [Self::Full, Self::Joining, Self::Recovering];
 
-    /// Returns its number in the journal.
+    /// Returns the number that stands for this stage in the journal.
     pub const fn number(self) -> u8 {
         match self {
             Self::Full => 0,
@@ -355,7 +358,8 @@ pub struct Image {
     pub topics: Vec<u8>,
 }
 
-/// A state of the topics of a group that was copied from another member, and whose records were kept.
+/// A snapshot of the topics of a group that was copied from another member, and whose records are in the journal
+/// already.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CopiedState {
     /// The slot of the group.
@@ -366,14 +370,14 @@ pub struct CopiedState {
     pub term: u32,
     /// The encoded topics.
     pub topics: Vec<u8>,
-    /// What the topics retain.
+    /// The records that the topics retain.
     pub kept: Vec<CopiedTopic>,
-    /// Where the journal has batches of bodies of the group that this node has not applied. With the state they never
-    /// will be.
+    /// The places in the journal of batches that belong to bodies of the group which this node has not applied. Once
+    /// the state is installed, these bodies will never be applied.
     pub void: Vec<Place>,
 }
 
-/// What a topic of a copied state retains.
+/// The range of records that a topic of a copied state retains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CopiedTopic {
     /// The topic's id.

@@ -535,7 +535,8 @@ pub const CLOCK_TRUST_US: u64 = 600_000_000;
 /// The process exits at most this long after SIGTERM, even if peers do not read.
 pub const DRAIN_US: u64 = 4_000_000;
 
-/// A draining node waits at most this long until others lead its groups, before it dismisses its clients.
+/// A draining node waits at most this long for other members to take over the leadership of its groups, before it
+/// begins to disconnect its clients.
 pub const DRAIN_HAND_OVER_US: u64 = 1_000_000;
 
 /// After answering its clients, a draining node gives them this long to disconnect by themselves.

@@ -7,18 +7,18 @@
 //!  the disk ───────────► Written │             ├─► Commit               entries to apply, in this order
 //!                        Fetched │             ├─► Fetch                entries to read from the disk
 //!  reads ──────────────► Confirm │             ├─► Confirmed            this member still leads
-//!  another is to lead ─► HandOver│             ├─► Copy · Install       a state of the group instead of its entries
+//!  leadership moves ───► HandOver│             ├─► Copy · Install       a snapshot instead of log entries
 //!  a copy ─► CopyReady · Copied  ┘             └─► Role · Bad
 //! ```
 //!
 //! | file | what |
 //! |---|---|
 //! | `alone` | a member of a group of one |
-//! | `join` | a member of a group of three that may not vote yet: the founding, and lost disks |
+//! | `join` | how a member comes to vote in a group of three: the founding, and recovery from a lost disk |
 //! | `voter` | a member of a group of three, around the Raft library |
 //! | `message` | the messages between members |
 //! | `convert` | conversion between these and the types of the Raft library |
-//! | `copying` | a state of the group that a member takes from its leader |
+//! | `copying` | a snapshot that a member copies from its leader |
 //! | `guard` | which messages reach the library |
 //! | `lease` | whether a leader may answer reads from what it has applied |
 //! | `log` | the part of the log that is in memory |
@@ -27,8 +27,8 @@
 //! The library `raft` implements the consensus algorithm; nothing outside of this module uses it. There is no I/O in
 //! here, no clock and no randomness: time comes in as ticks, and the election timeout follows from the member's rank.
 //!
-//! What this module does not cover: the meaning of bodies, the encoding of messages and entries, groups whose members
-//! change, and how the state of a group gets from one member to another.
+//! What this module does not cover: the meaning of bodies, the encoding of messages and entries, membership changes,
+//! and the transfer of snapshots between members.
 
 mod alone;
 mod convert;
@@ -63,12 +63,13 @@ pub struct Config {
     pub id: MemberId,
     /// All members by their rank: the first one is the first to become the leader. There may be one or three.
     pub members: Vec<MemberId>,
-    /// The id of the folder of this member, not 0. An empty folder in place of a lost one has another id.
+    /// The id of this member's folder, never 0. An empty folder that replaces a lost one has a different id.
     pub disk: u64,
 }
 
 /// What a member must remember through a crash: the newest term that it knows, its vote in that term, whether it may
-/// vote, and the founding of a group of three. Without one, the member has been alone so far, or has nothing.
+/// vote, and the founding of a group of three. If no founding is known, the member has been the only one of its group
+/// so far, or its folder is empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say all")]
 pub struct Hard {
@@ -78,7 +79,7 @@ pub struct Hard {
     pub founding: Founding,
 }
 
-/// What a start has read from the disk. The default is what an empty folder has.
+/// What a start has read from the disk. The default is what it reads from an empty folder.
 #[derive(Clone, Debug, Default)]
 pub struct Restored {
     /// The hard state that was written last.
@@ -121,15 +122,16 @@ pub enum Input {
         /// of its term, and there may be none for other reasons.
         at_us: u64,
     },
-    /// The leader hands its leadership over to another member: that one gets what it lacks, and becomes a candidate at
-    /// once. Until that has happened, or an election timeout has passed, no body is accepted. Whether it happens shows
-    /// by `Output::Role`; a message to the other member may arrive much later. So the leader must renounce its lease
-    /// for the rest of its term ([`Lease::renounce`]) before this. Ignored by a member that does not lead.
+    /// Asks the leader to hand its leadership over to another member. That member gets the entries that it lacks, and
+    /// then becomes a candidate without waiting for its election timeout. Until it leads, or an election timeout has
+    /// passed, all proposals are refused. Success shows only by `Output::Role`. The message that makes the other member
+    /// a candidate may arrive much later, when this leader has already given up. So the caller must renounce the lease
+    /// for the rest of the term ([`Lease::renounce`]) before this input. A member that does not lead ignores it.
     HandOver {
-        /// The other member.
+        /// The member that is to lead.
         to: MemberId,
     },
-    /// What was applied up to an entry differs from what the leader has applied up to there: this copy is bad.
+    /// The state of this member after an entry differs from that of the leader after the same entry: this copy is bad.
     Differs {
         /// The index of the entry.
         index: u64,
@@ -146,17 +148,18 @@ pub enum Input {
         /// The index before the first of them.
         index: u64,
     },
-    /// The copy that `Output::Copy` asked for is here, but nothing of it counts yet. `Output::Install` or
-    /// `Output::NoCopy` follows.
+    /// The copy that `Output::Copy` asked for is complete, but not installed. `Output::Install` or `Output::NoCopy`
+    /// follows.
     CopyReady {
         /// The index of the last entry in the state. It may differ from the offered one.
         index: u64,
         /// Its term.
         term: u64,
     },
-    /// The state that `Output::Install` named is installed: a start would find it applied, and no entries after it.
+    /// The copied state is installed, as `Output::Install` asked: a restart would find it applied, and no entries after
+    /// it.
     Copied,
-    /// The copy could not be made or installed. Another one may be offered.
+    /// The copy could not be completed or installed. The leader may offer another one.
     NotCopied,
 }
 
@@ -210,21 +213,21 @@ pub enum Output {
         /// The maximum number of bytes of all their bodies, unless it is a single entry.
         bytes_max: usize,
     },
-    /// The leader does not have the entries any more that this member needs next: a state of the group is to be copied
-    /// from it. `Input::CopyReady` or `Input::NotCopied` answers this. What is committed meanwhile need not be applied
-    /// before the next input.
+    /// The leader no longer has the entries that this member needs next: a snapshot of the group is to be copied from
+    /// it. `Input::CopyReady` or `Input::NotCopied` answers this. Entries of an `Output::Commit` that comes meanwhile
+    /// need not be applied before the next input.
     Copy {
         /// The leader.
         from: MemberId,
     },
-    /// The copy is not needed any more, or another member leads. What was copied is to be dropped.
+    /// The copy is no longer needed, or another member leads. What was copied is to be discarded.
     NoCopy,
-    /// The copy is to be installed. All writes are durable, and until `Input::Copied` or `Input::NotCopied` answers
-    /// this, no entries are written.
+    /// The complete copy is to be installed. All writes so far are durable, and no entries are written until
+    /// `Input::Copied` or `Input::NotCopied` answers this.
     Install,
     /// The member's role has changed.
     Role(Role),
-    /// Its way into a group of three has come to this point.
+    /// Reports how far the member has come on its way into a group of three, or what holds it up.
     Joining(Joining),
     /// The member's copy of the log is bad. It ignores all further input, so that nobody relies on its votes and
     /// acknowledgements.
@@ -242,28 +245,29 @@ pub enum Refusal {
     Bad,
 }
 
-/// How far a member of a group of three is on its way into the group, for the operator.
+/// How far a member of a group of three has come on its way into the group, for the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Joining {
     /// It waits for the answers of these members.
     Waits {
-        /// One of them.
+        /// The first of them by rank.
         first: MemberId,
         /// The other one, if it has not answered either.
         second: Option<MemberId>,
     },
-    /// It has a log from before the group had several members, and another one has such a log too: nobody can say which
-    /// of them counts.
+    /// It has a log from before the group had several members, and so has another member. Only the operator can decide
+    /// which of the two logs to keep.
     TwoLogs,
-    /// It has such a log, but the others belong to a group without it.
+    /// It has a log from before the group had several members, but another member belongs to a group that was founded
+    /// without that log.
     Outside,
-    /// It founds the group.
+    /// It founds the group, with the log that it has.
     Founded,
-    /// It joins the group at whose founding it was.
+    /// It joins the group at whose founding it was present.
     Joined,
-    /// Its folder has replaced a lost one: it gets everything from the others before it votes.
+    /// Its folder has replaced a lost one: it does not vote until it has what the lost one may have acknowledged.
     Recovers,
-    /// It votes like every member.
+    /// It has everything that it lacked, and votes without restriction from now on.
     Completed,
 }
 
@@ -284,14 +288,14 @@ pub enum Role {
     },
 }
 
-/// How far a leader's log is, and how much of it another member has acknowledged. These are indexes of entries.
+/// How far a leader's log reaches, and how much of it another member has acknowledged, as indexes of entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Acknowledged {
     /// The last entry that the other member has acknowledged.
     pub by_member: u64,
     /// The last committed entry.
     pub committed: u64,
-    /// The last entry that is durable at this member.
+    /// The last entry that is durable on this member's own disk.
     pub here: u64,
     /// The last entry.
     pub last: u64,
@@ -317,7 +321,7 @@ pub enum Fault {
         /// Its index.
         index: u64,
     },
-    /// The entries are those of the leader, but applying them had other outcomes.
+    /// The entries are those of the leader, but applying them has led to a different state.
     Digest {
         /// The index up to which they were compared.
         index: u64,
@@ -335,7 +339,7 @@ impl fmt::Display for Fault {
             }
             Self::Differs { index } => write!(formatter, "its committed entry {index} differs from the leader's"),
             Self::Digest { index } => {
-                write!(formatter, "what it has applied up to entry {index} differs from what the leader has")
+                write!(formatter, "its state after entry {index} differs from the leader's")
             }
         }
     }
@@ -387,10 +391,10 @@ impl Replica {
             Kind::Alone(alone) => alone.handle(input, out),
             Kind::Newcomer(newcomer) => {
                 if let Some(restored) = newcomer.handle(input, out) {
-                    // A folder that was there at the founding has answered no leader before.
+                    // A folder that was present at the founding has not answered any leader yet.
                     let holds_vote = restored.hard.stage == Stage::Recovering;
                     let voter = Voter::new(newcomer.config(), restored, holds_vote, out);
-                    self.0 = Kind::Voter(Box::new(voter.expect("nothing was lost when it started")));
+                    self.0 = Kind::Voter(Box::new(voter.expect("the start found that the disk has lost nothing")));
                 }
             }
             Kind::Voter(voter) => voter.handle(input, out),
@@ -406,7 +410,7 @@ impl Replica {
         }
     }
 
-    /// Returns true if this member votes, so that one of the others may be lost.
+    /// Returns true if this member votes without restriction. If all three do, any one of them may be lost.
     pub fn votes(&self) -> bool {
         match &self.0 {
             Kind::Alone(_) => true,
@@ -423,7 +427,8 @@ impl Replica {
         }
     }
 
-    /// Returns how much of the log is acknowledged, and by whom; all of it is zero for a member that does not lead.
+    /// Returns how far the log of this leader reaches, and how much of it `member` has acknowledged. All numbers are
+    /// zero if this member does not lead.
     pub fn acknowledged(&self, member: MemberId) -> Acknowledged {
         match &self.0 {
             Kind::Alone(_) | Kind::Newcomer(_) => Acknowledged::default(),

@@ -22,8 +22,8 @@ use crate::types::{SlotId, Slots};
 #[derive(Debug, Default)]
 pub(super) struct Bodies {
     segments: BTreeMap<u32, Extents>,
-    /// The position of the first body of a group's log that can be read back, if the group's state was copied from
-    /// another node: only later bodies are here.
+    /// For each group whose state was copied from another node, the index of the first body of its log that can be read
+    /// back. Earlier bodies are not part of the log here.
     begins: BTreeMap<SlotId, u64>,
     /// Where reads have ended, by group, the one that was used least recently first.
     spots: BTreeMap<SlotId, VecDeque<Spot>>,
@@ -45,7 +45,7 @@ struct Extent {
     cuts: Vec<(u32, u64)>,
 }
 
-/// What all segments have of a group.
+/// What the index of bodies had of one group in all segments, for [`Bodies::restore`].
 #[derive(Debug)]
 pub(super) struct OfGroup {
     begin: Option<u64>,
@@ -119,9 +119,9 @@ impl Bodies {
         self.segments.insert(segment, extents);
     }
 
-    /// Lets the log of a group begin with the body after `index`, behind `end`. What was written before is not part of
-    /// the log any more, wherever it lies, and a rebuilt index of the segment of `end` leaves it out. Returns what the
-    /// group had, for [`Self::restore`].
+    /// Makes the log of a group begin with the body after `index`, at the place `end` in the journal. Bodies of the
+    /// group that were written before are no longer part of its log, wherever they lie, and an index of the segment of
+    /// `end` that is rebuilt later leaves them out. Returns what was known of the group, for [`Self::restore`].
     pub(super) fn begin_after(&mut self, slot: SlotId, index: u64, end: Place) -> OfGroup {
         self.spots.remove(&slot);
         let of = |(number, extents): (&u32, &Extents)| Some((*number, extents.0.get(&slot)?.clone()));
@@ -134,7 +134,7 @@ impl Bodies {
         OfGroup { begin: self.begins.insert(slot, index + 1), extents }
     }
 
-    /// Takes back [`Self::begin_after`].
+    /// Undoes [`Self::begin_after`].
     pub(super) fn restore(&mut self, slot: SlotId, before: OfGroup) {
         self.segments.values_mut().for_each(|Extents(of)| _ = of.remove(&slot));
         for (number, extent) in before.extents {
@@ -143,7 +143,7 @@ impl Bodies {
         self.set_begin(slot, before.begin);
     }
 
-    /// Sets the position of the first body of a group's log that can be read back.
+    /// Sets the index of the first body of a group's log that can be read back. With `None`, the log has no such limit.
     pub(super) fn set_begin(&mut self, slot: SlotId, begin: Option<u64>) {
         self.spots.remove(&slot);
         match begin {
@@ -229,7 +229,7 @@ impl Bodies {
         }
     }
 
-    /// Encodes where the logs begin.
+    /// Encodes the index of the first body that can be read back, for each group whose state was copied.
     pub(super) fn encode_begins(&self, out: &mut Vec<u8>) {
         varint::put(out, self.begins.len() as u64);
         for (slot, begin) in &self.begins {
@@ -273,7 +273,7 @@ pub(super) fn decode(bytes: &mut &[u8]) -> Option<BTreeMap<u32, Extents>> {
     Some(segments)
 }
 
-/// Decodes what [`Bodies::encode_begins`] wrote. Returns `None` when that is malformed.
+/// Decodes what [`Bodies::encode_begins`] wrote. Returns `None` when the bytes are malformed.
 pub(super) fn decode_begins(bytes: &mut &[u8]) -> Option<BTreeMap<SlotId, u64>> {
     let count = varint::take(bytes)?;
     let mut begins = BTreeMap::new();

@@ -15,7 +15,7 @@
 //!                                             them in the segment, for each: varint deltas of its position in the
 //!                                             segment and of that in the group's log;
 //!                  varint count of groups whose state was copied from another node, for each: varint slot, varint
-//!                                             position of the first body of its log that is here
+//!                                             position of the first body of its log in this journal
 //! ```
 //!
 //! A delta is relative to the preceding element of the same list; the first is relative to 0.
@@ -40,7 +40,7 @@ pub(super) struct Books {
     pub(super) totals: BTreeMap<u32, u64>,
     /// The bodies of each segment of the log. Empty before format 3.
     pub(super) bodies: BTreeMap<u32, Extents>,
-    /// Where the logs of groups begin whose states were copied.
+    /// For each group whose state was copied from another node, the index of the first body of its log in this journal.
     pub(super) begins: BTreeMap<SlotId, u64>,
 }
 

@@ -1,5 +1,5 @@
 //! Segments of copies: they hold records that cleaning has moved out of other segments, so that those can be removed,
-//! and records that were copied from another node.
+//! and records that were copied from another node as part of a snapshot.
 //!
 //! ```text
 //! body of a copy   u64 topic, u64 base offset, u64 append time of the first batch in µs, then consecutive batches:
@@ -30,7 +30,7 @@ use crate::types::{Offset, TopicId, crc32};
 /// The lowest number of a segment of copies; segments of the log have lower numbers.
 pub(super) const FIRST: u32 = 1 << 31;
 
-/// A segment of copies that is being written.
+/// A segment of copies that is being written. Its file has a temporary name.
 #[derive(Debug)]
 pub(super) struct CopyFile<F> {
     pub(super) file: F,
@@ -46,21 +46,21 @@ impl<F: DiskFile> CopyFile<F> {
         Self { file, number, written: 0, index: Index::default() }
     }
 
-    /// Appends copies of consecutive batches of a topic, and sets their places.
+    /// Appends copies of consecutive batches of one topic, and sets the places of the batches to those of the copies.
     ///
     /// # Errors
-    /// Returns the error of the file system. The same batches may be appended again.
+    /// Returns the error of the file system. The caller may retry with the same batches.
     pub(super) fn put(&mut self, stamp: Stamp, batches: &mut [(Filed, Bytes)]) -> io::Result<()> {
         let mut out = Vec::new();
         if self.written == 0 {
             out.extend_from_slice(&segment_header(stamp, self.number, 0));
         }
-        let position = u32::try_from(self.written as usize + out.len() + HEADER).expect("a few segments");
+        let position = u32::try_from(self.written as usize + out.len() + HEADER).expect("far below 4 GiB");
         let start = Place { segment: self.number, position };
         let head = Head { kind: Kind::Copy, slot: batches[0].0.topic.slot, index: 0, term: 0, synced: 0 };
         put_record(self.number, head, &mut out, |out| encode(batches, start, out));
         self.file.write_at(&out, self.written.into())?;
-        let written = self.written + u32::try_from(out.len()).expect("a few reads");
+        let written = self.written + u32::try_from(out.len()).expect("far below 4 GiB");
         if written / FILL_SYNC_BYTES > self.written / FILL_SYNC_BYTES {
             // Syncing the whole file only at the end would block as long as hundreds of reads.
             self.file.sync()?;

@@ -26,9 +26,10 @@ pub enum OpenError {
         /// What the folder is instead, as a clause with the subject "it".
         what: String,
     },
-    /// The folder is this node's, but lacks what other nodes rely on, and have themselves.
+    /// The folder belongs to this node, but lacks data that other nodes rely on. These nodes have the data themselves,
+    /// so an empty folder can be filled from them.
     Superseded {
-        /// Why, as a clause with the subject "it".
+        /// What the folder lacks, or why it is out of date, as a clause with the subject "it".
         why: &'static str,
     },
     /// The folder holds a first backup that was never completed.
@@ -129,7 +130,7 @@ impl fmt::Display for OpenError {
             ),
             Self::Foreign { what } => write!(f, "{what}; give another folder"),
             Self::Superseded { why } => {
-                write!(f, "{why}; move it away and start with an empty one, which gets everything from these nodes")
+                write!(f, "{why}; move it away and start with an empty one, which is then filled from the other nodes")
             }
             Self::Misplaced { file, whose } => {
                 write!(

@@ -265,7 +265,8 @@ pub fn put_state(segment: u32, slot: SlotId, synced: u32, state: &MemberState, o
     });
 }
 
-/// Decodes a record of kind [`Kind::State`]; returns `None` when its length is wrong, or the number of the stage.
+/// Decodes a record of kind [`Kind::State`]; returns `None` when its length is wrong or the number of its stage is
+/// unknown.
 pub(super) fn state_of(record: &Record) -> Option<MemberState> {
     let (stage, numbers) = record.body.split_last().filter(|_| record.body.len() == STATE_LEN)?;
     let mut of_body = [0; 6];

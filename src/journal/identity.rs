@@ -4,7 +4,7 @@
 //! dht-node journal, format 3
 //! node 101 of a cube of dimension 3, cluster dht
 //! disk 00005e2ac9014d77                            the id of this folder; not in format 1
-//! replicas 3                                       how many nodes keep each topic; without this line, one does
+//! replicas 3                                       how many nodes store each topic; 1 if the line is absent
 //! ```
 
 use std::io;
@@ -27,7 +27,7 @@ pub struct Identity {
     pub dimension: Dimension,
     /// The vertex.
     pub node: NodeId,
-    /// How many nodes keep each topic.
+    /// The number of nodes that store each topic (`--replicas`).
     pub copies: Copies,
 }
 
@@ -193,7 +193,8 @@ fn disk_of(found: &str) -> Option<DiskId> {
     DiskId::parse(found.lines().nth(2)?.strip_prefix("disk ")?)
 }
 
-/// Returns how many nodes keep each topic, according to the text of an identity.
+/// Returns the number of nodes that store each topic, according to the text of an identity: one, if the text has no
+/// valid number.
 fn copies_of(found: &str) -> Copies {
     let number = found.lines().nth(3).and_then(|line| line.strip_prefix("replicas ")?.parse().ok());
     number.and_then(Copies::new).unwrap_or(Copies::One)

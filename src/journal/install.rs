@@ -1,23 +1,25 @@
-//! Copies of records that come from another node, and their installation as the state of a group.
+//! Installation of a snapshot: records of a group that were copied from another node, and the state that goes with
+//! them.
 //!
 //! ```text
-//!   keep      batches from another node are appended to segments of copies      2147483650.log.new  ▓▓▓
-//!   install   fsync, write their indexes, rename them; the bookkeeping of the group refers to them, and
-//!             its log begins after the state: one checkpoint
+//!   keep      append batches from another node to segments of copies            2147483650.log.new  ▓▓▓
+//!   install   fsync these segments, write their indexes, and rename them; then write one checkpoint, in which
+//!             the bookkeeping of the group refers to them and its log begins after the state
 //! ```
 //!
-//! Records of a topic that are here already stay where they are: the copies begin where those end. Only those in the
-//! segment that the log is written to are copied out of it, so that a segment never has two stretches of a topic. What
-//! the bookkeeping has of topics that the state does not have is dropped.
+//! Records of a topic that the journal already has stay where they are, and the copies continue after them. Records in
+//! the segment to which the log is still being written are the only exception: they are copied as well, so that no
+//! segment ever has two separate runs of one topic. The bookkeeping of topics that are not in the state is dropped.
 //!
-//! **What a crash leaves.** Before the checkpoint, the files are not referred to, and the next start removes those
-//! without their final name at once and the others once two checkpoints do not need them. The checkpoint replaces the
-//! state of the group and the bookkeeping of its records at once. A second one follows, so that no start falls back to
-//! a state from before: the log does not lead from there to the new one.
+//! **What a crash leaves.** Until the checkpoint, nothing refers to the new files. The next start removes those that
+//! still have a temporary name, and the renamed ones once neither of the two newest checkpoints needs them. The
+//! checkpoint replaces the state of the group and the bookkeeping of its records in one step. A second checkpoint
+//! follows at once, so that no start falls back to a checkpoint from before the installation: the log has no entries
+//! that lead from that state to the new one.
 //!
-//! **What becomes of the log.** Bodies of the group that lie before the checkpoint's end are none of its log any more,
-//! except as the places of records that were applied. Those that were not applied count as void, and none is read for
-//! another member ([`Bodies::begin_after`]).
+//! **What becomes of the log.** Bodies of the group that lie before the checkpoint's end are no longer part of its log.
+//! They only remain as the places of records that were applied. The batches of those that were not applied count as
+//! void, and no such body is sent to another member ([`Bodies::begin_after`]).
 //!
 //! [`Bodies::begin_after`]: super::bodies::Bodies::begin_after
 
@@ -40,14 +42,14 @@ use crate::entry::{CopiedState, CopiedTopic, Filed, Image, LogPosition, Place, T
 use crate::limits::READ_BYTES_MAX;
 use crate::types::{Offset, SlotId};
 
-/// Records of a group that were copied from another node, and that nothing refers to yet.
+/// Records of a group that were copied from another node, and to which no checkpoint refers yet.
 #[derive(Debug)]
 pub struct Taken<F> {
-    /// The segments, of which the last one grows.
+    /// The segments of copies. Records from the other node are appended to the last one.
     files: Vec<CopyFile<F>>,
-    /// The number of the segment with copies of this node's own records.
+    /// The number of the segment that has copies of this node's own records, once there is one.
     own: Option<u32>,
-    /// For each topic, its stretches of consecutive records with their base offsets, one for each segment.
+    /// For each topic, its runs of consecutive records with their base offsets: one for each segment.
     runs: BTreeMap<TopicKey, Vec<(Offset, Span)>>,
 }
 
@@ -58,8 +60,8 @@ impl<F> Default for Taken<F> {
 }
 
 impl<D: Disk> Keeper<D> {
-    /// Keeps consecutive batches of a topic, which follow those that were kept of it before. A segment of copies grows
-    /// to about `segment_bytes` bytes.
+    /// Appends consecutive batches of a topic to the copies. They must follow the batches of the topic that were
+    /// appended before. A new segment is begun when the last one has at least `segment_bytes` bytes.
     ///
     /// # Errors
     /// Returns [`io::ErrorKind::StorageFull`] when another segment would exceed the capacity of the journal, and
@@ -76,27 +78,28 @@ impl<D: Disk> Keeper<D> {
             if let Some(file) = taken.files.last() {
                 file.file.sync()?;
             }
-            // As for a segment of the log, one more segment's worth of bytes is left to cleaning.
+            // As for a segment of the log, the space of one more segment is left to cleaning.
             if self.used()?.saturating_add(2 * u64::from(segment_bytes)) > self.capacity {
-                let what = "the copy of a group would exceed the size that --disk allows";
+                let what = "copying the state of a group would take more disk space than --disk allows";
                 return Err(io::Error::new(io::ErrorKind::StorageFull, what));
             }
             let number = self.next_copies()?;
             let file = self.disk.create(&names::new(&names::segment(number)))?;
             taken.files.push(CopyFile::new(file, number));
         }
-        let file = taken.files.last_mut().expect("there is one");
+        let file = taken.files.last_mut().expect("one is added when there is none");
         file.put(self.stamp, batches)?;
         add_run(taken.runs.entry(topic).or_default(), file.number, batches);
         Ok(())
     }
 
-    /// Makes a copied state that of its group, in a checkpoint when the log ends at `mark`. `images` are the states of
-    /// all groups of the node, of which that of this group is replaced. All bodies of this group must be durable and
-    /// noted. Returns the end of the log, behind which the group's log goes on.
+    /// Installs a copied state as the state of its group, by a checkpoint at `mark`, the end of the log. `images` are
+    /// the states of all groups of the node; that of this group is replaced. All bodies of the group must be durable
+    /// and noted. Returns the place in the journal after which the log of the group continues.
     ///
     /// # Errors
-    /// Returns the error of the file system, or what the copy lacks. Nothing of the copy counts then.
+    /// Returns the error of the file system, or an error that names a topic of which the copy lacks records. The keeper
+    /// then still has the previous state of the group.
     pub fn install(
         &mut self,
         mut taken: Taken<D::File>,
@@ -145,12 +148,12 @@ impl<D: Disk> Keeper<D> {
         }
         self.bodies.remember(slot, Spot { index: state.index, term: state.term, end: mark.place });
         if let Err(error) = self.checkpoint(mark, &images) {
-            log::warn!("only one checkpoint has the copy of slot {}: {error}", slot.index());
+            log::warn!("the copy of slot {} is in one checkpoint only: {error}", slot.index());
         }
         Ok(mark.place)
     }
 
-    /// Drops what was copied, as far as it does not have its final name.
+    /// Removes the copied segments that still have a temporary name.
     ///
     /// # Errors
     /// Returns the error of the file system when a file cannot be removed; the next start removes it then.
@@ -163,8 +166,8 @@ impl<D: Disk> Keeper<D> {
         })
     }
 
-    /// Returns where the records of a state are: those that are here already, and the copies after them. Those in the
-    /// segment that the log is written to are copied, too.
+    /// Returns the spans of all records of a state: those that the journal already has, then the copies. Records in the
+    /// segment `growing`, to which the log is being written, are copied first.
     fn spans_with(
         &self,
         taken: &mut Taken<D::File>,
@@ -196,7 +199,8 @@ impl<D: Disk> Keeper<D> {
         Ok(all)
     }
 
-    /// Copies the records of a span, from an offset on, to a segment of copies of its own.
+    /// Copies the records of `span` from offset `from` on to the segment for copies of this node's own records. Returns
+    /// the base offset and the span of the copies.
     fn copy_out(
         &self,
         taken: &mut Taken<D::File>,
@@ -230,13 +234,13 @@ impl<D: Disk> Keeper<D> {
         Ok(runs.remove(0))
     }
 
-    /// Replaces the bookkeeping of all records of a group. Returns what it was.
+    /// Replaces the spans of all topics of a group. Returns the previous ones.
     fn replace_spans(
         &mut self,
         slot: SlotId,
         spans: HashMap<TopicKey, Spans, RandomState>,
     ) -> HashMap<TopicKey, Spans, RandomState> {
-        // Added first, so that no account falls below zero.
+        // The new spans are added before the old ones are subtracted, so that no total falls below zero.
         #[expect(clippy::iter_over_hash_type, reason = "sums do not depend on the order")]
         for spans in spans.values() {
             spans.total().for_each(|change| self.change(change));
@@ -251,13 +255,13 @@ impl<D: Disk> Keeper<D> {
     }
 }
 
-/// Adds consecutive batches in a segment to the stretches of their topic.
+/// Extends the runs of a topic with consecutive batches that were copied to `segment`.
 fn add_run(runs: &mut Vec<(Offset, Span)>, segment: u32, batches: &[(Filed, Bytes)]) {
     let (first, _) = &batches[0];
     if runs.last().is_none_or(|(_, span)| span.segment != segment) {
         runs.push((first.base, Span { segment, bytes: 0, end: first.base, first_us: first.append_us }));
     }
-    let (_, span) = runs.last_mut().expect("there is one");
+    let (_, span) = runs.last_mut().expect("one is added when there is none");
     assert_eq!(span.end, first.base, "copied batches are consecutive");
     for (filed, _) in batches {
         (span.end, span.bytes) = (filed.end(), span.bytes.saturating_add(filed.len));

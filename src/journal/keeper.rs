@@ -241,7 +241,7 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
-    /// Records that these places hold batches that were not stored.
+    /// Notes the places of batches that are in the log but were not stored in their topics.
     pub(super) fn add_void(&mut self, places: &[Place]) {
         for Place { segment, position } in places {
             if let Some(void) = &mut self.segments.entry(*segment).or_default().void {
@@ -252,7 +252,7 @@ impl<D: Disk> Keeper<D> {
         }
     }
 
-    /// Takes back [`Self::add_void`].
+    /// Undoes [`Self::add_void`].
     pub(super) fn remove_void(&mut self, places: &[Place]) {
         for Place { segment, position } in places {
             let void = self.segments.get_mut(segment).and_then(|segment| segment.void.as_mut());
@@ -341,8 +341,8 @@ impl<D: Disk> Keeper<D> {
         self.segments.insert(number, Segment { size, total_bytes, ..Segment::default() });
     }
 
-    /// Returns the number of the next segment of copies. One that is being written has the name of a new file, and its
-    /// number is not returned.
+    /// Returns the number for a new segment of copies. The numbers of segments that are still being written, under a
+    /// temporary name, are skipped.
     ///
     /// # Errors
     /// Returns the error of the file system.

@@ -132,7 +132,7 @@ impl<D: Disk> Recovery<D> {
             self.keeper.set_total(*number, books.totals.get(number).copied().unwrap_or(0));
             self.keeper.bodies.set(*number, books.bodies.remove(number).unwrap_or_default());
         }
-        // Segments of which nothing is applied.
+        // The remaining segments have bodies, but none of them is applied.
         for (number, bodies) in std::mem::take(&mut books.bodies) {
             if segments.binary_search(&number).is_ok() {
                 self.keeper.bodies.set(number, bodies);
@@ -388,8 +388,9 @@ pub(super) fn expected(books: &Books) -> BTreeMap<u32, Vec<Expected>> {
 }
 
 /// Finds, among the stretches that a segment holds, those that it is expected to hold; returns `None` when one is
-/// missing. A segment of copies may hold more than expected: its copies count only once a checkpoint refers to them.
-/// One of the log may hold records before those, which an installation has copied out of it.
+/// missing. A segment of copies may hold more than expected: its copies count only once a checkpoint refers to them. A
+/// segment of the log may hold earlier records as well, if the installation of a copied state has moved them to a
+/// segment of copies.
 fn match_up(number: u32, stretches: &[Stretch], expected: &[Expected], state: &impl State) -> Option<Vec<Stretch>> {
     let mut by_topic = BTreeMap::<TopicKey, Vec<Stretch>>::new();
     stretches.iter().for_each(|stretch| by_topic.entry(stretch.topic).or_default().push(*stretch));

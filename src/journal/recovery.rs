@@ -329,10 +329,10 @@ impl<D: Disk> Recovery<D> {
         Ok(())
     }
 
-    /// Notes where a body of the log is, if the record is one that was written after the checkpoint.
+    /// Notes the place of a record if it is a body of the log that was written after the checkpoint.
     pub(super) fn add_body(&mut self, segment: u32, record: &Record) {
         let place = place_of(segment, record.body_at);
-        // The checkpoint's bookkeeping has what was written before.
+        // The bookkeeping in the checkpoint covers all bodies that were written before it.
         if record.head.kind == Kind::Entry && place > self.end.place {
             let Head { slot, index, .. } = record.head;
             self.keeper.note(&[Note::Body { slot, index, place }]);

@@ -39,7 +39,7 @@ pub struct Repaired {
 /// `random` bits.
 ///
 /// # Errors
-/// Returns [`OpenError`] when the folder is not a journal, when it is damaged and other nodes have copies of its
+/// Returns [`OpenError`] when the folder is not a journal, when it is damaged but other nodes have copies of its
 /// topics, or when a file cannot be read or written.
 pub fn repair<D: Disk>(
     disk: &D,
@@ -54,8 +54,9 @@ pub fn repair<D: Disk>(
         return Ok(Repaired { report, is_done: renew(disk)?, aside: Vec::new() });
     }
     if identity.copies == Copies::Three {
-        // A repair takes everything that it can read for committed, and may drop what others rely on.
-        return Err(OpenError::Superseded { why: "it is damaged, and two other nodes have what was in it" });
+        // A repair treats every body that it can read as committed, and may drop bodies that this member has
+        // acknowledged to the other members.
+        return Err(OpenError::Superseded { why: "it is damaged, and two other nodes have copies of its topics" });
     }
     if report.loses_records() && !drops_damaged {
         return Ok(Repaired { report, is_done: false, aside: Vec::new() });

@@ -292,7 +292,8 @@ impl<D: Disk> Recovery<D> {
     ) -> bool {
         let Head { slot, index, term, .. } = record.head;
         let LogPosition { index: applied, end, .. } = self.groups.entry(slot).or_default().applied;
-        // If the state was copied from another node, bodies from before may have later positions than it.
+        // If the state was copied from another node, bodies that were written before it may have higher indexes than
+        // the last body in it.
         let is_before = Place { segment, position: u32::try_from(record.body_at).expect("a segment's size") } < end;
         if index <= applied || is_before {
             return true;

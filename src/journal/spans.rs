@@ -9,7 +9,7 @@ use crate::entry::Filed;
 use crate::types::Offset;
 
 impl Change {
-    /// Returns the change that takes this one back.
+    /// Returns the change that undoes this one.
     pub(super) const fn negated(self) -> Self {
         Self { spans: -self.spans, bytes: -self.bytes, ..self }
     }
@@ -154,8 +154,8 @@ impl Spans {
         true
     }
 
-    /// Removes the last span if it is in this segment. Returns it with the offset of its first record. No span may be
-    /// left; what remains is not valid until another one is added then.
+    /// Removes the last span if it is in this segment, and returns it with the offset of its first record. If no span
+    /// is left, the invariant of this type does not hold until one is added.
     pub(super) fn pop(&mut self, segment: u32) -> Option<(Offset, Span)> {
         self.list.back().filter(|last| last.segment == segment)?;
         let last = self.list.pop_back()?;

@@ -18,7 +18,7 @@ impl DiskId {
         Self((random >> 16).max(1))
     }
 
-    /// Returns the id as a number.
+    /// Returns the id as a number, which is never 0.
     pub(super) const fn number(self) -> u64 {
         self.0
     }

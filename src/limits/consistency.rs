@@ -29,11 +29,11 @@ const _: () = {
     );
     assert!(VOTE_HOLD_TICKS < ELECTION_TICKS[0], "who could be elected finds members that vote");
     assert!(ROUND_US > TICK_US && ROUND_US < 2 * TICK_US && 4 * TICK_US < LEASE_US, "one lost round ends no lease");
-    assert!(HEARD_TICKS as usize >= 3 * HEARTBEAT_TICKS, "a lost heartbeat does not make a member unreachable");
-    assert!(SLOW_MEMORY_TICKS > HAND_OVER_TICKS && HAND_OVER_TICKS > HOME_TICKS, "leadership does not move to and fro");
+    assert!(HEARD_TICKS as usize >= 3 * HEARTBEAT_TICKS, "two lost heartbeats make no member unreachable");
+    assert!(SLOW_MEMORY_TICKS > HAND_OVER_TICKS && HAND_OVER_TICKS > HOME_TICKS, "leadership does not oscillate");
     assert!(
         ELECTION_TICKS[0] as u64 * TICK_US < DRAIN_HAND_OVER_US && DRAIN_HAND_OVER_US < DRAIN_US / 2,
-        "whether leadership is away shows before a node that shuts down gives up"
+        "a node that shuts down sees a failed hand-over time out before it gives up"
     );
     assert!(ELECTION_TICKS[0] < ELECTION_TICKS[1] && ELECTION_TICKS[1] < ELECTION_TICKS[2], "ranks differ");
     assert!(APPENDS_INFLIGHT_MAX * APPEND_BYTES_MAX <= PUSH_QUEUE_MAX, "heartbeats wait behind no more than pushes");

@@ -13,16 +13,18 @@ pub const HEARTBEAT_TICKS: usize = 2;
 /// tick may come at once, so the time that passes is at least that of one tick less.
 pub const VOTE_HOLD_TICKS: usize = 7;
 
-/// Ticks between two joins of a member that may not vote yet. Their answers are small, and each takes a round trip.
+/// Ticks between two `Join` messages of a member that does not vote yet. The messages and their answers are small, and
+/// each answer takes a round trip.
 pub const JOIN_TICKS: u64 = 2;
 
-/// Ticks for which the answer to a join counts: a member that has not answered a few later ones is taken to be away.
+/// Ticks for which the answer to a `Join` counts. A member that has not answered for so long, although several more
+/// were sent, is taken to be absent.
 pub const JOIN_ANSWER_TICKS: u64 = 5 * JOIN_TICKS;
 
-/// Ticks after which a member that cannot join its group says for the first time for whom it waits.
+/// Ticks after which a member that cannot join its group reports for the first time which members it is waiting for.
 pub const JOIN_NOTE_TICKS: u64 = 50;
 
-/// Ticks between two such notes.
+/// Ticks between two such reports.
 pub const JOIN_REMINDER_TICKS: u64 = 600;
 
 /// Microseconds for which a leader may answer reads from what it has applied, from the time at which it sent a
@@ -52,28 +54,31 @@ pub const UNCONFIRMED_BYTES_MAX: usize = 4 << 20;
 /// it, so more are in flight only while no other member answers.
 pub const ROUNDS_MAX: usize = 16;
 
-/// Ticks without a message after which another member is taken for unreachable: two heartbeats may be lost.
+/// Ticks without a message after which another member counts as unreachable. Two heartbeats in a row may be lost.
 pub const HEARD_TICKS: u32 = 6;
 
-/// Ticks for which the home of a slot must have been caught up until it gets leadership back: a node that has just
-/// started, or whose links come and go, may go again.
+/// Ticks for which the home of a slot must have been caught up before leadership is handed back to it. A node that has
+/// just started, or whose links come and go, may fail again soon.
 pub const HOME_TICKS: u32 = 30;
 
-/// Ticks after a hand-over in which leadership moves again only when its node shuts down. Each move costs requests some
-/// tens of milliseconds, and reads a round trip for the rest of the term.
+/// Ticks after a hand-over during which leadership moves again only if the node of the leader shuts down. Each
+/// hand-over delays requests by some tens of milliseconds; after one that fails, each read takes a round trip for the
+/// rest of the term.
 pub const HAND_OVER_TICKS: u32 = 100;
 
-/// Ticks for which a write waits for the disk until the disk counts as slow. An election takes twice as long.
+/// Ticks for which a write may wait for the disk before the disk counts as slow. An election takes about twice as long.
 pub const SLOW_TICKS: u32 = 5;
 
-/// Ticks for which a disk that was slow counts as slow, so that leadership does not return to it after each stall.
+/// Ticks for which a disk counts as slow after it has recovered, so that leadership does not return to its node after
+/// each stall.
 pub const SLOW_MEMORY_TICKS: u32 = 300;
 
-/// Ticks between two comparisons of the copies of a group, if something changes.
+/// Ticks between two comparisons of the copies of a group. There is none if nothing has changed since the last one.
 pub const CHECK_TICKS: u32 = 100;
 
-/// Maximum number of bodies of a group whose digests a member remembers. The leader compares the newest one it has
-/// applied, which followers apply within some hundred bodies; one that is further behind compares later.
+/// Maximum number of bodies of a group for which a member remembers the digest. The leader proposes the digest after
+/// the newest body that it has applied; a follower applies that proposal within some hundred bodies, and compares it
+/// with the digest that it remembers. If it no longer remembers that one, it compares the next proposal.
 pub const DIGESTS_MAX: usize = 1024;
 
 /// Bytes of applied entries that a member keeps for followers that are a little behind.
@@ -101,8 +106,8 @@ pub const LOG_READ_BYTES: usize = 2 * APPEND_BYTES_MAX;
 /// two followers needs one, and another one if it misses an append.
 pub const LOG_SPOTS_MAX: usize = 4 * FETCHES_MAX;
 
-/// Ticks after which a leader offers a follower a copy of the group's state again that has not acknowledged the last
-/// one. The offer may be lost, and a follower that is busy with its copy ignores another one.
+/// Ticks after which a leader offers a snapshot again to a follower that has not acknowledged the previous offer. An
+/// offer may be lost; a follower that is still copying ignores further ones.
 pub const OFFER_TICKS: usize = 10;
 
 /// Maximum number of appends in flight to one follower. More would only lengthen the queue in which heartbeats wait.

@@ -22,7 +22,7 @@ pub(super) fn from_raft_entry(entry: eraftpb::Entry) -> LogEntry {
 ///
 /// # Panics
 ///
-/// Panics if the message is one that the library knows nothing of.
+/// Panics if the message is a join or the answer to one, which the library does not have.
 pub(super) fn to_raft(message: Message) -> eraftpb::Message {
     let mut raw = eraftpb::Message {
         from: message.from.as_u64(),
@@ -49,7 +49,7 @@ pub(super) fn to_raft(message: Message) -> eraftpb::Message {
             (raw.commit, raw.context) = (commit, to_raft_context(context).into());
             Type::MsgHeartbeat
         }
-        // The library does not know the condition of a follower.
+        // The library has no field for the condition of a follower.
         Payload::HeartbeatAnswer { commit, context, condition: _ } => {
             (raw.commit, raw.context) = (commit, to_raft_context(context).into());
             Type::MsgHeartbeatResponse
@@ -69,8 +69,9 @@ pub(super) fn to_raft(message: Message) -> eraftpb::Message {
         Payload::Join { .. } | Payload::JoinAnswer { .. } => unreachable!("joins are handled before the library"),
         Payload::TimeoutNow => Type::MsgTimeoutNow,
         Payload::Snapshot { index, log_term } => {
-            // The library never restores a snapshot: it gets one only when this member has its last entry. Until it has
-            // compared that, it wants the receiver to be a voter.
+            // The library never restores a snapshot: `guard` lets one through only if this member already has its last
+            // entry. But before the library compares that entry, it checks that the receiver is a voter according to
+            // the snapshot.
             raw.set_snapshot(snapshot(index, log_term, vec![message.to.as_u64()]));
             Type::MsgSnapshot
         }
@@ -83,7 +84,8 @@ pub(super) fn to_raft(message: Message) -> eraftpb::Message {
 ///
 /// # Panics
 ///
-/// Panics if the library sends a message that it was never asked for (a question about a read), or entries with a gap.
+/// Panics if the library sends a message of a kind that this module never asks it for, such as a read index request, or
+/// entries with a gap.
 pub(super) fn from_raft(mut raw: eraftpb::Message) -> Message {
     let payload = match raw.get_msg_type() {
         Type::MsgAppend => {
@@ -137,8 +139,8 @@ pub(super) fn from_raft(mut raw: eraftpb::Message) -> Message {
     Message { from: member(raw.from), to: member(raw.to), term: raw.term, payload }
 }
 
-/// Returns the library's form of a snapshot of a group with these voters. It has no data: members get that in another
-/// way.
+/// Returns the library's form of a snapshot of a group with these voters. It carries no data: the state is transferred
+/// outside of the library.
 pub(super) fn snapshot(index: u64, term: u64, voters: Vec<u64>) -> eraftpb::Snapshot {
     let mut snapshot = eraftpb::Snapshot::default();
     let metadata = snapshot.mut_metadata();

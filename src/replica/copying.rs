@@ -1,4 +1,5 @@
-//! A copy of the group's state that a member takes from its leader, because the leader has its next entries no more.
+//! A snapshot that a member copies from its leader, because the leader no longer has the entries that the member needs
+//! next.
 //!
 //! ```text
 //!  Payload::Snapshot ──► Output::Copy ─ ─► Input::CopyReady ──► Output::Install ─ ─► Input::Copied
@@ -7,11 +8,12 @@
 //!                                Input::NotCopied ◄─────────       the log begins after the state
 //! ```
 //!
-//! The library learns nothing of it until the copy is durable: it panics when a second snapshot arrives before the
-//! first one is restored. Its log does not change from `ready` on, because what the journal is to do must not depend on
-//! entries that come meanwhile: appends and votes are dropped, as if they were lost, and the state is installed when
-//! all writes are durable. Then the member starts anew, as it would after a crash: its log is what the state includes,
-//! with no entries after that. Entries that it had beyond are not in the logs of the others, which know a later term.
+//! The library hears of the snapshot only when the copy is durable: it panics when a second snapshot arrives before the
+//! first one is restored. From `ready` on, the log of this member does not change, so that entries which arrive
+//! meanwhile do not affect what the journal has to do: appends and votes are dropped, as if they were lost. The state
+//! is installed when all writes are durable. Then the member restarts the library, as after a crash, with a log that
+//! ends with the last entry in the state. Entries that it had after that one are not in the logs of the others, which
+//! know a later term.
 
 use super::message::{MemberId, Message, Payload};
 
@@ -23,22 +25,25 @@ pub(super) struct Copying {
     stage: Stage,
 }
 
-/// How far a copy is.
+/// The stages of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
+    /// The leader has offered the copy, and it is not complete.
     Offered,
-    /// Everything is here. The state includes the entries up to this index, which has this term.
+    /// The copy is complete. It includes the entries up to this index; the last of them has this term.
     Ready(u64, u64),
+    /// The copy, with the same two numbers, is being installed.
     Installing(u64, u64),
 }
 
 impl Copying {
-    /// Returns a copy that a leader has offered.
+    /// Begins a copy that a leader has offered.
     pub(super) const fn new(from: MemberId) -> Self {
         Self { from, stage: Stage::Offered }
     }
 
-    /// Records that everything is here, and which entry is the last one in it. Returns false if that was known.
+    /// Notes that the copy is complete, with index and term of the last entry in it. Returns false and changes nothing
+    /// if it was complete already.
     pub(super) fn set_ready(&mut self, index: u64, term: u64) -> bool {
         let is_new = self.stage == Stage::Offered;
         if is_new {
@@ -47,24 +52,26 @@ impl Copying {
         is_new
     }
 
-    /// Returns index and term of the last entry in the state if it can be installed now, once.
+    /// Begins the installation of a complete copy, and returns index and term of the last entry in it. Returns `None`
+    /// if the copy is not complete, or its installation has begun already.
     pub(super) fn install(&mut self) -> Option<(u64, u64)> {
         let Stage::Ready(index, term) = self.stage else { return None };
         self.stage = Stage::Installing(index, term);
         Some((index, term))
     }
 
-    /// Returns index and term of the last entry in the state that is being installed.
+    /// Returns index and term of the last entry in the copy while it is being installed.
     pub(super) const fn installing(&self) -> Option<(u64, u64)> {
         if let Stage::Installing(index, term) = self.stage { Some((index, term)) } else { None }
     }
 
-    /// Returns true if the log must not change.
+    /// Returns true if the log must not change, which is so once the copy is complete.
     pub(super) fn is_frozen(&self) -> bool {
         planted!("entries taken while a state is installed", self.stage != Stage::Offered, false)
     }
 
-    /// Returns true if a message might change the log, or let this member lead.
+    /// Returns true if a message might change the log or make this member the leader. Such messages are dropped while
+    /// the log is frozen.
     pub(super) const fn is_delayed(message: &Message) -> bool {
         match message.payload {
             Payload::Append { .. } | Payload::Vote { .. } | Payload::TimeoutNow => true,

@@ -14,38 +14,39 @@
 //! | `Appended`, `Rejected` | it is about entries that were never sent, or is older than an acknowledgement |
 //! | `Vote` | this candidate's own vote is not durable, so it cannot have asked for others yet |
 //! | `RequestVote` | this member holds its vote: it has just started, or heard from a leader a moment ago (1) |
-//! | `RequestVote` | this member may not vote yet, or not for a log that is so short (`join`) |
-//! | `TimeoutNow` | it is not from the leader of this term, or something committed is not applied here |
-//! | `TimeoutNow` | this member may not vote yet |
-//! | `Join`, `JoinAnswer` | always: the library knows nothing of them |
-//! | `Snapshot` | another member leads in this term or in a later one; its term is impossible |
+//! | `RequestVote` | this member may not vote yet, or not for a candidate whose log is so short (`join`) |
+//! | `TimeoutNow` | it is not from the leader of this term, or a committed entry is not applied here yet |
+//! | `TimeoutNow` | this member is recovering from a lost disk (`join`) |
+//! | `Join`, `JoinAnswer` | always: the library has no such messages, and `voter` handles them before |
+//! | `Snapshot` | another member leads in this term or in a later one; its index or a term is impossible |
 //! | `Snapshot` | bad copy: an entry differs from one that is committed here |
 //!
-//! 1. Unless the leader of the term before has asked the candidate to take over.
+//! 1. Unless the leader of the preceding term has handed its leadership over to the candidate.
 //!
-//! A `Snapshot` is stepped only if this member has its last entry, so that the library just answers it. Otherwise the
-//! state has to be copied first ([`Verdict::Copy`]).
+//! A `Snapshot` is passed to the library only if this member already has its last entry, so that the library merely
+//! acknowledges it. Otherwise the state has to be copied first ([`Verdict::Copy`]).
 //!
 //! The rule about `RequestVote` is what a leader's lease ([`LEASE_US`]) relies on. Let a leader of term T have a lease
 //! because a member F has answered a heartbeat that it sent at the time S. Any leader of a later term needs the vote of
-//! the old leader, whose lease has ended by then because its role has, or that of F. F has answered before it knew a
+//! F or that of the old leader, which by then has ceased to lead and so has no lease. F has answered before it knew a
 //! later term, so it votes after that answer. From the answer on it drops all requests for votes for
 //! [`VOTE_HOLD_TICKS`], also when it restarts meanwhile. So the other leader is elected, and acknowledges something,
 //! later than S + `LEASE_US`.
 //!
-//! F does not hold its vote when the candidate of a term T' + 1 takes over from the leader of T', and neither does the
-//! candidate itself wait for anything. It has become a candidate by `TimeoutNow` of that leader, while T' was its own
-//! term. If T' is T, the leader of T has renounced its lease for the whole term before it could send `TimeoutNow`, and
-//! has none. If T' is later than T, the leader of T' was elected after S + `LEASE_US` already, by the same argument
-//! for a lower term. A candidate that takes over asks with that mark only once: if it fails, it asks like any other.
+//! There is one exception: F does not hold its vote against a candidate of term T' + 1 to which the leader of T' hands
+//! its leadership over, and that candidate does not wait for an election timeout either. It has become a candidate by
+//! the `TimeoutNow` of that leader, while T' was its own term. If T' is T, the leader of T has renounced its lease for
+//! the rest of the term before it could send `TimeoutNow`, so there is no lease to protect. If T' is later than T, the
+//! leader of T' was itself elected after S + `LEASE_US`, by the same argument for the lower term. Only the first
+//! election of such a candidate has this mark: if it is not elected, it asks for votes like any other.
 //!
 //! The library has a similar rule (`check_quorum`: no vote within an election timeout after a message of the leader),
 //! which is not enough for two reasons. It forgets the leader in a restart; and it forgets it when any message with a
 //! later term arrives, such as the late answer to an append that F itself had sent as a leader before. A request for a
 //! vote of that term then finds no leader and no vote given.
 //!
-//! Otherwise F itself becomes a candidate no earlier than [`ELECTION_TICKS`] after the same answer, since the library
-//! starts that timeout anew with each message of the leader, and with each change of its role.
+//! Without a `TimeoutNow`, F itself becomes a candidate no earlier than [`ELECTION_TICKS`] after the same answer, since
+//! the library starts that timeout anew with each message of the leader, and with each change of its role.
 //!
 //! [`ELECTION_TICKS`]: crate::limits::ELECTION_TICKS
 //! [`LEASE_US`]: crate::limits::LEASE_US
@@ -69,7 +70,7 @@ pub(super) enum Verdict {
     Drop,
     /// It shows that this copy of the log is bad.
     Bad(Fault),
-    /// The leader offers a state that this member needs.
+    /// The message is the offer of a snapshot that this member has to copy.
     Copy(Message),
 }
 
@@ -113,8 +114,9 @@ pub(super) fn judge(
     }
 }
 
-/// Returns true if this member may take over from the sender: it is the leader of the term, and this member has applied
-/// what is committed, so that the library does not look for the entries in between.
+/// Returns true if this member may take over from the sender: the sender is the leader of the term, and this member has
+/// applied everything that it knows to be committed. Otherwise the library would read the committed entries that are
+/// not applied yet, to look for membership changes.
 fn may_take_over(raft: &Raft<Log>, message: &Message) -> bool {
     let is_led = message.term == raft.term && raft.leader_id == message.from.as_u64();
     is_led && raft.state == StateRole::Follower && raft.raft_log.applied == raft.raft_log.committed
@@ -171,7 +173,9 @@ fn have_possible_terms(log_term: u64, entries: &[LogEntry], leader_term: u64) ->
     all.is_sorted() && terms.min() != Some(0)
 }
 
-/// A leader's heartbeat commits only what this member has acknowledged to it, or the folder that its own has replaced.
+/// Judges a heartbeat. It commits only what this member has acknowledged to the leader, or what the lost folder has
+/// that this member's folder has replaced. In the latter case the member may not have these entries yet, so the commit
+/// index is replaced by its own.
 fn judge_heartbeat(raft: &Raft<Log>, is_recovering: bool, mut message: Message) -> Verdict {
     let Payload::Heartbeat { commit, .. } = &mut message.payload else { return Verdict::Drop };
     let last = raft.raft_log.last_index();
@@ -183,9 +187,10 @@ fn judge_heartbeat(raft: &Raft<Log>, is_recovering: bool, mut message: Message) 
     Verdict::Step(message)
 }
 
-/// A leader offers a state of entries that are committed.
+/// Judges the offer of a snapshot, which includes only committed entries.
 fn judge_snapshot(raft: &Raft<Log>, index: u64, log_term: u64, message: Message) -> Verdict {
-    // A member that leads in an older term has not learned of the later one yet. It will be offered another copy.
+    // If this member leads in an older term, it has not learned of the later one yet. It will be offered the snapshot
+    // again.
     let is_leader = raft.state == StateRole::Leader;
     if message.term < raft.term || is_leader || index == 0 || !(1..=message.term).contains(&log_term) {
         return Verdict::Drop;
@@ -348,7 +353,7 @@ mod tests {
     #[test]
     fn a_state_is_copied_only_if_the_log_lacks_its_last_entry() {
         let snapshot = |index, log_term| Payload::Snapshot { index, log_term };
-        // Its log is 1 1 2 2 3, of which three are committed.
+        // The terms of its entries are 1 1 2 2 3, and the first three are committed.
         check(
             &follower(),
             vec![

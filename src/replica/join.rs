@@ -1,76 +1,80 @@
-//! A member of a group of three that does not vote yet: it asks both others what they know of the group.
+//! A member of a group of three that does not vote yet. It asks both other members what they know of the group.
 //!
 //! ```text
 //!  no state on the disk ──► Newcomer ─┬─ both others have nothing ───────────► it founds the group: Full
-//!                                     ├─ it was there at the founding ───────► Joining ──► Full
+//!                                     ├─ it was present at the founding ─────► Joining ──► Full
 //!                                     └─ both others belong to a founded group ─► Recovering ──► Full
 //! ```
 //!
 //! | stage | acknowledges | votes | campaigns |
 //! |---|---|---|---|
 //! | `Newcomer` | no | no | no |
-//! | `Joining` | yes | for whoever has the founder's log | yes |
+//! | `Joining` | yes | only for members with a log as long as the founder's | yes |
 //! | `Recovering` | yes | no | no |
 //! | `Full` | yes | yes | yes |
 //!
-//! Each change is durable before the member acts on it. What follows is why none of them harms the group. `W` is the
-//! member that is concerned, `X` and `Y` are the others.
+//! Each change of the stage is durable before the member acts on it. The following sections show why none of them harms
+//! the group. `W` is the member in question, `X` and `Y` are the two others.
 //!
 //! # Founding
 //!
-//! The founder is the only member with a log that was not founded, because the group had one member so far, or else the
-//! home. It writes down the ids of the three folders, and the end `L` of its log. Both others had nothing then; they
-//! have sent that in answer to the folder that asks, so nothing that was founded before, by a folder that has been lost
-//! since, had reached them: nobody had a vote or an acknowledgement from them.
+//! Only one member can found the group: the one that has a log from the time at which the group had a single member or,
+//! if none has such a log, the home. It writes down the ids of the three folders and the end `L` of its log. Both
+//! others had nothing at that time: they have said so in answers that name the folder of the founder. So no earlier
+//! founding, by a folder that has been lost since, had reached them, and nobody had a vote or an acknowledgement from
+//! them.
 //!
-//! A newcomer that finds the id of its own folder among these has never voted or acknowledged anything, since that
-//! would be on its disk. So it may take part at once, with one exception: all entries up to `L` count as committed,
-//! although only the founder has them. So until it has them as well, it votes only for members whose log ends at `L` or
-//! later. Every leader then has these entries. For the first one has them: it is the founder, since both others have
-//! nothing and at least one of them, or the founder, refuses each its vote. And each later one either is the founder,
-//! or has a log of at least that length, which an earlier leader has sent.
+//! A newcomer that finds the id of its own folder among the three has never voted or acknowledged anything, since that
+//! would be on its disk. So it may take part at once, with one restriction: all entries up to `L` count as committed,
+//! although only the founder has them. Until the newcomer has them as well, it votes only for members whose log ends at
+//! `L` or later. This gives every leader these entries. The first leader is the founder: each of the others has a
+//! shorter log, and gets the vote neither of the founder nor of the third member. Each later leader is the founder, or
+//! has a log of at least that length, which it got from an earlier leader.
 //!
-//! If the founder loses its disk before another member has its log, the log is lost, and no leader is elected: nothing
-//! is lost in silence.
+//! If the founder loses its disk before another member has its log, that log is lost, and no leader is elected: the
+//! loss does not go unnoticed.
 //!
 //! # Recovery
 //!
-//! `W` has lost its disk, so it does not know what its previous folder has promised. It asks both others, whose answers
-//! name the new folder and so were sent after the loss. It takes the higher one of their terms for its own, `T`, and
-//! counts its vote in `T` as given.
+//! `W` has lost its disk, so it does not know what its previous folder has promised. It asks both others. Their answers
+//! name its new folder, so they were sent after the loss. It takes the higher one of their terms, `T`, as its own, and
+//! its vote in `T` counts as given.
 //!
-//! - *Votes and acknowledgements in the wrong term.* Whomever the lost folder has voted for, or acknowledged something
-//!   to, in a term `t`, had that term on its own disk before: a candidate asks for votes after it has written its own,
-//!   and a leader was a candidate. So `t` is at most `T`. `W` gives no second vote in `t`, and acknowledges nothing to
-//!   a leader of an earlier term than one in which it has voted.
-//! - *Entries.* `W` gives no vote and does not campaign until it has acknowledged, in some term, everything up to the
-//!   entry that was the last one of the leader of that term, `Z`, when it answered. Let the lost folder have
-//!   acknowledged an entry `e` that is committed, or that can still be because the acknowledgement is on its way. If
-//!   `Z` is the leader that has sent `e`, then its log ended at `e` or later when it answered. Otherwise `Z` leads in a
-//!   later term and was elected by a majority without the leader that sent `e`, so with the vote of `W`, from before
-//!   the loss or after the recovery, or by members that know `e` to be committed. In each case the voter had `e`, and
-//!   so has `Z`. So `W` has every such entry when it votes again.
+//! - *Votes and acknowledgements in the wrong term.* If the lost folder has voted for a member in a term `t`, or has
+//!   acknowledged something to the leader of `t`, that member had `t` on its own disk before: a candidate asks for
+//!   votes only after it has written its term, and a leader was a candidate before. So `t` is at most `T`. `W` gives no
+//!   second vote in `t`, and acknowledges nothing to a leader of an earlier term than one in which it has voted.
+//! - *Entries.* `W` neither votes nor campaigns until, in a single term, it has acknowledged everything up to the entry
+//!   that was the last one of the leader of that term, `Z`, when `Z` answered. Let the lost folder have acknowledged an
+//!   entry `e` that is committed, or that can still be because the acknowledgement is on its way. If `Z` is the leader
+//!   that has sent `e`, its log ended at `e` or later when it answered. Otherwise `Z` leads in a later term. If it was
+//!   elected with the vote of `W`, from before the loss or after a recovery, then `W` had `e` when it voted. If it was
+//!   elected by the two others, the leader that has sent `e` no longer leads in the term of `e`, so the acknowledgement
+//!   on its way has no effect any more; and if `e` is committed, one of the two others had it, since an entry is
+//!   committed only with two of the three copies. In each case a voter had `e`, and so has `Z`. So `W` has every such
+//!   entry when it votes again.
 //! - *Acknowledgements on their way.* An acknowledgement of the lost folder can let a leader commit an entry that `W`
-//!   does not have any more. The leader has it. It can be elected without the vote of `W`, and nobody can be elected
-//!   without its vote until `W` has the entry.
-//! - *The leader's books.* A leader takes `W` to have what the lost folder has acknowledged, and would send only what
-//!   follows. A join that says less makes it look again. `W` repeats the join until it has recovered, in case an
-//!   acknowledgement of the lost folder arrives after it.
+//!   no longer has. The leader has it. It can be elected without the vote of `W`, and until `W` has the entry, nobody
+//!   else can be elected without the vote of that leader.
+//! - *The progress that a leader keeps.* A leader assumes that `W` has what the lost folder has acknowledged, and would
+//!   send only what follows. When a join of `W` names an earlier last entry, the leader starts to probe again. `W`
+//!   repeats the join until it has recovered, in case an acknowledgement of the lost folder reaches the leader after
+//!   it.
 //! - *Leases.* A leader whose heartbeat the lost folder has answered may have a lease. `W` votes no earlier than any
-//!   member after its start, which is long enough (`guard`).
+//!   member after its start, which is late enough (`guard`).
 //!
-//! What is acknowledged is on two of three disks, so that one may be lost at any time. While `W` recovers, the next one
-//! is a second one. The entries that only these two had are lost then, and the third member is elected by nobody; it
-//! may still lead because it did before, and then it has everything. Nothing is lost in silence. `dht-node recover`
-//! lets the third one found the group anew.
+//! What is acknowledged is on two of three disks, so any one disk may be lost. A disk that is lost while `W` recovers
+//! is a second one. Entries that only these two had are then lost, and the third member cannot be elected; it may go on
+//! leading if it already leads, and then it has every committed entry. No loss goes unnoticed.
 //!
-//! A recovery takes both others. One that is away for long, or is lost as well, leaves the group with one full member.
+//! A recovery needs the answers of both others. While one of them is away, or if its disk is lost as well, the group
+//! has a single full member.
 
 use super::message::{Founding, Message, Payload, Progress, Standing};
 use super::{Config, Fault, Hard, Input, Joining, Output, Refusal, Restored, Role, Stage, Ticket};
 use crate::limits::{INDEX_MAX, JOIN_ANSWER_TICKS, JOIN_NOTE_TICKS, JOIN_REMINDER_TICKS, JOIN_TICKS, TERM_MAX};
 
-/// A member of a group of three without a state of that group.
+/// A member of a group of three that does not know the founding of the group.
 #[derive(Debug)]
 pub(super) struct Newcomer {
     config: Config,
@@ -78,34 +82,35 @@ pub(super) struct Newcomer {
     /// The newest answers of the others, by rank.
     answers: [Option<Answer>; 3],
     ticks: u64,
-    /// What it becomes when that is durable.
+    /// The hard state and the commit index with which it becomes a voter once they are durable. `None` until it has
+    /// decided.
     decided: Option<(Hard, u64)>,
-    /// What it has told last about why it cannot join.
+    /// The last reason that it has reported for not being able to join.
     told: Option<Joining>,
     dropped: u64,
 }
 
-/// What another member has answered.
+/// The answer of another member to a join.
 #[derive(Clone, Copy, Debug)]
 struct Answer {
     standing: Standing,
     term: u64,
     disk: u64,
     founding: Founding,
-    /// The tick at which it came.
+    /// The tick of this member at which it arrived.
     tick: u64,
 }
 
-/// The number of the write in which a newcomer decides what it becomes. It precedes all numbers of the writes of a
-/// voter.
+/// The ticket of the write in which a newcomer records what it becomes. It precedes all tickets of a voter.
 const DECISION: Ticket = Ticket(0);
 
 impl Newcomer {
-    /// Starts a member. It has the log that the group has so far, if that has had one member.
+    /// Starts a member. If the group has had a single member so far, and this is the one, then `restored` has the log
+    /// of the group.
     ///
     /// # Errors
     ///
-    /// Returns what the disk has lost.
+    /// Returns the fault if the disk has lost something.
     pub(super) fn new(config: &Config, restored: Restored) -> Result<Self, Fault> {
         if let Some(fault) = restored.fault() {
             return Err(fault);
@@ -122,7 +127,7 @@ impl Newcomer {
             Input::Tick => self.on_tick(out),
             Input::Message(message) => self.on_message(&message, out),
             Input::Written { ticket } if ticket == DECISION => {
-                let (hard, commit) = self.decided.expect("it has written that");
+                let (hard, commit) = self.decided.expect("the decision precedes its write");
                 self.pass_on(hard, out);
                 return Some(Restored { hard, commit, ..std::mem::take(&mut self.restored) });
             }
@@ -156,8 +161,8 @@ impl Newcomer {
 
     /// Asserts what must hold after each input.
     pub(super) fn check(&self) {
-        assert!(!self.restored.hard.founding.is_known(), "whoever knows the founding is no newcomer");
-        assert!(self.answers[self.rank()].is_none(), "it does not answer itself");
+        assert!(!self.restored.hard.founding.is_known(), "a member that knows the founding is no newcomer");
+        assert!(self.answers[self.rank()].is_none(), "a member does not answer its own join");
     }
 
     fn on_tick(&mut self, out: &mut Vec<Output>) {
@@ -209,7 +214,7 @@ impl Newcomer {
                 self.answers[rank] = Some(Answer { standing, term, disk, founding, tick: self.ticks });
                 self.decide(out);
             }
-            // They are for a member, which this is not yet.
+            // These are meant for members that know the founding.
             Payload::Append { .. }
             | Payload::Appended { .. }
             | Payload::Rejected { .. }
@@ -222,7 +227,8 @@ impl Newcomer {
         }
     }
 
-    /// Answers once more those that were newcomers: now this member is none, and knows the founding.
+    /// Sends another answer to each member that was a newcomer when it last answered. It now learns the founding from
+    /// it.
     fn pass_on(&self, hard: Hard, out: &mut Vec<Output>) {
         let (from, last) = (self.config.id, self.restored.last().0);
         for (rank, to) in self.config.members.iter().copied().enumerate() {
@@ -237,13 +243,14 @@ impl Newcomer {
         self.config.members.iter().position(|member| *member == self.config.id).expect("a member of its own group")
     }
 
-    /// What it says that it is. A state with a term belongs to a log that was not founded, even to an empty one.
+    /// Returns what this member says that it is. A state with a term belongs to a log from before the founding, even if
+    /// that log is empty.
     fn standing(&self) -> Standing {
         let is_blank = self.restored.hard.term == 0 && self.restored.last().0 == 0;
         if is_blank { Standing::Newcomer } else { Standing::Founder }
     }
 
-    /// Decides what this member becomes, if the answers say that.
+    /// Decides what this member becomes, if the answers so far are enough for that.
     fn decide(&mut self, out: &mut Vec<Output>) {
         let is_blank = self.standing() == Standing::Newcomer;
         let own = self.rank();
@@ -267,7 +274,7 @@ impl Newcomer {
             (Standing::Member, Standing::Member) if is_blank => self.recover(one, other, out),
             (Standing::Member, _) | (_, Standing::Member) if !is_blank => self.tell(Joining::Outside, out),
             (Standing::Founder, _) | (_, Standing::Founder) if !is_blank => self.tell(Joining::TwoLogs, out),
-            // Another member founds the group, or joins it before this one can.
+            // This member waits until another one has founded the group, or has joined it.
             (Standing::Newcomer | Standing::Founder | Standing::Member, _) => {}
         }
     }
@@ -280,18 +287,18 @@ impl Newcomer {
         let Hard { term, vote, .. } = self.restored.hard;
         let term = term.max(newest).max(1);
         let vote = vote.filter(|_| term == self.restored.hard.term);
-        // Whoever was alone in the group has committed everything that it has.
+        // The only member of a group has committed everything in its log.
         self.become_voter(Hard { term, vote, stage: Stage::Full, founding }, last, Joining::Founded, out);
     }
 
-    /// Joins the group at whose founding it was.
+    /// Joins the group at whose founding this member was present.
     fn join(&mut self, answer: Answer, out: &mut Vec<Output>) {
         let stage = if answer.founding.last == 0 { Stage::Full } else { Stage::Joining };
         let hard = Hard { term: answer.term.max(1), vote: None, stage, founding: answer.founding };
         self.become_voter(hard, 0, Joining::Joined, out);
     }
 
-    /// Takes the place of a folder that is lost.
+    /// Begins to recover, because this folder replaces a lost one.
     fn recover(&mut self, one: Answer, other: Answer, out: &mut Vec<Output>) {
         let stage = planted!("wiped folder votes at once", Stage::Recovering, Stage::Full);
         let (term, vote) = (one.term.max(other.term).max(1), Some(self.config.id));
@@ -305,7 +312,7 @@ impl Newcomer {
         out.push(Output::Joining(joining));
     }
 
-    /// Says why it cannot join, unless it has said the same before.
+    /// Reports why this member cannot join, unless that was its last report as well.
     fn tell(&mut self, joining: Joining, out: &mut Vec<Output>) {
         if self.told.replace(joining) != Some(joining) {
             out.push(Output::Joining(joining));
@@ -313,32 +320,32 @@ impl Newcomer {
     }
 }
 
-/// Sends a message to both others.
+/// Sends a message to both other members.
 fn ask(config: &Config, term: u64, payload: &Payload, out: &mut Vec<Output>) {
     for to in config.members.iter().copied().filter(|member| *member != config.id) {
         out.push(Output::Send(Message { from: config.id, to, term, payload: payload.clone() }));
     }
 }
 
-/// What a voter has yet to do before it is a full member.
+/// The stage of a voter, and what it still needs to become a full member.
 #[derive(Debug)]
 pub(super) struct Membership {
     config: Config,
     pub(super) stage: Stage,
     pub(super) founding: Founding,
-    /// The term in which it has last acknowledged an append, and up to which entry.
+    /// The term and the index of the newest acknowledgement of an append that this member has sent.
     acknowledged: (u64, u64),
-    /// A term, and the last entry of the leader of that term when it answered.
+    /// A term, and the index of the last entry that the leader of that term had when it answered a join.
     target: Option<(u64, u64)>,
     ticks: u64,
 }
 
-/// To whom a member gives its vote.
+/// The candidates to which a member gives its vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Votes {
-    /// To whoever is entitled to it by the rules of Raft.
+    /// All candidates that are entitled to it by the rules of Raft.
     Anybody,
-    /// To those of them whose log ends at this index or later.
+    /// Those of them whose log ends at this index or later.
     WithLog(u64),
     Nobody,
 }
@@ -360,7 +367,8 @@ impl Membership {
         Self { config: config.clone(), stage, founding, acknowledged: (0, 0), target: None, ticks: 0 }
     }
 
-    /// Returns to whom a member gives its vote. `holds_vote` is true while it gives nobody its vote.
+    /// Returns the candidates to which this member gives its vote. `holds_vote` is true while it gives nobody its vote
+    /// because of the lease of a leader.
     pub(super) const fn votes(&self, holds_vote: bool) -> Votes {
         match self.stage {
             _ if holds_vote => Votes::Nobody,
@@ -375,7 +383,8 @@ impl Membership {
         self.stage == Stage::Recovering
     }
 
-    /// Asks both others again now and then, while there is something to ask.
+    /// Sends a join to both other members every [`JOIN_TICKS`] while this member recovers. `last` is the index of its
+    /// last entry.
     pub(super) fn on_tick(&mut self, term: u64, last: u64, out: &mut Vec<Output>) {
         self.ticks += 1;
         if self.is_recovering() && self.ticks % JOIN_TICKS == 1 {
@@ -389,7 +398,8 @@ impl Membership {
         Payload::JoinAnswer { standing, is_leading, asker, disk, last, founding }
     }
 
-    /// Handles the answer of whoever leads in this member's term.
+    /// Handles the answer to a join by the leader of `term`, the term of this member. `last` is the index of the
+    /// leader's last entry.
     pub(super) fn on_answer(&mut self, term: u64, asker: u64, last: u64) {
         let is_news = self.target.is_none_or(|(known, _)| known != term);
         if self.is_recovering() && asker == self.config.disk && is_news {
@@ -397,14 +407,15 @@ impl Membership {
         }
     }
 
-    /// Notes that an acknowledgement of an append is being sent: everything up to there is durable.
+    /// Notes a message that is being sent. If it acknowledges an append, everything up to its index is durable.
     pub(super) fn on_acknowledged(&mut self, message: &Message) {
         if let Payload::Appended { index, .. } = message.payload {
             self.acknowledged = self.acknowledged.max((message.term, index));
         }
     }
 
-    /// Returns true if it becomes a full member now. `durable` is the last entry that is durable.
+    /// Makes this member a full one if it now has everything that it lacked, and then returns true. `durable` is the
+    /// index of the last durable entry.
     pub(super) fn completes(&mut self, term: u64, durable: u64) -> bool {
         let is_complete = match self.stage {
             Stage::Full => false,

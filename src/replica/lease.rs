@@ -10,10 +10,11 @@
 //! The lease begins when the heartbeats were sent, not when their answers arrive: a member holds its vote from the time
 //! at which it has answered, and the answer may have been on its way for long.
 //!
-//! A leader that begins to hand its leadership over renounces its lease for the rest of its term. The other member may
-//! be elected at any time from then on: the message that makes it a candidate may arrive late, when the leader has
-//! given up and leads on, and members vote for such a candidate at once. Rounds still tell the leader that it led when
-//! they began: who has answered one had not voted in a later term.
+//! A leader that begins to hand its leadership over renounces its lease for the rest of its term. From then on, the
+//! other member may be elected at any time: the message that makes it a candidate may arrive late, when this leader has
+//! given up the hand-over and still leads, and members vote for such a candidate without holding their votes. A
+//! completed round still shows that this member led when the round began: a member that has answered it had not voted
+//! in a later term.
 //!
 //! Without a lease a read waits for a round that begins after its arrival. While reads come, rounds are begun before
 //! the lease ends, so that reads need not wait.
@@ -31,7 +32,7 @@ pub struct Lease {
     confirmed_us: Option<u64>,
     /// When the newest read came.
     read_us: Option<u64>,
-    /// True once there is no lease in this term any more.
+    /// True once the lease has been renounced for the rest of the term.
     is_renounced: bool,
 }
 
@@ -75,7 +76,7 @@ impl Lease {
         self.confirmed_us = self.confirmed_us.max(Some(asked_us));
     }
 
-    /// Ends the lease for the rest of the term, before leadership is handed over.
+    /// Ends the lease for the rest of the term. Must be called before leadership is handed over.
     pub fn renounce(&mut self) {
         planted!("lease after the hand-over began", (self.until_us, self.is_renounced) = (0, true), ());
     }
@@ -126,7 +127,7 @@ mod tests {
         lease.on_confirmed(3_000, 4_000);
         assert!(lease.covers(3_000, 4_000) && !lease.covers(3_001, 4_000));
         lease.note_read(4_000);
-        assert!(!lease.begins_ahead(1_000_000), "it would be of no use");
+        assert!(!lease.begins_ahead(1_000_000), "a round ahead of the reads would be of no use without a lease");
     }
 
     #[test]

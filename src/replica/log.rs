@@ -216,7 +216,8 @@ impl Storage for Log {
         Ok(self.last())
     }
 
-    /// Returns which state a follower can get that needs entries which are not on the disk any more.
+    /// Returns the snapshot to offer to a follower that needs entries which are no longer on the disk: that of
+    /// everything applied here.
     fn snapshot(&self, _: u64, _: u64) -> raft::Result<Snapshot> {
         let term = self.term_at(self.applied).filter(|_| self.applied > 0);
         let term = term.ok_or(Error::Store(StorageError::SnapshotTemporarilyUnavailable))?;

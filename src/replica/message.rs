@@ -11,7 +11,7 @@ pub use crate::wire::raft::{Condition, Founding, LogEntry, MemberId, Message, Pa
 /// that all members share, as if it had lost its majority.
 pub(super) fn needs_durability(payload: &Payload) -> bool {
     match payload {
-        // Whoever asks or answers a join has nothing to promise, or has made its own state durable before.
+        // A join and its answer promise nothing, or only what the sender has made durable before.
         Payload::Append { .. }
         | Payload::Heartbeat { .. }
         | Payload::TimeoutNow

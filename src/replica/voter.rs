@@ -23,36 +23,39 @@ use crate::limits::{
 /// What the context of a heartbeat is more than the time of its round: zero stands for none.
 const CONTEXT_OFFSET: u64 = 1;
 
-/// The library numbers its writes. Behind each of them there may be one of this module's own.
+/// The number of tickets for each write of the library, which numbers its writes: one for that write, and one for a
+/// write that this module may add after it ([`Voter::complete`]).
 const WRITES_PER_NUMBER: u64 = 2;
 
-/// A member of a group of three that has a state.
+/// A member of a group of three that knows the founding of the group.
 pub(super) struct Voter {
     config: Config,
     pub(super) raw: RawNode<Log>,
-    /// How many writes the library had before it started anew. It numbers those since then from 1 on.
+    /// The number of the newest write from before the library was last restarted. Since then, it numbers its writes
+    /// from 1 again.
     numbers_before: u64,
     pub(super) unwritten: Unwritten,
     /// The role and the hard state as they were last put out.
     role: Role,
     hard: Hard,
-    /// The number of the newest of the library's writes.
+    /// The number of the library's newest write, counted across its restarts.
     newest: u64,
     pub(super) membership: Membership,
     /// For how many more ticks this member gives nobody its vote.
     hold_ticks: usize,
     /// What is being read from the disk.
     wants: Vec<Want>,
-    /// The copy that this member takes from its leader, if it does.
+    /// The snapshot that this member is copying from its leader, if any.
     copying: Option<Copying>,
-    /// In how many ticks followers are offered a copy again.
+    /// The ticks left until followers that have not acknowledged a snapshot are offered one again.
     offer_ticks: usize,
     fault: Option<Fault>,
     dropped: u64,
 }
 
 impl Voter {
-    /// Starts a member of a group of three. `holds_vote` is true if it may have answered a leader right before.
+    /// Starts a member of a group of three. `holds_vote` is true if it may have answered a leader just before, and so
+    /// must not vote for a while.
     ///
     /// # Errors
     ///
@@ -129,7 +132,8 @@ impl Voter {
         self.raw.raft.lead_transferee.is_some()
     }
 
-    /// Returns how much of the log is acknowledged, and by whom; all of it is zero for a member that does not lead.
+    /// Returns how far the log of this leader reaches, and how much of it `member` has acknowledged. All numbers are
+    /// zero if this member does not lead.
     pub(super) fn acknowledged(&self, member: MemberId) -> Acknowledged {
         let raft = &self.raw.raft;
         let Some(progress) = raft.prs().get(member.as_u64()).filter(|_| raft.state == StateRole::Leader) else {
@@ -140,7 +144,7 @@ impl Voter {
         Acknowledged { by_member, committed, here: log.persisted, last: log.last_index() }
     }
 
-    /// Returns true if this member votes for whoever is entitled to it.
+    /// Returns true if this member votes without restriction.
     pub(super) fn votes(&self) -> bool {
         self.membership.stage == Stage::Full && self.fault.is_none()
     }
@@ -161,7 +165,7 @@ impl Voter {
         assert!(log.applied <= log.committed && log.applied <= log.persisted && log.persisted <= log.last_index());
         assert!(log.unstable_entries().is_empty(), "entries have been passed on");
         let is_installing = self.copying.as_ref().is_some_and(|copying| copying.installing().is_some());
-        assert!(!is_installing || self.raw.raft.state != StateRole::Leader, "it wins no election meanwhile");
+        assert!(!is_installing || self.raw.raft.state != StateRole::Leader, "it cannot win an election");
         assert!(!self.unwritten.is_empty() || log.persisted == log.last_index(), "the library knows what is durable");
         self.unwritten.check();
     }
@@ -194,7 +198,7 @@ impl Voter {
     fn on_tick(&mut self, out: &mut Vec<Output>) {
         self.hold_ticks = self.hold_ticks.saturating_sub(1);
         self.membership.on_tick(self.raw.raft.term, self.raw.raft.raft_log.last_index(), out);
-        // Without ticks it never becomes a candidate.
+        // Without ticks, the library never starts an election.
         if !self.membership.is_recovering() {
             self.raw.tick();
         }
@@ -205,9 +209,9 @@ impl Voter {
         }
     }
 
-    /// Lets the library try anew what those followers need that were offered a copy and have not acknowledged it. By
-    /// itself, it would wait for a report of what has become of the offer, which nobody can give if that is lost. A
-    /// follower that still makes its copy ignores another offer.
+    /// Makes the library offer a snapshot again, if still needed, to each follower that has not acknowledged the
+    /// previous offer. By itself, the library would wait for a report about that offer, but nobody can tell whether the
+    /// offer was lost. A follower that is still copying ignores another offer.
     fn offer_again(&mut self) {
         for member in &self.config.members {
             let progress = self.raw.raft.prs().get(member.as_u64());
@@ -231,8 +235,8 @@ impl Voter {
         planted!("reads before the own first entry is applied", self.raw.read_index(context), self.ask_early(context));
     }
 
-    /// Lets the library send the other member what it lacks, and then `TimeoutNow`. A follower would pass the question
-    /// on to its leader.
+    /// Makes the library send the other member the entries that it lacks, and then `TimeoutNow`. Only on a leader: on a
+    /// follower, the library would forward the request to the leader.
     fn on_hand_over(&mut self, to: MemberId) {
         if self.raw.raft.state == StateRole::Leader {
             self.raw.transfer_leader(to.as_u64());
@@ -282,8 +286,8 @@ impl Voter {
             Payload::Join { .. } | Payload::JoinAnswer { .. } if !is_of_group => self.dropped += 1,
             Payload::Join { disk, last: of_follower } => {
                 let progress = raft.mut_prs().get_mut(from.as_u64()).expect("it is a member");
-                // It has lost its disk, and rejects what follows the entries that it had. The guard would take that for
-                // a late message.
+                // The member has lost its disk, and will reject appends to entries that it no longer has. `guard` would
+                // drop such a rejection as older than an acknowledgement, so the progress of the member is reset here.
                 if leads && of_follower < progress.matched {
                     progress.matched = 0;
                     progress.become_probe();
@@ -315,8 +319,8 @@ impl Voter {
         out.push(Output::Bad(fault));
     }
 
-    /// Handles the offer of a copy. The library must know its term, so that the term is durable before the state has
-    /// entries of it.
+    /// Handles the offer of a snapshot. The library adopts the leader's term first, so that this term is durable before
+    /// a state with entries of that term is installed.
     fn on_offer(&mut self, message: &Message, out: &mut Vec<Output>) {
         let Message { from, term, .. } = *message;
         if term > self.raw.raft.term {
@@ -341,8 +345,8 @@ impl Voter {
         }
     }
 
-    /// Begins anew with the installed state, as after a crash. The library then answers the leader that it has the last
-    /// entry of the state.
+    /// Restarts the library with the installed state, as after a crash. If the leader that has offered the snapshot
+    /// still leads, the library then acknowledges the last entry of the state to it.
     fn on_copied(&mut self, out: &mut Vec<Output>) {
         let Some((copying, (index, term))) = self.copying.take().and_then(|it| it.installing().map(|of| (it, of)))
         else {
@@ -363,7 +367,8 @@ impl Voter {
         }
     }
 
-    /// Ends a copy that is not needed any more, and installs one that is ready once everything is durable.
+    /// Ends an incomplete copy if another member leads now, and has a complete one installed once all writes are
+    /// durable.
     fn check_copy(&mut self, out: &mut Vec<Output>) {
         let Some(copying) = &mut self.copying else { return };
         let leader = MemberId::new(self.raw.raft.leader_id);
@@ -384,14 +389,14 @@ impl Voter {
             out.push(Output::Send(message));
         }
         let written = planted!("persisted before it is durable", ticket, newest);
-        // The library that an earlier write is of is gone.
+        // The restarted library knows nothing of writes from before its restart, so they are not reported to it.
         let number = (written.0 / WRITES_PER_NUMBER).checked_sub(self.numbers_before);
         if let Some(number) = number.filter(|number| *number > 0) {
             self.raw.on_persist_ready(number);
         }
     }
 
-    /// Writes that this member is a full one, once it is.
+    /// Writes the new stage of this member once it has become a full member.
     fn complete(&mut self, out: &mut Vec<Output>) {
         let (term, durable) = (self.raw.raft.term, self.raw.raft.raft_log.persisted);
         if self.membership.completes(term, durable) {
@@ -511,7 +516,7 @@ impl fmt::Debug for Voter {
     }
 }
 
-/// Starts the library.
+/// Starts the library with what was read from the disk.
 ///
 /// # Errors
 ///

@@ -78,7 +78,8 @@ pub fn start<D: Disk>(
         let log = recovered.groups.entry(slot).or_insert_with(|| GroupLog::new(recovered.is_lossy));
         let is_blank = log.state == MemberState::default() && log.applied.index == 0;
         if is_blank && node.shares_groups() {
-            // Nothing of a group with other members was ever in a log that may lack its end.
+            // A log may lack its end only if it was written while the group had a single member. This group has no log
+            // here.
             log.is_lossy = false;
         } else if !log.state.founding.is_known() {
             log.state = state_alone(log);
@@ -129,12 +130,12 @@ fn state_alone(log: &GroupLog) -> MemberState {
     MemberState { term, vote, commit: log.applied.index, ..MemberState::default() }
 }
 
-/// Checks that the log of a group has everything that its member has told others that it has.
+/// Checks that the log of a group has everything that its member has acknowledged to the others.
 fn check_promises(log: &GroupLog) -> Result<(), OpenError> {
     let MemberState { term, commit, founding, .. } = log.state;
     let last = log.rest.last().map_or((log.applied.index, log.applied.term), |(body, _)| (body.index, body.term));
     if founding.is_known() && (log.is_lossy || last.0 < commit || term < last.1) {
-        let why = "it lacks what this node has acknowledged, and other nodes rely on that";
+        let why = "it lacks data that this node has acknowledged, and on which other nodes rely";
         return Err(OpenError::Superseded { why });
     }
     Ok(())

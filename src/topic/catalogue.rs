@@ -129,7 +129,7 @@ const fn allocated(len: usize) -> u64 {
     }
 }
 
-/// What the digest is multiplied by: an odd number whose bits look random.
+/// The number by which the digest is multiplied: the multiplier of FxHash, which is odd and has random-looking bits.
 const DIGEST_FACTOR: u64 = 0x517c_c1b7_2722_0a95;
 
 /// The parameters of a new topic.
@@ -164,7 +164,7 @@ pub struct Catalogue {
     eras: Eras,
     /// Number of topics with a bound on age.
     aging: usize,
-    /// What [`Self::add_to_digest`] has made of all outcomes so far.
+    /// The digest of all outcomes that were passed to [`Self::add_to_digest`] so far.
     digest: u64,
     /// Place of the topic that was changed last, because it is the most likely to be looked up next.
     recent: usize,
@@ -198,19 +198,19 @@ impl Catalogue {
         self.aging > 0
     }
 
-    /// Adds the outcome of an entry to the digest. Two catalogues to which different outcomes were added differ in it,
-    /// but for a coincidence that nobody provokes.
+    /// Adds the outcome of an entry to the digest. If different outcomes were added to two catalogues, their digests
+    /// differ, except by chance; the digest does not withstand deliberate collisions.
     pub const fn add_to_digest(&mut self, numbers: [u64; 4]) {
         let [a, b, c, d] = numbers;
         let mut digest = self.digest;
-        // The multiplier of FxHash. Each step can be undone, so that a difference never vanishes by itself.
+        // Each step is a bijection, so a difference in an outcome is not lost when equal outcomes follow it.
         digest = (digest.rotate_left(5) ^ a).wrapping_mul(DIGEST_FACTOR);
         digest = (digest.rotate_left(5) ^ b).wrapping_mul(DIGEST_FACTOR);
         digest = (digest.rotate_left(5) ^ c).wrapping_mul(DIGEST_FACTOR);
         self.digest = (digest.rotate_left(5) ^ d).wrapping_mul(DIGEST_FACTOR);
     }
 
-    /// Returns the digest of all outcomes; 0 if none was added.
+    /// Returns the digest of all outcomes that were added; 0 if there were none.
     pub const fn digest(&self) -> u64 {
         self.digest
     }

@@ -202,7 +202,7 @@ impl Member {
     fn append(&mut self, slot: SlotId, serial: &mut u64, rng: &mut Rng) -> io::Result<()> {
         let log = logs(&self.ops).remove(&slot).unwrap();
         if !log.state.founding.is_known() {
-            // Before that, everything in the log would be committed.
+            // While no founding is known, everything in the log counts as committed.
             let founding = Founding { disks: [1, 2, 3], last: 0 };
             return self.promise(slot, MemberState { founding, ..log.state });
         }

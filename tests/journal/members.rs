@@ -140,7 +140,8 @@ fn a_member_that_lacks_what_it_has_acknowledged_does_not_start() {
     }
 }
 
-/// What is in the log need not be committed, and what is lost has been acknowledged. The other nodes know both.
+/// Entries in the log need not be committed, and entries that are lost may have been acknowledged. Only the other nodes
+/// can tell.
 #[test]
 fn a_damaged_folder_of_a_member_of_several_is_not_repaired() {
     let disk = FakeDisk::default();
@@ -158,7 +159,8 @@ fn a_damaged_folder_of_a_member_of_several_is_not_repaired() {
     assert_eq!(disk.files(), before, "nothing was changed");
 }
 
-/// A group that had one member so far has committed everything in its log. If that may lack its end, readers are told.
+/// A group that has had one member so far has committed everything in its log. If entries may be missing at its end,
+/// the epochs of all topics are raised, so that readers notice.
 #[test]
 fn the_log_of_a_single_member_is_committed() {
     let disk = FakeDisk::default();

@@ -288,7 +288,7 @@ impl Live {
         self.keeper.checkpoint(self.mark, &self.images())
     }
 
-    /// Returns the state of the group, for a copy.
+    /// Returns a snapshot of the group, for another journal to copy.
     pub(crate) fn state(&self) -> CopiedState {
         let LogPosition { index, term, .. } = self.applied;
         let kept = |topic: &Topic| CopiedTopic { id: topic.id, first: topic.log.first(), next: topic.log.next() };
@@ -296,7 +296,8 @@ impl Live {
         CopiedState { slot: SLOT, index, term, topics: self.node.image(SLOT).topics, kept, void: Vec::new() }
     }
 
-    /// Copies the records of a state that this journal does not have. What was appended and not applied stays so.
+    /// Copies the records of a state that this journal does not have. Bodies that were appended but not applied stay
+    /// so.
     pub(crate) fn take(&mut self, state: &CopiedState, source: &Self) -> std::io::Result<Taken<FakeFile>> {
         let mut taken = Taken::default();
         for CopiedTopic { id, first, next } in &state.kept {
@@ -336,7 +337,7 @@ impl Live {
         Ok(taken)
     }
 
-    /// Installs a state whose records were taken.
+    /// Installs a state whose records were copied by [`Self::take`].
     pub(crate) fn install(&mut self, mut state: CopiedState, taken: Taken<FakeFile>) -> std::io::Result<()> {
         self.writer.sync()?;
         self.mark = self.writer.mark();
@@ -359,7 +360,7 @@ impl Live {
         self.keeper.set_capacity(bytes);
     }
 
-    /// Drops what was taken.
+    /// Removes the files of a copy that is not installed.
     pub(crate) fn drop_taken(&self, taken: Taken<FakeFile>) -> std::io::Result<()> {
         self.keeper.drop_taken(taken)
     }

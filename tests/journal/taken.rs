@@ -1,5 +1,5 @@
-//! Copies of a group's state from another node: they take the place of the state that the journal had, wherever a crash
-//! happens, and the log goes on after them.
+//! Snapshots that are copied from another node: such a snapshot replaces the state that the journal had of the group,
+//! as a whole or not at all wherever a crash happens, and the log continues after it.
 
 use std::io;
 
@@ -12,7 +12,7 @@ use crate::disk::FakeDisk;
 use crate::groups::fetch;
 use crate::model::{self, Live, SLOT, by_id};
 
-/// Two nodes of which one is behind, and the generator of what they apply.
+/// Two nodes, one of which has applied fewer entries, and the generator of these entries.
 struct Pair {
     ahead: Live,
     behind: Live,
@@ -34,11 +34,11 @@ impl Pair {
         pair
     }
 
-    /// Applies further entries at one node or at both.
+    /// Applies further entries at the node that is ahead, or at both.
     fn advance(&mut self, bodies: usize, both: bool) {
         for _ in 0..bodies {
             let entries = model::entries(&mut self.rng, &self.ahead.node, &mut self.serial);
-            // As a node proposes them: otherwise a lost index could not be rebuilt.
+            // With topic ids instead of names, as a node proposes them: otherwise a lost index could not be rebuilt.
             let entries: Vec<Entry> = entries.into_iter().map(|entry| by_id(entry, &self.ahead.node)).collect();
             commit(&mut self.ahead, entries.clone());
             if both {
@@ -54,7 +54,8 @@ impl Pair {
         }
     }
 
-    /// Appends to the log of the node that is behind what another leader has replaced, and is not applied.
+    /// Appends entries to the log of the node that is behind, without applying them, as if another leader had replaced
+    /// them later.
     fn diverge(&mut self) {
         for _ in 0..self.rng.usize(..30) {
             let entries = model::entries(&mut self.rng, &self.behind.node, &mut self.serial);
@@ -110,7 +111,7 @@ fn a_crash_at_any_step_of_a_copy_leaves_the_old_state_or_the_new_one() {
                 let seen = behind.seen();
                 assert!(seen == before && end.is_err() || seen == after, "{case}");
                 *if seen == before { &mut old } else { &mut new } += 1;
-                // Another copy finds the leftovers of the first one.
+                // A second copy meets the files that the first one has left behind.
                 if seen == before {
                     let state = pair.ahead.state();
                     let mut behind = behind;
@@ -153,7 +154,8 @@ fn lost_files_are_rebuilt_after_a_copy() {
     assert!(mended > 60, "{mended}");
 }
 
-/// The leader's retention removes records while they are being copied. A later entry removes them here, too.
+/// The leader's retention removes records while they are being copied. A later entry of the log removes them at the
+/// copying node, too.
 #[test]
 fn what_is_removed_during_a_copy_is_a_gap_until_the_log_says_so() {
     let mut gaps = 0;
@@ -181,7 +183,7 @@ fn is_gap(live: &Live, topic: TopicId, from: Offset) -> bool {
     matches!(live.find(topic, wanted), Ok(Found::Gap(_)))
 }
 
-/// Nothing of the log from before the copy is read for another member.
+/// Bodies of the log from before the copy are never read for another member.
 #[test]
 fn the_log_begins_after_the_copied_state() {
     for seed in 0..50 {
@@ -195,7 +197,8 @@ fn the_log_begins_after_the_copied_state() {
             for from in 0..last {
                 let query = LogQuery { slot: SLOT, index: from, last, bytes_max: usize::MAX };
                 let bodies = fetch(pair.behind.keeper(), query).unwrap().bodies;
-                // After a start, the term of the state's last body is not known, which the answer has to say.
+                // An answer contains the term of the body before its first one. After a start, that of the state's last
+                // body is unknown.
                 let least = if round == 0 { index } else { index + 1 };
                 let expected = if from < least { 0 } else { last - from };
                 assert_eq!(bodies.len() as u64, expected, "seed {seed}, round {round}, from {from} of {index}");

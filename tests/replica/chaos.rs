@@ -11,7 +11,7 @@ use crate::world::{Member, Profile, Weather, World};
 /// candidates at once.
 const LIVELY_US: u64 = 3_000_000;
 
-/// After that, every member votes again within this time, also one that has lost its disk.
+/// Once entries are committed again, every member votes within this time, also one that has lost its disk.
 const FULL_US: u64 = 2_000_000;
 
 /// The time in which that almost always happens. Runs that take longer are counted.
@@ -21,7 +21,7 @@ const USUAL_US: u64 = 2_000_000;
 pub(crate) fn world(seed: u64, has_journal: bool, bug: Option<Bug>) -> World {
     let mut rng = Rng::with_seed(seed);
     let profile = Profile { has_journal, bug, ..Profile::random(&mut rng) };
-    // Some groups had a single member so far.
+    // Some groups begin with the log of a single member.
     let is_old = !has_journal && rng.u32(..4) == 0;
     let begins_with = is_old.then(|| (rng.usize(..3), rng.u64(1..200)));
     let profile = Profile { begins_with, ..profile };
@@ -45,9 +45,9 @@ pub(crate) fn run(world: &mut World) {
         assert!(world.run_until(healed_us + LIVELY_US, commits_again), "nothing was committed for {LIVELY_US} us");
         world.totals.slow += u64::from(world.now_us > healed_us + USUAL_US);
         let is_full = world.run_until(world.now_us + FULL_US, World::are_full);
-        assert!(is_full, "a member does not vote {FULL_US} us after the group works");
+        assert!(is_full, "a member does not vote {FULL_US} us after the group commits again");
     }
-    // Whoever was behind catches up. A lost offer of a copy is repeated after a second.
+    // Members that are behind catch up. A lost offer of a snapshot is repeated after a second.
     let until_us = world.now_us + LIVELY_US;
     world.run_for(USUAL_US / 2);
     let committed: Vec<u64> = world.truths.iter().map(Truth::committed).collect();
@@ -101,7 +101,9 @@ fn break_something(world: &mut World) {
     }
 }
 
-/// Loses a disk, if both others vote. The only log of a group that had a single member is not lost.
+/// Loses the disk of a member, if neither of the others is recovering from such a loss, and if both vote without
+/// restriction or nothing is committed yet. The log of a group that had a single member is spared while no other member
+/// has it.
 fn wipe(world: &mut World, member: usize) {
     let is_new = world.profile.begins_with.is_none() && world.truths.iter().all(|truth| truth.committed() == 0);
     let mut others = world.members.iter().enumerate().filter(|(place, _)| *place != member).map(|(_, other)| other);

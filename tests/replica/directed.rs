@@ -147,7 +147,8 @@ fn a_leader_that_cannot_hand_over_leads_on() {
     }
 }
 
-/// The leader has given up handing over and leads on, when the message arrives after all.
+/// The message that makes another member a candidate arrives only when the leader has given up the hand-over and leads
+/// on.
 #[test]
 fn a_leader_that_began_to_hand_over_has_no_lease_until_another_one_leads() {
     for seed in 1..=100 {
@@ -158,12 +159,12 @@ fn a_leader_that_began_to_hand_over_has_no_lease_until_another_one_leads() {
         world.run_until(until_us, |_| false);
         assert_eq!(world.leader(0), Some(leader), "seed {seed}");
         world.is_idle = true;
-        // What is in flight arrives.
+        // Messages that are in flight arrive.
         world.run_for(50_000);
         let reads = world.totals.reads;
         let is_elected = |world: &World| world.leader(0) == Some(1);
         while !is_elected(&world) {
-            // The others take part in rounds until then; the votes do not reach the old leader.
+            // Until then, the others take part in rounds; their votes do not reach the old leader.
             world.cut[1][leader] = world.cut[2][leader] && world.rng.bool();
             world.extra_us[1][leader] = 300_000;
             world.run_for(1_000);

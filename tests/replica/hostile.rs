@@ -150,7 +150,7 @@ fn restored() -> Restored {
     Restored { hard: Hard { term: 3, ..founded() }, commit: 3, applied: 3, base: (0, 0), entries }
 }
 
-/// The state of a member of a group that was founded.
+/// The hard state of a full member that knows the founding of its group.
 fn founded() -> Hard {
     Hard { founding: Founding { disks: [1, 2, 3], last: 0 }, ..Hard::default() }
 }

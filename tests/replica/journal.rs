@@ -51,9 +51,10 @@ pub(crate) struct Journal {
     open: Option<(Writer<FakeFile>, Keeper<FakeDisk>)>,
     /// What the keeper is told of bodies once they are durable.
     notes: Vec<Note>,
-    /// Where the log of each group begins: what a start has found applied, or a copy that was installed since.
+    /// The position at which the log of each group begins: the last entry that a start has found applied, or the last
+    /// one in a copied state that was installed since.
     begins: BTreeMap<usize, LogPosition>,
-    /// Whether entries are removed that other members may need, and that are copied to them then.
+    /// Whether entries are removed although other members may need them. These members then copy a snapshot instead.
     trims: bool,
     pub(crate) bug: Option<Bug>,
     /// How many starts found that something written was lost.
@@ -194,11 +195,11 @@ impl Journal {
         ((index, term.into()), bodies.iter().map(log_entry).collect())
     }
 
-    /// Installs a copied state of a group: so many entries are in it, the last of this term, with this digest.
-    /// Otherwise like [`Self::checkpoint`].
+    /// Installs a copied state of a group, given index and term of its last entry, and the digest of all its entries.
+    /// `ends` is as in [`Self::checkpoint`].
     ///
     /// # Errors
-    /// The disk has failed. A start may find the state or not.
+    /// The disk has failed. The next start may find the state installed or not.
     pub(crate) fn install(
         &mut self,
         group: usize,
@@ -234,11 +235,11 @@ impl Journal {
         Ok(())
     }
 
-    /// Makes everything durable that was appended. Returns the end of the log, and the states of the groups.
+    /// Makes everything that was appended durable. Returns the end of the log and the states of the groups.
     fn settle(&mut self, ends: &[(Option<&Stored>, u32, Option<&Stored>)]) -> io::Result<(Mark, Vec<Image>)> {
         let image = |(group, (last, digest, open)): (usize, &(Option<&Stored>, u32, Option<&Stored>))| {
             let open = open.filter(|_| self.bug != Some(Bug::OpenNotNeeded)).map(|stored| stored.place);
-            // A member that is behind may need any entry.
+            // Unless entries are trimmed, a member that is behind may need any of them.
             let needed = (!self.trims).then_some(1);
             let applied = last.map_or_else(LogPosition::default, |stored| self.position_of(group, stored));
             Image { slot: slot(group), applied, open, needed, topics: topics(applied.index, *digest) }
@@ -269,7 +270,7 @@ fn turn(writer: &mut Writer<FakeFile>, keeper: &mut Keeper<FakeDisk>) -> io::Res
     writer.turn_to(next)
 }
 
-/// Encodes a state: how many entries are applied, and their digest.
+/// Encodes a state: the number of entries that are applied, and their digest.
 fn topics(index: u64, digest: u32) -> Vec<u8> {
     [index.to_be_bytes().as_slice(), &digest.to_be_bytes()].concat()
 }

@@ -47,7 +47,7 @@ pub(crate) struct Mob<C> {
     sent: VecDeque<Message>,
     /// The last index of each log, so that messages can be almost right.
     lasts: [u64; 3],
-    /// What the third member is at its start; `None` if it is a newcomer.
+    /// The stage of the third member at its start; `None` if it is a newcomer.
     stage: Option<Stage>,
     /// Entries up to here are on the disks only.
     base: u64,
@@ -56,7 +56,8 @@ pub(crate) struct Mob<C> {
     pub(crate) bad: u32,
     pub(crate) led: u32,
     pub(crate) fetched: u32,
-    /// Whether a state is being installed, and the index of the last entry of the copy that was last said to be ready.
+    /// For each member, whether a snapshot is being installed, and the last index of the copy that was last reported as
+    /// ready.
     installing: [bool; 3],
     ready: [u64; 3],
     pub(crate) copied: u32,
@@ -75,7 +76,7 @@ fn place(id: MemberId) -> Option<usize> {
 impl<C: Choose> Mob<C> {
     pub(crate) fn new(mut choose: C) -> Self {
         let (disk_lag, base) = (choose.below(100), choose.below(2) * 3);
-        // In some runs one of them is not a full member.
+        // In some runs the third member is not a full one.
         let stage = [Some(Stage::Full), Some(Stage::Joining), Some(Stage::Recovering), None][choose.place(4)];
         Self {
             choose,
@@ -136,7 +137,7 @@ impl<C: Choose> Mob<C> {
         self.handle(receiver, input);
     }
 
-    /// Says something about a copy, whether the member takes one or not.
+    /// Makes up an input about a copy, whether the member is taking one or not.
     fn copy(&mut self, member: usize) -> Input {
         if std::mem::take(&mut self.installing[member]) && !self.choose.rarely(4) {
             self.copied += 1;
@@ -322,7 +323,7 @@ impl<C: Choose> Mob<C> {
         }
     }
 
-    /// The folder of one of the three, or another one.
+    /// Returns the id of the folder of one of the three members, or another id.
     fn disk(&mut self) -> u64 {
         self.choose.below(5)
     }

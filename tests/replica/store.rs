@@ -71,9 +71,9 @@ pub(crate) struct Store {
     pub(crate) durable: Vec<Contents>,
     /// What the process has written, by group.
     pub(crate) written: Vec<Contents>,
-    /// Entries of each group up to this index cannot be read back.
+    /// For each group, the index up to which entries can no longer be read back.
     trimmed: Vec<u64>,
-    /// A state of which it is not known whether it was installed: the group, and the entries in it.
+    /// A copied state that may or may not have been installed: the group, and the entries in the state.
     attempt: Option<(usize, Vec<LogEntry>)>,
     /// How many bodies are durable, those that others have replaced included.
     bodies: u64,
@@ -199,15 +199,15 @@ impl Store {
         }
     }
 
-    /// Returns true if the member is known to vote in all groups.
+    /// Returns true if the disk says that the member votes without restriction in all groups.
     pub(crate) fn is_full(&self) -> bool {
         let is_full = |contents: &Contents| contents.hard.founding.is_known() && contents.hard.stage == Stage::Full;
         self.durable.iter().all(is_full)
     }
 
-    /// Puts a log into the store of a member that has been the only one of its group.
+    /// Puts a log into the store of a member that has so far been the only one of its group.
     pub(crate) fn begin_with(&mut self, group: usize, contents: Contents) {
-        assert!(self.journal.is_none(), "a journal would not have it");
+        assert!(self.journal.is_none(), "the journal would not have this log");
         self.written[group] = contents.clone();
         self.durable[group] = contents;
     }
@@ -302,15 +302,15 @@ impl Store {
         (found, entries)
     }
 
-    /// Forgets the first entries of each group, as far as they are known to be committed.
+    /// Trims the log of each group by a random number of entries that are known to be committed.
     pub(crate) fn trim(&mut self, rng: &mut Rng) {
         for (trimmed, contents) in self.trimmed.iter_mut().zip(&self.durable) {
             *trimmed = (*trimmed).max(rng.u64(..=contents.commit));
         }
     }
 
-    /// Installs a state that includes these entries, from the first one on, and has this digest. `applied` is what the
-    /// groups have applied, as in [`Self::checkpoint`].
+    /// Installs a copied state of a group that includes these entries, from the first one on, and has this digest.
+    /// `applied` is what each group has applied, as in [`Self::checkpoint`].
     ///
     /// # Errors
     /// The journal's disk has failed. The next start finds out whether the state is installed.
@@ -329,7 +329,7 @@ impl Store {
         Ok(())
     }
 
-    /// Replaces the log of a group by the entries of a state that was installed.
+    /// Replaces the log of the group in [`Self::attempt`] by the entries of the state, which was installed.
     fn take_attempt(&mut self) {
         let Some((group, entries)) = self.attempt.take() else { return };
         let place = Place::default();
@@ -381,9 +381,10 @@ impl Store {
 }
 
 /// Returns a possible result of a start without a journal. Any part of what is known to be committed may have been
-/// applied before, and any part of that is not read. Entries that cannot be read back are applied.
+/// applied before, and any part of that is not read. Entries up to `trimmed` cannot be read back, so they count as
+/// applied.
 fn guess(contents: &Contents, trimmed: u64, rng: &mut Rng) -> Restored {
-    // What was written about the commit index may be older than a state that was installed.
+    // The commit index that was written last may be older than a state that was installed since.
     let commit = contents.commit.max(trimmed);
     let applied = rng.u64(trimmed..=commit);
     let base = if rng.bool() { applied } else { rng.u64(trimmed..=applied) };

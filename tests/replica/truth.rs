@@ -8,7 +8,8 @@ use dht_node::replica::{LogEntry, Message, Payload, Stage, Standing};
 use crate::journal::digest_after;
 use crate::store::{Contents, Stored};
 
-/// What is durable at each of the members: what its disk has, and what lost ones had while it has not recovered.
+/// What is durable at each member: the contents of its disk, followed by those of its lost disks until it has
+/// recovered.
 pub(crate) type Disks<'a> = [Vec<&'a Contents>; 3];
 
 /// What has happened so far.
@@ -94,7 +95,7 @@ impl Truth {
         );
     }
 
-    /// Everything in this log, which one member has, is committed by that: the group had no other member so far.
+    /// Takes over the log of the only member of a group. Everything in it is committed.
     pub(crate) fn begin_with(&mut self, log: &[Stored]) {
         for Stored { entry, .. } in log {
             self.on_write(self.committed.last().map_or(0, |(term, _)| *term), std::slice::from_ref(entry));

@@ -1,4 +1,4 @@
-//! Lost disks at the moments at which they would do harm.
+//! Disks that are lost at the moments at which that could do harm.
 
 use dht_node::replica::Stage;
 use fastrand::Rng;
@@ -6,7 +6,7 @@ use fastrand::Rng;
 use crate::directed::{cut, settled};
 use crate::world::{Profile, World};
 
-/// Time in which a member recovers when nothing else is wrong.
+/// The time in which a member recovers if there are no other faults.
 const RECOVERS_US: u64 = 2_000_000;
 
 /// Repairs everything, and waits until all members vote again and what was acknowledged is everywhere.
@@ -34,8 +34,8 @@ fn three_empty_folders_found_a_group_and_the_home_leads_it() {
     assert!(foundings.iter().all(|founding| *founding == foundings[0]));
 }
 
-/// The founder stops as soon as its state is durable, before or after the others have learned of it; or its disk is
-/// lost then.
+/// The founder stops, or loses its disk, as soon as the founding is durable there, before or after the others have
+/// learned of it.
 #[test]
 fn a_founder_may_stop_or_lose_its_disk_right_after_the_founding() {
     for seed in 1..=200 {
@@ -54,8 +54,8 @@ fn a_founder_may_stop_or_lose_its_disk_right_after_the_founding() {
     }
 }
 
-/// A group that had one member so far gets two others. Nobody is elected who has not its whole log, also when the only
-/// member that has it is away for a while.
+/// A group that has had one member so far gets two others. No member is elected that does not have the whole log, even
+/// while the only member that has it is away.
 #[test]
 fn the_log_of_a_single_member_is_in_the_log_of_every_leader() {
     for seed in 1..=200 {
@@ -84,8 +84,8 @@ fn two_logs_from_before_the_founding_are_not_mixed() {
     assert_eq!((world.leader(0), told), (None, 2), "{}", world.story.join("\n"));
 }
 
-/// The member 2 votes for 1 in a later term; the vote is on its way when the disk of 2 is lost. With the older term of
-/// the member 0, it would acknowledge something to that one, and the new leader would not have it.
+/// Member 2 votes for member 1 in a later term, and loses its disk while the vote is on its way. If it then took over
+/// the older term of member 0, it would acknowledge entries to that one which the new leader does not have.
 #[test]
 fn a_vote_on_its_way_binds_the_folder_that_replaces_the_lost_one() {
     let mut mattered = 0;
@@ -110,7 +110,8 @@ fn a_vote_on_its_way_binds_the_folder_that_replaces_the_lost_one() {
     assert!(mattered > 100, "the candidate was elected {mattered} times");
 }
 
-/// A leader has the acknowledgement of a folder that is lost when it arrives. So it commits something that only it has.
+/// An acknowledgement arrives at the leader when the folder that has sent it is lost already. So the leader commits an
+/// entry that only it has.
 #[test]
 fn an_acknowledgement_on_its_way_commits_nothing_that_is_lost() {
     for seed in 1..=300 {
@@ -146,8 +147,8 @@ fn a_folder_may_be_lost_again_while_it_recovers() {
     assert!(again > 20, "{again} had not recovered");
 }
 
-/// The leader stops while a member recovers from it. The others cannot elect one without it, and nothing is lost when
-/// it comes back.
+/// The leader stops while a member recovers from it. The others cannot elect a leader without it, and when it comes
+/// back nothing is lost.
 #[test]
 fn the_leader_may_stop_while_a_member_recovers() {
     for seed in 1..=200 {
@@ -162,7 +163,8 @@ fn the_leader_may_stop_while_a_member_recovers() {
     }
 }
 
-/// Without faults, nobody but the members notices: the leader stays, and the member is a full one soon.
+/// Without other faults, the loss of a disk shows only inside the group: the leader stays, and the member soon is a
+/// full one again.
 #[test]
 fn the_loss_of_a_followers_disk_does_not_change_the_leader() {
     for seed in 1..=20 {

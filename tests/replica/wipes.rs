@@ -24,12 +24,12 @@ impl World {
         member.lost.push(lost);
     }
 
-    /// Returns true if every member votes in every group, and none has lost anything.
+    /// Returns true if every member votes without restriction in every group, and none is recovering from a lost disk.
     pub(crate) fn are_full(&self) -> bool {
         self.members.iter().all(|member| member.lost.is_empty() && member.store.is_full())
     }
 
-    /// Notes that a member has replaced what its lost disk had, once that is so.
+    /// Notes that a member has recovered from the loss of its disk, once that is so.
     pub(crate) fn note_recovered(&mut self, place: usize) {
         let member = &mut self.members[place];
         if !member.lost.is_empty() && member.store.is_full() {
@@ -40,7 +40,7 @@ impl World {
         }
     }
 
-    /// Lets one member have a log from the time at which the group had no other member.
+    /// Gives one member a log from the time at which the group had no other member.
     pub(crate) fn begin_with(&mut self, member: usize, entries: u64) {
         let term = self.rng.u64(1..4);
         let mut log = Vec::new();

@@ -30,7 +30,7 @@ pub(crate) struct Profile {
     pub(crate) has_journal: bool,
     /// How the journals are misused.
     pub(crate) bug: Option<Bug>,
-    /// A member that has been alone in the group so far, and how many entries it has.
+    /// The member that has been alone in the group so far, if any, and the number of entries that it has.
     pub(crate) begins_with: Option<(usize, u64)>,
 }
 
@@ -68,7 +68,7 @@ pub(crate) enum Event {
         group: usize,
         query: Query,
     },
-    /// A copy of the state of another member is here.
+    /// A copy of the state of the member `from` is complete.
     Copied {
         member: usize,
         life: u32,
@@ -157,7 +157,7 @@ pub(crate) struct World {
     pub(crate) weather: Weather,
     /// True while the client proposes nothing.
     pub(crate) is_idle: bool,
-    /// How much longer at most the message that makes another member the leader is on its way; it may come twice.
+    /// If not 0, `TimeoutNow` messages are delayed by up to this much more, and arrive twice.
     pub(crate) timeout_now_us: u64,
     /// How much longer messages from one to another are on their way.
     pub(crate) extra_us: [[u64; 3]; 3],
@@ -189,7 +189,7 @@ pub(crate) fn config((member, disk): (usize, u64), group: usize) -> Config {
     Config { id: id(member), members: (group..group + 3).map(|member| id(member % 3)).collect(), disk }
 }
 
-/// What is durable of a group.
+/// Returns what is durable of a group at each member.
 pub(crate) fn disks(members: &[Member; 3], group: usize) -> Disks<'_> {
     members.each_ref().map(|member| {
         std::iter::once(&member.store.durable).chain(&member.lost).map(|contents| &contents[group]).collect()
@@ -450,7 +450,7 @@ impl World {
         for (group, ticket) in &batch.tickets {
             self.handle(place, *group, Input::Written { ticket: *ticket });
         }
-        // What it wrote then may have stopped it.
+        // Handling this may have led to a write that has failed and stopped the member.
         if !self.members[place].copies.is_empty() {
             self.begin_sync(place);
         }
@@ -462,7 +462,8 @@ impl World {
         }
     }
 
-    /// The state of `from` is here, if that member still runs and can be reached.
+    /// Ends a copy from the member `from`. It succeeds only if that member still runs and can be reached, and may fail
+    /// by chance.
     fn on_copied(&mut self, place: usize, group: usize, from: usize) {
         let state = self.members[from].copies.get(group).map(|copy| (copy.applied, copy.digest));
         let is_cut = self.cut[from][place] || self.cut[place][from];
@@ -475,7 +476,7 @@ impl World {
         self.handle(place, group, Input::CopyReady { index, term });
     }
 
-    /// The journal has installed a copied state, or has failed to.
+    /// Installs a copied state in the store of a member, which may fail by chance.
     fn on_installed(&mut self, place: usize, group: usize) {
         if !self.is_healed && self.rng.u32(..10) == 0 {
             return self.handle(place, group, Input::NotCopied);
@@ -530,7 +531,7 @@ impl World {
         self.handle(member, group, Input::Propose { body });
     }
 
-    /// The leader of a group hands its leadership over. It may be another one that is to lead already.
+    /// Has the leader of a group hand its leadership over, unless `to` is the leader already.
     pub(crate) fn hand_over(&mut self, group: usize, to: usize) {
         let Some(from) = self.leader(group).filter(|from| *from != to) else { return };
         if self.members[from].paused_until_us > self.now_us {

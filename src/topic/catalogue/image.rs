@@ -12,7 +12,7 @@
 //!                           then each: varint records and varint eras since the preceding one
 //! part 11, opened producers see `topic/producer/opened.rs`
 //! part 12, owner            reserved for the creator of the topic; not written yet
-//! part 13, digest           in the catalogue: u64, of the outcomes of all entries; absent where there is one copy
+//! part 13, digest           in the catalogue: u64, the digest of the outcomes of all entries; absent if 0
 //! log                       varint first, varint next, varint last_append_us, varint marks, then each: varint records
 //!                           and varint microseconds since the preceding mark, varint bytes, varint microseconds that
 //!                           the mark spans
