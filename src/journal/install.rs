@@ -177,14 +177,12 @@ impl<D: Disk> Keeper<D> {
         let mut all = HashMap::default();
         for CopiedTopic { id, first, next } in state.kept.iter().copied().filter(|topic| topic.first < topic.next) {
             let topic = TopicKey { slot: state.slot, id };
-            let mut spans = self.spans.get(&topic).cloned();
-            if spans.as_mut().is_some_and(|spans| !spans.trim(first, drop)) {
-                spans = None;
-            }
-            if let Some((base, span)) = spans.as_mut().and_then(|spans| spans.pop(growing)) {
+            let own = self.spans.get(&topic).cloned();
+            let own = own.and_then(|mut spans| spans.trim(first, drop).then_some(spans));
+            let (mut spans, last) = own.map_or((None, None), |spans| spans.split_last(growing));
+            if let Some((base, span)) = last {
                 let run = self.copy_out(taken, topic, base.max(first), span)?;
                 taken.runs.entry(topic).or_default().insert(0, run);
-                spans = spans.filter(|spans| !spans.is_empty());
             }
             for (base, span) in taken.runs.get(&topic).into_iter().flatten() {
                 match &mut spans {
@@ -231,7 +229,8 @@ impl<D: Disk> Keeper<D> {
             own.put(self.stamp, &mut batches)?;
             add_run(&mut runs, own.number, &batches);
         }
-        Ok(runs.remove(0))
+        let run = runs.pop().filter(|_| runs.is_empty());
+        Ok(run.expect("the span has records from `from` on, and all copies are in one segment"))
     }
 
     /// Replaces the spans of all topics of a group. Returns the previous ones.

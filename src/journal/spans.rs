@@ -8,13 +8,6 @@ use std::collections::VecDeque;
 use crate::entry::Filed;
 use crate::types::Offset;
 
-impl Change {
-    /// Returns the change that undoes this one.
-    pub(super) const fn negated(self) -> Self {
-        Self { spans: -self.spans, bytes: -self.bytes, ..self }
-    }
-}
-
 /// Consecutive records of a topic in one segment. The span begins where the preceding one ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
@@ -33,6 +26,13 @@ pub(super) struct Change {
     pub(super) segment: u32,
     pub(super) spans: i32,
     pub(super) bytes: i64,
+}
+
+impl Change {
+    /// Returns the change that undoes this one.
+    pub(super) const fn negated(self) -> Self {
+        Self { spans: -self.spans, bytes: -self.bytes, ..self }
+    }
 }
 
 /// The spans of a topic that has records.
@@ -154,17 +154,15 @@ impl Spans {
         true
     }
 
-    /// Removes the last span if it is in this segment, and returns it with the offset of its first record. If no span
-    /// is left, the invariant of this type does not hold until one is added.
-    pub(super) fn pop(&mut self, segment: u32) -> Option<(Offset, Span)> {
-        self.list.back().filter(|last| last.segment == segment)?;
-        let last = self.list.pop_back()?;
-        Some((self.end(), last))
-    }
-
-    /// Returns true if there is no span, after [`Self::pop`].
-    pub(super) fn is_empty(&self) -> bool {
-        self.list.is_empty()
+    /// Splits off the last span, with the offset of its first record, if it is in this segment. Returns the other spans,
+    /// if any, and that one.
+    pub(super) fn split_last(mut self, segment: u32) -> (Option<Self>, Option<(Offset, Span)>) {
+        let Some(last) = self.list.back().copied().filter(|last| last.segment == segment) else {
+            return (Some(self), None);
+        };
+        self.list.pop_back();
+        let base = self.end();
+        ((!self.list.is_empty()).then_some(self), Some((base, last)))
     }
 
     /// Points the records from `base` up to the end of `span` to the segment that they were copied to. The range

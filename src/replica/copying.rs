@@ -22,12 +22,12 @@ use super::message::{MemberId, Message, Payload};
 pub(super) struct Copying {
     /// The leader that has offered it.
     pub(super) from: MemberId,
-    stage: Stage,
+    phase: Phase,
 }
 
-/// The stages of a copy.
+/// The phases of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum Phase {
     /// The leader has offered the copy, and it is not complete.
     Offered,
     /// The copy is complete. It includes the entries up to this index; the last of them has this term.
@@ -39,15 +39,15 @@ enum Stage {
 impl Copying {
     /// Begins a copy that a leader has offered.
     pub(super) const fn new(from: MemberId) -> Self {
-        Self { from, stage: Stage::Offered }
+        Self { from, phase: Phase::Offered }
     }
 
     /// Notes that the copy is complete, with index and term of the last entry in it. Returns false and changes nothing
     /// if it was complete already.
     pub(super) fn set_ready(&mut self, index: u64, term: u64) -> bool {
-        let is_new = self.stage == Stage::Offered;
+        let is_new = self.phase == Phase::Offered;
         if is_new {
-            self.stage = Stage::Ready(index, term);
+            self.phase = Phase::Ready(index, term);
         }
         is_new
     }
@@ -55,24 +55,24 @@ impl Copying {
     /// Begins the installation of a complete copy, and returns index and term of the last entry in it. Returns `None`
     /// if the copy is not complete, or its installation has begun already.
     pub(super) fn install(&mut self) -> Option<(u64, u64)> {
-        let Stage::Ready(index, term) = self.stage else { return None };
-        self.stage = Stage::Installing(index, term);
+        let Phase::Ready(index, term) = self.phase else { return None };
+        self.phase = Phase::Installing(index, term);
         Some((index, term))
     }
 
     /// Returns index and term of the last entry in the copy while it is being installed.
     pub(super) const fn installing(&self) -> Option<(u64, u64)> {
-        if let Stage::Installing(index, term) = self.stage { Some((index, term)) } else { None }
+        if let Phase::Installing(index, term) = self.phase { Some((index, term)) } else { None }
     }
 
     /// Returns true if the log must not change, which is so once the copy is complete.
     pub(super) fn is_frozen(&self) -> bool {
-        planted!("entries taken while a state is installed", self.stage != Stage::Offered, false)
+        planted!("entries taken while a state is installed", self.phase != Phase::Offered, false)
     }
 
     /// Returns true if a message might change the log or make this member the leader. Such messages are dropped while
     /// the log is frozen.
-    pub(super) const fn is_delayed(message: &Message) -> bool {
+    pub(super) const fn is_ignored(message: &Message) -> bool {
         match message.payload {
             Payload::Append { .. } | Payload::Vote { .. } | Payload::TimeoutNow => true,
             Payload::Appended { .. }

@@ -258,7 +258,7 @@ impl Voter {
         if self.on_join(&message, out) {
             return;
         }
-        if self.copying.as_ref().is_some_and(Copying::is_frozen) && Copying::is_delayed(&message) {
+        if self.copying.as_ref().is_some_and(Copying::is_frozen) && Copying::is_ignored(&message) {
             self.dropped += 1;
             return;
         }
