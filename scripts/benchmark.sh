@@ -28,7 +28,8 @@ tables and pictures in a folder. It takes about four minutes, with --sync both e
   --sync WHEN                  of the cube of its own: always (each acknowledged record is on disk), interval=100ms,
                                memory (nothing is on disk), or both (always, then memory, each with its report)
                                [default: always]
-  --replicas N                 of the cube of its own: how many nodes keep each topic, 1 or 3 [default: the nodes' own]
+  --replicas N                 start a cube of its own in which N nodes keep each topic, 1 or 3 [default: that of
+                               dht-node]
   --out DIR                    folder of the report [default: bench-results/DATE-sweep in the project]
   -h, --help                   this text
 
@@ -72,7 +73,7 @@ parse_arguments() {
     [[ -z $own || -z $server ]] || fail_usage "--own and --server exclude each other"
     [[ -z $sync || -z $server ]] || fail_usage "--sync says how a cube of its own stores; a running one is as it is"
     [[ -z $replicas || -z $server ]] ||
-        fail_usage "--replicas says how a cube of its own keeps topics; a running one is as it is"
+        fail_usage "--replicas is for a cube that the benchmark starts itself; a running cube keeps its number"
     [[ -z $sync$replicas ]] || own=yes
     [[ -n $own ]] || server=${server:-${DHT_SERVER:-}}
     [[ -z $quick ]] || pass_quick_options

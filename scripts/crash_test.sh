@@ -3,8 +3,8 @@
 #   scripts/crash_test.sh            a thousand times: an hour, since what is read back grows to millions
 #   scripts/crash_test.sh 200        that many times
 #   scripts/crash_test.sh --replicated 200
-#                                    the same for a cube of four nodes in which three keep each topic: one node after
-#                                    the other is killed, and no client may get an error
+#                                    the same for a cube of four nodes in which three keep each topic: each time the
+#                                    leader of a random topic is killed, and no client may get an error
 # Writers publish with sequence numbers and continue through the crashes, and a subscriber follows them. All that was
 # acknowledged must exist: once, at its offset, with its bytes, in the order of sending. It stops at the first violation
 # of that. CRASH_SEED=N, or REPLICATED_SEED=N, selects the moments; TMPDIR selects the disk.

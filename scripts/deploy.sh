@@ -33,7 +33,7 @@ Options:
   --data DIR       where the nodes' data, pid files and logs are kept [default: run/ in the project]
   --sync WHEN      when records are fsynced: always, interval=100ms, or memory (never: nothing is kept)
                    [default: always]
-  --replicas N     how many nodes keep each topic, 1 or 3 [default: that of the data; for new data, the nodes' own]
+  --replicas N     number of nodes that keep each topic, 1 or 3 [default: that of the data; without data, dht-node's]
   --gateway        start the REST gateway, too, on 127.0.0.1:8080; building it takes another minute or two
   --gateway-port P the same on another port
   -h, --help       this text

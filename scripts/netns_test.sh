@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Runs a cube of eight nodes on eight hosts, and breaks one host at a time while clients publish and subscribe.
-#   scripts/netns_test.sh            30 faults: some minutes
-#   scripts/netns_test.sh 300        that many
-# The hosts are network namespaces with an address each, joined by a bridge in a namespace of its own, so nothing of
-# this machine's network changes. Faults: a process is killed, ended or stopped, a cable is pulled, a host cannot send to
-# another one, a disk is replaced by an empty one. No client may get an error, and in the end every record that was
-# published is read through each node, once and in order. NETNS_SEED=N selects the faults. It needs root and ip
-# (Debian's iproute2); without them it says so and ends with 0.
+# Runs a cube of eight nodes on eight virtual hosts, and breaks one host at a time while clients publish and subscribe.
+#   scripts/netns_test.sh            30 faults: a few minutes
+#   scripts/netns_test.sh 300        300 faults
+# Each host is a network namespace with its own address. A bridge in another namespace joins them, so this machine's
+# network is not changed. Faults: the process is killed, ended by SIGTERM or stopped for 5 s, the cable is pulled,
+# packets to one neighbour are dropped, the disk is replaced by an empty one. No client may get an error, and in the end
+# every published record must be read through each node, once and in order. NETNS_SEED=N selects the faults. It needs
+# root and ip (Debian's iproute2); without them it prints a note and ends with code 0.
 set -euo pipefail
 
 program=netns_test.sh
@@ -30,7 +30,7 @@ clean_up() {
     trap - EXIT INT TERM
     rm -f -- "$folder/publishing"
     ((code == 0)) || note "the nodes' logs and data are in $folder"
-    exec 2>/dev/null # where bash would report each process that is killed now
+    exec 2>/dev/null # otherwise bash reports each background process that is killed here
     for host in "${hosts[@]}" hub; do
         ip netns pids "$prefix-$host" 2>/dev/null | xargs -r kill -9 2>/dev/null || true
         ip netns delete "$prefix-$host" 2>/dev/null || true
@@ -40,7 +40,7 @@ clean_up() {
     exit "$code"
 }
 
-# Makes the hosts ${hosts[@]}, the n-th of them with the address 10.77.0.n, and the bridge between them.
+# Makes the hosts ${hosts[@]} and the bridge between them. The n-th host, counted from 1, has the address 10.77.0.n.
 make_network() {
     local number=1 host
     ip netns add "$prefix-hub"
@@ -60,7 +60,7 @@ make_network() {
 # Starts node number $1.
 start() {
     local host=${hosts[$1]}
-    # Not by the function, whose process would get the signals instead.
+    # Not through "on": $! would be the subshell that runs the function, and signals would not reach the node.
     ip netns exec "$prefix-$host" "$bin/dht-node" --id "$host" --peers "$folder/peers" --data "$folder/$host" \
         --replicas 3 --disk 2GiB --insecure-network >>"$folder/$host.log" 2>&1 &
     pid[$1]=$!
@@ -70,7 +70,7 @@ cli() {
     on clients "$bin/dht-cli" -s "$servers" "$@"
 }
 
-# Waits until all links are up, each topic can be changed, and no copy is behind: losing another disk is harmless then.
+# Waits until all links are up, each probe topic takes a record, and no copy is behind. Then another disk may be lost.
 wait_whole() {
     local topic answer tries
     cli cluster --wait 60s >/dev/null || fail "the cube is not whole again a minute after: $fault"
@@ -85,7 +85,7 @@ wait_whole() {
     done
 }
 
-# Publishes the numbers from 0 on to topic $1, one per line, while there is a file `publishing`.
+# Publishes the numbers from 0 on to topic $1, one record each, while the file "publishing" exists.
 publish() {
     local number=0
     while [[ -e $folder/publishing ]]; do
@@ -95,7 +95,7 @@ publish() {
     done | cli publish -l "netns-$1" >"$folder/publish-$1.out" 2>&1 || echo "$?" >"$folder/publish-$1.failed"
 }
 
-# Breaks node number $1 with a fault of the kind $2, and repairs it.
+# Breaks the host of node number $1 with a fault of the kind $2, and repairs it.
 break_host() {
     local node=$1 host=${hosts[$1]} other=$((($1 ^ 1) + 1))
     case $2 in
@@ -125,7 +125,8 @@ break_host() {
     esac
 }
 
-# Compares topic $1, as the lines of file $2, with what was published: the numbers from 0 to ${counts[$1]}.
+# Fails unless the lines of file $2 are what was published to topic $1: the numbers from 0 to ${counts[$1]} - 1. $3 says
+# for the message how the file was read.
 check_lines() {
     seq 0 "$((counts[$1] - 1))" | cmp -s - "$2" ||
         fail "topic netns-$1 $3 is not what was published" "$(seq 0 "$((counts[$1] - 1))" | diff - "$2" | head -n 5)"
@@ -177,7 +178,7 @@ hosts+=(clients)
 trap clean_up EXIT INT TERM
 build
 make_network
-# Nothing is ever written to it, so that reading from it with a time limit is a pause without a process.
+# Nothing is ever written to this FIFO, so that reading from it with a time limit is a pause that starts no process.
 mkfifo "$folder/never" && exec {never}<>"$folder/never"
 for ((node = 0; node < nodes; node++)); do start "$node"; done
 cli cluster --wait 60s >/dev/null || fail "the cube does not start" "$(tail -n 3 "$folder/000.log")"

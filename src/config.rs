@@ -95,9 +95,9 @@ pub struct Arguments {
     #[argh(switch)]
     pub in_memory: bool,
 
-    /// how many nodes keep each topic, 1 or 3; the same for all nodes. With 3, an acknowledged record is on the disks
-    /// of at least two nodes, and any one node may fail; it needs four nodes and --sync always [default: that of the
-    /// data folder; 1 for a new one]
+    /// number of nodes that keep each topic, 1 or 3; the same for all nodes of the cube. With 3, an acknowledged record
+    /// is on the disks of at least two nodes, and any one node may fail; this needs four nodes or more, and --sync
+    /// always [default: that of the data folder; 1 for a new folder]
     #[argh(option, arg_name = "count")]
     pub replicas: Option<Replicas>,
 
@@ -240,7 +240,7 @@ pub struct Config {
     pub cluster: String,
     /// Options of its journal; `None` for a node that keeps its topics in memory.
     pub storage: Option<storage::Options>,
-    /// The value of `--replicas`.
+    /// The value of `--replicas`; `None` if the option was not given.
     pub replicas: Option<Copies>,
     /// Limit of the memory for topics, in bytes.
     pub memory_bytes: u64,

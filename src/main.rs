@@ -77,8 +77,8 @@ fn ignore_hangup() {
     }
 }
 
-/// Returns how many nodes keep each topic, according to the node's data folder. `None` if it is empty or cannot be
-/// read; why not is found out when it is opened.
+/// Returns how many nodes keep each topic according to the node's data folder. `None` if the node has no folder, or if
+/// the folder is empty or cannot be read; opening it later reports why it cannot be read.
 fn kept_copies(config: &Config) -> Option<Copies> {
     let folder = Folder::look(config.storage.as_ref()?.folder.clone()).ok()?;
     journal::owner(&folder).ok().map(|identity| identity.copies)

@@ -239,7 +239,7 @@ fn print(path: &Path, identity: &Identity, report: &Report) {
     let (id, entries) = (node.binary(*dimension), report.entries);
     let shared = match copies {
         Copies::One => "",
-        Copies::Three => ", whose topics two other nodes have as well",
+        Copies::Three => ", whose topics two other nodes keep as well",
     };
     print_line(&format!(
         "{}: node {id} of a cube of dimension {}, cluster {cluster}{shared}",

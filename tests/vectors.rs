@@ -896,7 +896,7 @@ fn rules_are_numbered_and_what_is_referred_to_is_there() {
         assert!(rules.insert(rule_id), "{rule} is the name of two rules");
     }
     // Rules keep their numbers when text moves, and new ones get the next number of their chapter.
-    // Changes that were written side by side were given ranges of numbers, and need not use all of them.
+    // Changes made in parallel each got a range of numbers for their rules, and need not use all of it.
     let was_given_out = |chapter: u32, number: u32| chapter == 11 && (46..=66).contains(&number);
     for &(chapter, number) in &rules {
         let has_before = number == 1 || rules.contains(&(chapter, number - 1)) || was_given_out(chapter, number - 1);

@@ -77,7 +77,7 @@ pub(crate) struct TopicView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "110")]
     leader: Option<String>,
-    /// The term in which it leads: a later leader has a higher one.
+    /// The term in which that node leads: a later leader has a higher term.
     #[serde(skip_serializing_if = "Option::is_none")]
     term: Option<u64>,
     /// The nodes that keep the topic, if there are several.
@@ -89,9 +89,9 @@ pub(crate) struct TopicView {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TopicCopy {
     node: String,
-    /// True if the leader has heard from it in the last 0.7 s, or is it.
+    /// True if the node is the leader, or the leader has heard from it within the last 0.7 s.
     answers: bool,
-    /// How many bodies of the leader's log the node is not known to have.
+    /// Number of bodies in the leader's log that the node has not acknowledged yet.
     behind: u64,
 }
 

@@ -1,4 +1,4 @@
-//! How many nodes keep each topic: what the command line says, what the data folder says, and the default.
+//! How many nodes keep each topic, decided from the command line, the data folder and the default.
 
 use std::str::FromStr;
 
@@ -6,7 +6,7 @@ use super::{Config, ConfigError};
 use crate::storage::{Options, Sync};
 use crate::types::{Copies, Dimension};
 
-/// The number for new folders, where nobody has said one and the cube can have it.
+/// The number of copies for a new folder when the command line gives none. It is 1 where the cube cannot have as many.
 const DEFAULT: Copies = Copies::One;
 
 /// The dimension of the smallest cube in which three nodes can keep each topic.
@@ -21,17 +21,17 @@ impl FromStr for Replicas {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let copies = text.parse().ok().and_then(Copies::new);
-        copies.map(Self).ok_or_else(|| "write 1 or 3; two nodes could not continue without either of them".to_owned())
+        copies.map(Self).ok_or_else(|| "write 1 or 3; with 2, the loss of either node would stop the topic".to_owned())
     }
 }
 
 impl Config {
-    /// Returns how many nodes keep each topic, of which the data folder of this node says `kept`: `None` if it is
-    /// empty or the node has none.
+    /// Returns how many nodes keep each topic. `kept` is the number in the data folder of this node; `None` if the
+    /// folder is empty or the node has none.
     ///
     /// # Errors
-    /// Returns [`ConfigError`] if that number cannot be used with the other options, and if the command line says
-    /// another one than the folder.
+    /// Returns [`ConfigError`] if the command line gives another number than the folder has, or if the number cannot be
+    /// used with the other options.
     pub fn copies(&self, kept: Option<Copies>) -> Result<Copies, ConfigError> {
         match (self.replicas, kept) {
             (Some(Copies::Three), Some(Copies::One)) => return Err(ConfigError::MoreCopies),
@@ -44,7 +44,8 @@ impl Config {
     }
 }
 
-/// Refuses a number of copies that this cube cannot have, or that is worth nothing with these options.
+/// Returns an error if the cube has too few nodes for this number of copies, or if the other options would make an
+/// acknowledgement by several nodes worthless: three copies need an fsync before each acknowledgement.
 pub(super) fn check(copies: Copies, dimension: Dimension, storage: Option<&Options>) -> Result<(), ConfigError> {
     if copies == Copies::One {
         return Ok(());
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
     use crate::config::Arguments;
 
-    /// Options, what the data folder says, and the number or a part of the error.
+    /// Options, the number in the data folder, and the expected number or a part of the expected error.
     type Case = (&'static [&'static str], Option<Copies>, Result<Copies, &'static str>);
 
     fn config(words: &[&str]) -> Result<Config, String> {

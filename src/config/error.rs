@@ -29,9 +29,9 @@ pub enum ConfigError {
     Peers(PeersError),
     /// `--in-memory` together with an option about the disk.
     InMemory,
-    /// `--replicas 3` in a cube with fewer nodes than it needs.
+    /// `--replicas 3` in a cube of this dimension, which has fewer than four nodes.
     TooFewNodes(Dimension),
-    /// `--replicas 3` without an fsync before each acknowledgement.
+    /// Three copies of each topic without an fsync before each acknowledgement.
     NotSynced,
     /// `--replicas 3` with a folder of a cube in which one node keeps each topic.
     MoreCopies,
@@ -77,13 +77,13 @@ impl fmt::Display for ConfigError {
             Self::InMemory => f.write_str("--in-memory keeps nothing on disk; leave out --data, --sync and --disk"),
             Self::TooFewNodes(dimension) => write!(
                 f,
-                "--replicas 3: three nodes and one to spare make a cube of at least --dimension 2, and this one has {}; \
+                "--replicas 3 needs a cube of at least four nodes (--dimension 2), and this one has --dimension {}; \
                  leave --replicas out",
                 dimension.bits()
             ),
             Self::NotSynced => f.write_str(
                 "--replicas 3 needs --sync always and a data folder, because other nodes rely on what this one has \
-                 acknowledged; say that, or --replicas 1",
+                 acknowledged; change these options, or use --replicas 1",
             ),
             Self::MoreCopies => f.write_str(
                 "--replicas 3: this data folder is of a cube in which one node keeps each topic; \

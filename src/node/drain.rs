@@ -2,15 +2,15 @@
 //!
 //! | stage | what happens | it ends when |
 //! |---|---|---|
-//! | handing over | other nodes take over the groups that this one leads; all is served as before | they lead (1) |
+//! | handing over | others take over the groups that this node leads; all is served as before | none is pending (1) |
 //! | dismissing | clients get GOAWAY and their answers; all other traffic is served as before | no client is left (2) |
 //! | parting | neighbours get GOAWAY; incoming requests are executed and answered | all confirm, all is answered (3) |
 //! | done | connections close when their queues are empty | the process exits |
 //!
-//! 1. Or when nobody could, at the latest after [`DRAIN_HAND_OVER_US`]. If this node is elected later, it hands over at
-//!    once.
-//! 2. Or when all requests are answered and clients have had [`DRAIN_CLIENTS_US`] to leave; at the latest after half of
-//!    [`DRAIN_US`] from the beginning.
+//! 1. A group stays with this node if no other member can take it over, or if its hand-over fails. The stage ends after
+//!    [`DRAIN_HAND_OVER_US`] at the latest. If this node is elected leader of a group later, it hands over at once.
+//! 2. Or when all requests are answered and clients have had [`DRAIN_CLIENTS_US`] to leave; at the latest when half of
+//!    [`DRAIN_US`] has passed since the start of the shutdown.
 //! 3. An unconfirmed neighbour is waited for [`DRAIN_LINKS_US`], the disk for a quarter of [`DRAIN_US`].
 //!
 //! A neighbour that gets GOAWAY routes around this node from then on and confirms with a GOAWAY of its own. Links keep
@@ -34,9 +34,9 @@ pub(super) enum Stage {
     #[default]
     Serving,
     HandingOver {
-        /// Monotonic time in microseconds from which it is not waited for.
+        /// Monotonic time in microseconds at which the node stops waiting for hand-overs.
         deadline_us: u64,
-        /// Monotonic time in microseconds from which no client is waited for.
+        /// Monotonic time in microseconds at which the next stage stops waiting for clients.
         clients_us: u64,
     },
     Dismissing {
@@ -56,7 +56,7 @@ pub(super) enum Stage {
 }
 
 impl Stage {
-    /// True once clients are dismissed.
+    /// True once clients have been sent GOAWAY: in the stages after `HandingOver`.
     pub(super) const fn has_begun(self) -> bool {
         !matches!(self, Self::Serving | Self::HandingOver { .. })
     }
@@ -95,7 +95,7 @@ impl Parts {
         }
     }
 
-    /// Hands a group over to another node that could lead it, if there is one, because this one is shutting down.
+    /// If this node is shutting down, hands the leadership of a group over to another node, unless none could lead it.
     pub(super) fn bequeath(&mut self, step: &mut Step<'_>, slot: SlotId) {
         if self.drain != Stage::Serving {
             self.groups.existing_mut(slot).bequeath(step.settings);

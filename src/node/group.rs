@@ -21,11 +21,11 @@
 //! | `member` | this node's member of the group: when a body is in the log, and when it is committed |
 //! | `apply` | committed entries: the only place that changes topics |
 //! | `restore` | the same at a start |
-//! | `compare` | whether the copies of all members are equal |
+//! | `compare` | periodic comparison of the members' copies by digest |
 //! | `push` | newly committed records on their way to readers |
 //! | `feeds`, `feed`, `heads` | the nodes that have readers, and what they are told once a second |
 //! | `times`, `age` | append times, and how they compare with those from before; retention by age |
-//! | `hand_over`, `fitness` | handing leadership over to another member; who could lead |
+//! | `hand_over`, `fitness` | transfer of leadership to another member; which members are fit to lead |
 //! | `lead` | what only a leader has: it is made when leading begins, and dropped when it ends |
 //!
 //! What is in [`Group`] itself follows from the committed entries, but for the proposals.
@@ -91,7 +91,7 @@ pub(super) struct Group {
     /// How much of the log has been applied.
     applied: LogPosition,
     member: Member,
-    /// What was applied, for comparisons with the leader.
+    /// Digests of the applied entries, for comparison with the leader's.
     digests: Digests,
     /// What this node has as the leader; `None` while it does not lead.
     lead: Option<Box<Lead>>,

@@ -92,7 +92,7 @@ impl Groups {
         self.iter().map(|group| group.topics().len()).sum()
     }
 
-    /// Returns the number of topics of the groups that this node leads.
+    /// Returns the number of topics in the groups that this node leads.
     pub(super) fn led_topics(&self) -> usize {
         self.iter().filter(|group| group.leads()).map(|group| group.topics().len()).sum()
     }

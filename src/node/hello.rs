@@ -307,18 +307,19 @@ impl Parts {
     }
 }
 
-/// Returns what a HELLO for a node says of how many nodes keep each topic.
+/// Returns the REPLICAS field of this node's HELLO to another node: how many nodes keep each topic. It is left out when
+/// that is one.
 fn replicas(step: &Step<'_>) -> Option<u8> {
     (step.settings.copies != Copies::One).then(|| step.settings.copies.number())
 }
 
-/// Returns why a HELLO is refused whose node keeps another number of copies of each topic. Two such nodes would
-/// disagree about which nodes keep a topic.
+/// Returns why a HELLO must be refused if its sender was started with another number of copies of each topic; `None` if
+/// the numbers are equal. Nodes with different numbers would disagree about which nodes keep a topic.
 fn other_copies(step: &Step<'_>, hello: &Hello) -> Option<String> {
     let (own, theirs) = (step.settings.copies.number(), hello.replicas.unwrap_or(1));
     (own != theirs).then(|| {
         let (node, other) = (step.settings.name(step.settings.id), hello.node);
-        format!("node {node} was started with --replicas {own}, and node {other} with {theirs}; all need the same")
+        format!("node {node} has --replicas {own}, but node {other} has {theirs}; all nodes need the same number")
     })
 }
 

@@ -98,7 +98,7 @@ impl Parts {
         }
         for slot in self.groups.slots() {
             for reply in self.groups.existing_mut(slot).on_tick(step) {
-                let message = "the request may have been executed or not: too few of the nodes that keep the topic \
+                let message = "the request may or may not have been executed: too few of the nodes that keep the topic \
                     have stored it in time";
                 self.reply(step, reply, ErrorResponse::new(Status::OutcomeUnknown, message).into());
             }
@@ -139,8 +139,8 @@ impl Parts {
         }
         if let Some(fault) = fault {
             log::error!(
-                "the copy of slot {} on this node is bad, and takes no part any more: {fault}; stop the node, move its \
-                 data folder away, and start it with an empty one, which gets the copies of the other nodes",
+                "the copy of slot {} on this node is bad and is not used any more: {fault}; stop the node, move its \
+                 data folder away, and start it with an empty one, into which the other nodes copy the topics",
                 slot.index()
             );
             step.leaders.pass_over(step.settings, slot, step.settings.id);
@@ -159,7 +159,7 @@ impl Parts {
             Role::Follower { term, leader } => {
                 match leader.and_then(|leader| node_of(leader, step.settings.dimension)) {
                     Some(leader) => self.note_leader(step, slot, term, leader),
-                    // It asks for votes of this term. If it is not elected, another one is that begins a later term.
+                    // The heir is a candidate in this term. If it is not elected, the next leader has a later term.
                     None => match self.groups.existing_mut(slot).take_heir() {
                         Some(heir) => self.note_leader(step, slot, term, heir),
                         None => step.leaders.pass_over(step.settings, slot, step.settings.id),
@@ -213,7 +213,7 @@ impl Parts {
     }
 }
 
-/// Tells the operator how far this node's member is on its way into a group.
+/// Logs for the operator how far this node's member has come in joining the group of a slot.
 fn report(settings: &Settings, slot: SlotId, joining: Joining) {
     let name =
         |member| node_of(member, settings.dimension).map_or_else(String::new, |node| node.binary(settings.dimension));
@@ -230,19 +230,19 @@ fn report(settings: &Settings, slot: SlotId, joining: Joining) {
             );
         }
         Joining::TwoLogs => log::error!(
-            "another node has topics of slot {slot} too, and nobody can tell which are right: stop the node whose \
-             topics are to be given up, move its data folder away, and start it with an empty one"
+            "another node has topics of slot {slot} of its own, and the nodes cannot decide which to keep: stop the \
+             node whose topics are to be given up, move its data folder away, and start it with an empty one"
         ),
         Joining::Outside => log::error!(
-            "the other nodes that keep slot {slot} do so without what is in this data folder: move the folder away and \
-             start with an empty one, which gets their copies"
+            "the other nodes that keep slot {slot} began without the topics in this data folder: move the folder away \
+             and start the node with an empty one, into which they copy theirs"
         ),
         Joining::Founded => {
-            log::info!("the nodes of slot {slot} are complete: three nodes keep its topics from now on")
+            log::info!("the three nodes of slot {slot} have found each other and keep its topics from now on")
         }
         Joining::Joined => log::info!("this node keeps the topics of slot {slot} together with two others"),
         Joining::Recovers => {
-            log::warn!("this data folder is new: it gets the topics of slot {slot} from two other nodes")
+            log::warn!("this data folder is new: the topics of slot {slot} are copied into it from two other nodes")
         }
         Joining::Completed => log::info!("this node has all topics of slot {slot}"),
     }

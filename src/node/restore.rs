@@ -22,7 +22,8 @@ impl Node {
         self.parts.groups.leads(slot)
     }
 
-    /// Returns true if the node has a copy of each of its groups that counts: one of the other nodes may be lost.
+    /// Returns true if this node votes in all of its groups: each of its copies is complete enough to count towards a
+    /// majority.
     pub fn is_complete(&self) -> bool {
         self.parts.groups.iter().all(Group::votes)
     }
@@ -140,7 +141,7 @@ impl Node {
     /// Sets how much of the log of a group has been applied, and the state of its member. Called when a start has
     /// added to the log what it has to.
     /// `rest` are the bodies after those that were applied, which a group of one member does not have. `folder` is the
-    /// id of the folder, not 0: an empty folder in place of a lost one has another id.
+    /// id of the data folder, not 0. An empty folder that replaces a lost one has another id.
     pub fn continue_log(
         &mut self,
         (slot, folder): (SlotId, u64),

@@ -1,4 +1,4 @@
-//! How many nodes keep each topic.
+//! The number of copies of each topic.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub enum Copies {
 }
 
 impl Copies {
-    /// Returns the variant for this number of nodes; `None` for a number that no cube can have.
+    /// Returns the variant for this number of nodes; `None` for any number but 1 and 3.
     pub const fn new(number: u8) -> Option<Self> {
         match number {
             1 => Some(Self::One),

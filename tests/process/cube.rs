@@ -182,7 +182,7 @@ impl Cube {
         if !self.options.iter().any(|option| option == "--in-memory" || option == "--data") {
             arguments.extend(["--data".to_owned(), text(self.data(node))]);
         }
-        // The tests that are not about replication say so here, whatever the default is.
+        // Tests that are not about replication do not depend on the default number of copies.
         if !self.options.iter().any(|option| option == "--replicas") {
             arguments.extend(owned(&["--replicas", "1"]));
         }

@@ -28,8 +28,8 @@
 //! | `command_line` | arguments that the daemon refuses; its options in the environment |
 //! | `names` | peers by host name, IPv6, the addresses for clients |
 //! | `durable` | acknowledged records survive whatever happens to process, folder and disk |
-//! | `history` | whether the answers to all requests for a topic are linearizable |
-//! | `replicated` | three copies of each topic: nodes that are killed and stopped, and a minority that remains |
+//! | `history` | whether the history of all requests for a topic is linearizable |
+//! | `replicated` | three copies of each topic, while nodes are killed or stopped, or a majority of a group is down |
 //! | `document` | the Python client that is printed in protocol.md |
 //!
 //! No test relies on timing: conditions are polled until a deadline that no healthy run comes near.

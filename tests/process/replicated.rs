@@ -1,7 +1,8 @@
 //! Cubes in which three nodes keep each topic: what clients see while nodes are killed, stopped and started again.
 //!
-//! REPLICATED_ROUNDS and REPLICATED_SEED choose the number of kills and their moments; `scripts/crash_test.sh
-//! --replicated` makes many. How long clients waited is printed and not asserted, because it depends on the machine.
+//! REPLICATED_ROUNDS and REPLICATED_SEED set the number of kills and their moments; `scripts/crash_test.sh
+//! --replicated` kills many times. How long clients waited is printed and not asserted, because it depends on the
+//! machine.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,13 +20,13 @@ use crate::durable::EVERYTHING;
 use crate::history::{self, Clock, Request as Done};
 use crate::requests::{fetch, publish, record};
 
-/// Number of kills in an ordinary run.
+/// Default number of kills.
 const ROUNDS: u64 = 4;
 
-/// Number of batches that a writer which does not wait for each sends before it looks for acknowledgements.
+/// Number of batches that a pipelining writer sends before it waits for their acknowledgements.
 const BURST: u64 = 16;
 
-/// Starts a cube of four nodes, each of which leads the topics of one slot and has copies of those of two others.
+/// Starts a cube of four nodes and four slots. Each node keeps the topics of three slots, and is the home of one.
 fn start() -> Cube {
     Cube::start_with(2, &["--replicas", "3"])
 }
@@ -64,7 +65,7 @@ fn clients_are_told_who_leads_a_topic_and_which_of_its_copies_are_behind() {
     cube.kill(1);
     let told = |client: &mut Client| client.info(&topic).unwrap().copies.unwrap();
     client.publish(&topic, &Batch::of(b"missed")).unwrap();
-    let second = wait_for("the leader misses the node that was killed", || {
+    let second = wait_for("the leader reports that the killed node does not answer", || {
         let copies = told(&mut client);
         (!copies.members[0].answers).then_some(copies)
     });
@@ -72,7 +73,7 @@ fn clients_are_told_who_leads_a_topic_and_which_of_its_copies_are_behind() {
     assert!(second.members[0].behind > 0, "{second:?}");
     cube.restart(1);
     cube.wait_linked();
-    wait_for("all copies are the same again", || {
+    wait_for("no copy is behind any more", || {
         told(&mut client).members.iter().all(|copy| copy.answers && copy.behind == 0).then_some(())
     });
     let cluster = client.cluster().unwrap();
@@ -164,7 +165,8 @@ fn with_two_of_three_nodes_down_only_their_topics_stop_and_nothing_is_lost() {
     let mut raw = cube.connection(0);
     for (home, topic) in topics.iter().enumerate() {
         let stops = is_stopped(home);
-        // When a read is refused, the leader knows that it leads no more, so it takes no publishes either.
+        // The read comes first: once it is refused, the leader knows that it has lost its majority, and refuses the
+        // publish as well.
         let requests: [(Request<'_>, Vec<u8>); 2] =
             [(fetch(topic, 0, 0), Vec::new()), (publish(topic, 1), record(b"during"))];
         for (request, payload) in requests {
@@ -194,9 +196,9 @@ fn with_two_of_three_nodes_down_only_their_topics_stop_and_nothing_is_lost() {
     }
 }
 
-/// Lets writers publish to a topic of each node and subscribers follow these, while `happen` runs. No client may get
-/// an error, and what others are told meanwhile of the ends of the topics must agree with what was acknowledged. In
-/// the end all records are read through each node. Returns what happened, for people.
+/// Runs `happen` while writers publish to one topic for each home, subscribers follow the topics, and observers ask for
+/// their log end offsets. Asserts that no client gets an error, that the history of each topic is linearizable, and
+/// that exactly the acknowledged records can be read through each node in the end. Returns a summary to be printed.
 fn live(cube: &mut Cube, happen: impl FnOnce(&mut Cube)) -> String {
     let topics = [0, 1, 2, 3].map(|home| cube.topic_at(home, "life"));
     let mut client = cube.client(0);
@@ -208,7 +210,7 @@ fn live(cube: &mut Cube, happen: impl FnOnce(&mut Cube)) -> String {
         let mut writers = Vec::new();
         let (mut readers, mut observers) = (Vec::new(), Vec::new());
         for ((number, topic), end) in (0..).zip(&topics).zip(&ends) {
-            // Each client begins at another node.
+            // The clients of each topic begin at another node.
             let nodes = [0, 1, 2, 3].map(|index| (index + number) % 4);
             let (mut writer, mut reader, stop) = (cube.client_of(&nodes), cube.client_of(&nodes), &stop);
             let mut observer = cube.client_of(&[3, 2, 1, 0].map(|index| (index + number) % 4));
@@ -229,19 +231,19 @@ fn live(cube: &mut Cube, happen: impl FnOnce(&mut Cube)) -> String {
             let seen = observer.join().unwrap();
             reads += seen.len();
             let wrong = history::contradiction(&[&wrote[..], &seen].concat());
-            assert!(wrong.is_none(), "{topic}: the second request has not seen the first: {wrong:?}");
+            assert!(wrong.is_none(), "{topic}: the second request did not see the effect of the first: {wrong:?}");
         }
         let waits = wrote.iter().flat_map(|of| of.windows(2).map(|pair| pair[1].answered - pair[0].answered));
         (wrote.iter().map(Vec::len).collect::<Vec<_>>(), waits.max().unwrap_or_default(), reads)
     });
     for (topic, &count) in topics.iter().zip(&counts) {
-        assert!(count > 0, "the load was too small");
+        assert!(count > 0, "no record was acknowledged");
         for node in 0..4 {
             let mut expected = 0_u64;
             for item in cube.client(node).records(topic, Start::Earliest).unwrap() {
                 expected = take(item.unwrap(), expected);
             }
-            assert_eq!(expected, count as u64, "{topic} through node {node}: what was read and what was acknowledged");
+            assert_eq!(expected, count as u64, "{topic} through node {node}: records read, and records acknowledged");
         }
     }
     format!(
@@ -249,8 +251,8 @@ fn live(cube: &mut Cube, happen: impl FnOnce(&mut Cube)) -> String {
     )
 }
 
-/// Publishes numbered records until `stop` is set, at most `burst` at once. Returns them: each is stored at the offset
-/// of its number.
+/// Publishes numbered records until `stop` is set, in bursts of `burst`. Asserts that the offset of each equals its
+/// number, and returns the history of the publishes.
 fn write(client: &mut Client, topic: &str, (burst, clock): (u64, Clock), stop: &AtomicBool) -> Vec<Done> {
     let mut producer = client.producer(topic).unwrap();
     let (mut sent, mut acked) = (0_u64, BTreeMap::new());
@@ -270,7 +272,8 @@ fn write(client: &mut Client, topic: &str, (burst, clock): (u64, Clock), stop: &
     history
 }
 
-/// Asks where a topic ends until `stop` is set, by INFO and FETCH in turn. Returns what was answered.
+/// Reads the log end offset of a topic, by INFO and FETCH in turn, until `stop` is set. Returns the history of these
+/// reads.
 fn observe(client: &mut Client, topic: &str, clock: Clock, stop: &AtomicBool) -> Vec<Done> {
     let mut history = Vec::new();
     while !stop.load(Ordering::Relaxed) {
@@ -294,7 +297,8 @@ fn note_acks(producer: &mut Producer<'_>, acked: &mut BTreeMap<u64, u64>) {
     }
 }
 
-/// Follows a topic from its start to the offset `end`, which is set later.
+/// Reads a topic with a subscription, from its start up to the offset `end`, which is set once the writers have
+/// stopped.
 fn follow(client: &mut Client, topic: &str, end: &AtomicU64) {
     let (mut next, mut patience) = (0, Deadline::after(PATIENCE));
     let mut subscriber = client.subscribe(&[topic], Start::Earliest).unwrap();
@@ -310,8 +314,8 @@ fn follow(client: &mut Client, topic: &str, end: &AtomicU64) {
     }
 }
 
-/// Checks that an item is the record with the number `expected`, at the offset of that number, or a notice. Returns the
-/// number of the next one.
+/// Asserts that an item is a notice, or the record with the number `expected` at the same offset. Returns the number of
+/// the record that must come next.
 fn take(item: Item, expected: u64) -> u64 {
     match item {
         Item::Record(message) => {
@@ -320,7 +324,7 @@ fn take(item: Item, expected: u64) -> u64 {
             expected + 1
         }
         Item::Notice(_) => expected,
-        other @ (Item::Gap { .. } | Item::Lost { .. }) => panic!("{other:?}, although nothing is removed"),
+        other @ (Item::Gap { .. } | Item::Lost { .. }) => panic!("{other:?}, although no record was removed"),
     }
 }
 
@@ -333,7 +337,8 @@ fn values(client: &mut Client, topic: &str) -> Vec<Vec<u8>> {
     client.records(topic, Start::Earliest).unwrap().map(|item| value(item.unwrap())).collect()
 }
 
-/// Stops writers when it is dropped, and, after a panic, readers: their scope would otherwise wait forever.
+/// Stops the writers and observers when it is dropped, and after a panic the subscribers too: otherwise the scope of
+/// their threads would wait for them forever.
 struct Stopping<'s>(&'s AtomicBool, &'s [AtomicU64]);
 
 impl Drop for Stopping<'_> {

@@ -102,7 +102,7 @@ pub(crate) enum What {
     Query {
         topic: usize,
     },
-    /// `target` is the node that leads `topic` if it is to end there.
+    /// A probe to the node `target`, or, if `topic` is set, to the leader of that topic, which is `target`.
     Trace {
         target: usize,
         topic: Option<usize>,

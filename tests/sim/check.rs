@@ -339,7 +339,7 @@ fn may_be_refused(ctx: &Ctx<'_>, asked: &Asked, status: Status) -> bool {
     may_be_overloaded || may_be_out_of_reach(ctx, asked)
 }
 
-/// Returns true if no node that can execute a request may have been in reach.
+/// Returns true if the node that must execute a request may have been out of reach of the ingress.
 fn may_be_out_of_reach(ctx: &Ctx<'_>, asked: &Asked) -> bool {
     match asked.place() {
         Place::Topic(topic) => ctx.may_be_out_of_reach(asked.ingress, topic, asked.sent_us),
@@ -347,21 +347,21 @@ fn may_be_out_of_reach(ctx: &Ctx<'_>, asked: &Asked) -> bool {
     }
 }
 
-/// Returns true if NOT_LEADER or NO_QUORUM can be true.
+/// Returns true if NOT_LEADER or NO_QUORUM can be a correct answer.
 fn may_lack_leader(ctx: &Ctx<'_>, asked: &Asked, status: Status) -> bool {
     if status == Status::NoQuorum && matches!(asked.what, What::List { .. }) {
-        // It is about all groups that the node leads.
+        // A LIST needs a majority in every group that the node leads.
         return ctx.ground.may_have_changed_leader(asked.sent_us);
     }
-    // A node that is shut down hands its leadership over before. Only a TRACE is not sent again meanwhile.
+    // In an orderly shutdown leadership is handed over first, and ingresses send all requests but TRACE again.
     let is_followed = ctx.profile.is_orderly() && !matches!(asked.what, What::Trace { .. });
     ctx.profile.copies == Copies::Three && !is_followed && may_be_out_of_reach(ctx, asked)
 }
 
-/// Returns true if nobody may know whether a request was executed.
+/// Returns true if OUTCOME_UNKNOWN can be a correct answer.
 fn may_be_unknown(ctx: &Ctx<'_>, asked: &Asked) -> bool {
     if matches!(asked.what, What::Publish { .. }) && ctx.ground.has_moved_since(asked.sent_us) {
-        // It was sent to two leaders, and its publisher has begun a new epoch of its producer meanwhile.
+        // The ingress sent the batch to two leaders, and its publisher has begun a new epoch of its producer meanwhile.
         return true;
     }
     !ctx.profile.is_orderly() && (may_be_lost(ctx, asked) || ctx.profile.is_held_up())
@@ -494,7 +494,7 @@ impl Asked {
         }
     }
 
-    /// Returns where it is executed.
+    /// Returns where the request is executed.
     fn place(&self) -> Place {
         match self.what {
             What::Ping { node, .. }

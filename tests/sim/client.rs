@@ -39,7 +39,7 @@ impl Ctx<'_> {
         self.ground.leader_of(&self.profile.topics[topic])
     }
 
-    /// Returns true if a node may have had no path to the leader of a topic's slot at that time.
+    /// Returns true if an ingress may have had no path to the leader of a topic's slot at the time `asked_us`.
     pub(crate) fn may_be_out_of_reach(&self, ingress: usize, topic: usize, asked_us: u64) -> bool {
         let home = self.profile.topics[topic].home;
         match self.profile.copies {

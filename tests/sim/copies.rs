@@ -38,7 +38,7 @@ impl World {
         let images = nodes.iter().filter(|node| node.has_group(slot)).map(|node| node.image(slot));
         let images: Vec<_> = images.map(|image| (image.applied.index, image.topics)).collect();
         assert_eq!(images.len(), 3, "three nodes have a copy of {slot:?}");
-        // Leadership may be on its way home.
+        // A hand-over to the home may be in progress.
         let leading = nodes.iter().filter(|node| node.leads(slot)).count();
         if leading != 1 {
             return Some(format!("{leading} nodes lead {slot:?}"));
@@ -50,6 +50,6 @@ impl World {
         let indexes: Vec<u64> = images.iter().map(|(index, _)| *index).collect();
         let last = indexes.iter().max().expect("three");
         let is_behind = indexes.iter().any(|index| index + LAG < *last) || !nodes.iter().all(|node| node.is_complete());
-        is_behind.then(|| format!("a copy of {slot:?} is behind, or a node's copies do not count: {indexes:?}"))
+        is_behind.then(|| format!("a copy of {slot:?} is behind, or a node does not vote in all groups: {indexes:?}"))
     }
 }

@@ -48,7 +48,7 @@ pub(crate) enum Kind {
     DiskFails,
     /// A disk is very slow.
     DiskStall,
-    /// A machine gets an empty disk in place of its own, while all others have everything.
+    /// A machine's disk is replaced by an empty one, at a time when the copies of all nodes are complete.
     Wipe,
 }
 
@@ -90,7 +90,7 @@ impl Kind {
         matches!(self, Self::DiskStop | Self::DiskFull | Self::DiskFails | Self::DiskStall | Self::Wipe)
     }
 
-    /// The kinds that a seed draws from; `Rolling` has seeds of its own, and so has `Wipe`.
+    /// The kinds that a seed draws from. `Rolling` and `Wipe` are not among them: each has seeds of its own.
     pub(crate) const DRAWN: [Self; 16] = [
         Self::Cut,
         Self::CutOneWay,
@@ -292,7 +292,7 @@ impl World {
         self.network.is_dark[node] = silent;
     }
 
-    /// Returns true if one node may lose its disk: all run, and have copies that count and are durable.
+    /// Returns true if a node may lose its disk now: all nodes run, and their copies are complete and durable.
     fn are_complete(&self) -> bool {
         let is_complete = |host: &Host| match &host.driver.turn.store {
             SimStore::Disk(store) => store.is_idle() && host.driver.turn.node().is_complete(),

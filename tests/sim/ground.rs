@@ -16,8 +16,7 @@ const DOWN_SETTLES_US: u64 = 1_600_000;
 /// A link that has worked for this long is up at both ends: earlier connections are gone, and it was dialled again.
 const UP_SETTLES_US: u64 = 3_500_000;
 
-/// When links have worked for this long, two of the nodes that keep a slot and are connected by them have elected a
-/// leader.
+/// When links have connected two of the three nodes that keep a slot for this long, these have elected a leader.
 const LED_US: u64 = UP_SETTLES_US + 4_000_000;
 
 /// The true state of a node.
@@ -102,13 +101,15 @@ pub(crate) struct Ground {
     pub stopped_us: Option<u64>,
     /// True if connects are so slow that it is unknown when a link is up.
     is_slow: bool,
-    /// True if disks fill up, fail or stall, so that a node that is up may not be able to acknowledge anything.
+    /// True if disks fill up, fail or stall in this run, so that a node that is up may be unable to acknowledge
+    /// anything.
     has_poor_disks: bool,
     /// The node that leads each slot, if several nodes keep its topics: the one that has begun last.
     leaders: Option<Vec<Option<usize>>>,
-    /// When each slot was led for the first time, by home: a group is founded only once all of its nodes run.
+    /// For each home, when each of its slots had a leader for the first time; `None` before. That takes until all three
+    /// nodes of a group run, because only then is it founded.
     led_us: Vec<Vec<Option<u64>>>,
-    /// When the leader of a slot changed the last time.
+    /// When a slot last got or lost its leader.
     moved_us: u64,
     /// How often a node has begun to lead a slot that several nodes keep.
     pub elections: u64,
@@ -186,19 +187,20 @@ impl Ground {
         self.leaders.as_ref().is_none_or(|leaders| leaders.iter().all(Option::is_some))
     }
 
-    /// Returns true if a slot may have had another leader at that time than now: several nodes keep its topics, and a
-    /// node or a link has failed shortly before, or leadership was handed over since.
+    /// Returns true if a slot may have had another leader at the time `asked_us` than it has now: three nodes keep its
+    /// topics, and a node or a link failed shortly before that time, or a leader has changed since.
     pub(crate) fn may_have_changed_leader(&self, asked_us: u64) -> bool {
         self.leaders.is_some() && (self.has_moved_since(asked_us) || !self.is_settled(asked_us, LED_US))
     }
 
-    /// Returns true if a slot has got another leader since.
+    /// Returns true if any slot has got or lost its leader since the time `asked_us`.
     pub(crate) const fn has_moved_since(&self, asked_us: u64) -> bool {
         self.moved_us >= asked_us
     }
 
-    /// Returns true if a node may have found no leader of the slots with this home at that time: it was not connected
-    /// to two of the three nodes that keep their topics for long enough. What happens to the third one is no excuse.
+    /// Returns true if a node may have found no leader of a slot with this home at the time `asked_us`: by then it had
+    /// not been connected for long enough to two of the three nodes that keep its topics, or disks or connections are
+    /// slow, or the slot had not been led before. A failure of only the third node does not count.
     pub(crate) fn may_lack_leader(&self, source: usize, home: usize, asked_us: u64) -> bool {
         let is_sure = |edge: &Edge| edge.works && edge.since_us + LED_US <= asked_us;
         let reached = self.reached(source, is_sure);
@@ -249,7 +251,7 @@ impl Ground {
         self.is_slow && source != target || !self.reached(source, is_sure)[target]
     }
 
-    /// Returns true if a frame of that time can be lost: it cannot if every link is settled, up or down.
+    /// Returns true if a frame sent at the time `asked_us` may have been lost: some link had changed shortly before.
     pub(crate) fn may_lose_frames(&self, asked_us: u64) -> bool {
         let settles_us = |edge: &Edge| if edge.works { UP_SETTLES_US } else { DOWN_SETTLES_US };
         !self.edges.iter().all(|edge| edge.since_us + settles_us(edge) <= asked_us)
@@ -281,7 +283,7 @@ impl Ground {
         self.nodes[node].ended_us.is_none_or(|ended_us| ended_us < since_us)
     }
 
-    /// Returns for each node whether there is a path to it.
+    /// Returns for each node whether a path of usable links leads to it from `source`.
     fn reached(&self, source: usize, is_usable: impl Fn(&Edge) -> bool) -> Vec<bool> {
         let mut reached = vec![false; self.nodes.len()];
         reached[source] = true;

@@ -142,7 +142,7 @@ impl Profile {
         let mut faults = Faults::draw(rng);
         faults.kinds.retain(|kind| disks.is_some() || !kind.is_of_disks());
         let copies = copies(dimension, disks.as_ref(), &faults);
-        // A disk that was full has given up the part of the log that others may need.
+        // A node whose disk was full has dropped the part of its log that a replaced disk would need.
         let is_full = faults.kinds.contains(&Kind::DiskFull);
         if copies == Copies::Three && disks.is_some() && !is_full && Rng::with_seed(rng.clone().u64(..)).bool() {
             faults.kinds.push(Kind::Wipe);
@@ -251,7 +251,7 @@ impl Profile {
         self.disks.is_some() && !self.faults.kinds.is_empty()
     }
 
-    /// Returns true if all nodes that stop are shut down in an orderly way, so that no accepted request may be lost.
+    /// Returns true if every node that stops is shut down in an orderly way, so that no accepted request may be lost.
     pub(crate) fn is_orderly(&self) -> bool {
         !self.faults.kinds.is_empty() && self.faults.kinds.iter().all(|kind| *kind == Kind::Rolling) && !self.is_slow()
     }

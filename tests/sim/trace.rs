@@ -80,7 +80,7 @@ impl Totals {
         assert!(self.cleaned > self.disk_seeds / 50, "{} segments were cleaned", self.cleaned);
         assert!(self.rotten > self.disk_seeds / 4, "{} disks have rotted", self.rotten);
         assert!(self.replicated_seeds > self.seeds / 20, "{} cubes kept three copies", self.replicated_seeds);
-        assert!(self.wipes > self.replicated_seeds / 20, "{} nodes have lost their disks", self.wipes);
+        assert!(self.wipes > self.replicated_seeds / 20, "only {} disks were replaced by empty ones", self.wipes);
         assert!(self.elections > 20 * self.replicated_seeds, "{} times a node began to lead", self.elections);
         assert!(self.overtakes > 0, "no large response on a link was overtaken");
         assert!(self.years > 0 && self.aged > 0, "no clock jumped, or no record expired");

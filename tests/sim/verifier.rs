@@ -34,7 +34,7 @@ pub(crate) struct Verifier {
     round_us: u64,
     /// The topics that this node has listed, to detect duplicates.
     listed: Vec<TopicId>,
-    /// The topics whose slots this node led when it was asked for its list; leadership may move meanwhile.
+    /// Indexes of the topics whose slots this node led when its LIST began. Leadership may move before the LIST ends.
     led: Vec<usize>,
     /// The topic that is being read, and where reading began.
     reading: Option<(Life, Offset)>,
@@ -252,7 +252,7 @@ impl Verifier {
         session.ask(ctx, &request, what);
     }
 
-    /// Returns the topics whose slots this node leads.
+    /// Returns the indexes of the topics whose slots this node leads now.
     fn leads(&self, ctx: &Ctx<'_>) -> impl Iterator<Item = usize> {
         let topics = ctx.profile.topics.iter().enumerate();
         topics.filter(|(_, plan)| ctx.ground.leads(self.node, plan)).map(|(topic, _)| topic)

@@ -17,7 +17,7 @@ use crate::cube;
 /// Interval at which `--wait` checks the cluster.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// The place of the column about groups, which is there if several nodes keep each topic.
+/// The index of the column LEADS in the table. It is shown only if several nodes keep each topic.
 const GROUPS_COLUMN: usize = 5;
 
 /// Runs the command `cluster`.
@@ -122,7 +122,7 @@ fn print(cluster: &Cluster, session: &mut Session) -> Result<(), Failure> {
     Ok(session.out.line(&session.out.paint(style, &summary))?)
 }
 
-/// Returns how many groups of topics a node leads, of those that it keeps.
+/// Returns the text of the column LEADS: how many of the groups of topics that a node keeps it leads.
 fn leads(member: &Member) -> String {
     let groups = member.view.as_ref().ok().and_then(|view| view.groups);
     groups.map_or_else(|| "-".to_owned(), |groups| format!("{} of {}", groups.led, groups.kept))

@@ -12,7 +12,7 @@ pub(super) const TAG_TOPICS: u8 = 0x34;
 /// TLV of a HELLO between nodes: the number of topics that the sender knew the receiver to hold, as a u32.
 const TAG_TOPICS_KNOWN: u8 = 0x35;
 
-/// TLV of a HELLO between nodes: how many nodes keep each topic, as a u8. Without it, one node does.
+/// TLV of a HELLO between nodes: the number of nodes that keep each topic, as a u8 from 1 to 255; 1 if it is absent.
 const TAG_REPLICAS: u8 = 0x36;
 
 /// The role of the sender of a HELLO.
@@ -69,7 +69,7 @@ pub struct Hello {
     /// Number of topics that the receiver held when it last reported more than 0 to the sender; only between nodes, and
     /// `None` when it never did. A receiver that has lost its topics learns from this that it had some.
     pub topics_known: Option<u32>,
-    /// Number of nodes that keep each topic; only between nodes, and `None` if one node does.
+    /// Number of nodes that keep each topic, from 1 to 255; only between nodes. `None` stands for 1.
     pub replicas: Option<u8>,
 }
 

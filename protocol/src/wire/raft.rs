@@ -11,7 +11,7 @@
 //! | u8 | kind |
 //! | u64, u64 | numbers of the sending and of the receiving member |
 //! | u64 | term |
-//! | u64 … | the fields of the kind, in the order in which [`Payload`] has them; a u8 for each that is true or false |
+//! | u64 … | the fields of the kind, in the order of [`Payload`]; booleans, standing and condition are a u8 each |
 //! | entries | only of an append, up to the end of the item; their indexes follow `index` |
 //!
 //! An entry is a u8 0, its term (u64), the length of its body (u32) and the body.
@@ -29,8 +29,8 @@ use super::frame::HEADER_BYTES;
 use crate::limits::{RAFT_ITEMS_MAX, RAFT_OVERHEAD};
 use crate::types::{SlotId, Slots};
 
-/// A member of a replica group. A node whose disk is replaced stays the same member. Since the new disk does not have
-/// the votes and entries that the old one has acknowledged, it asks both others first ([`Payload::Join`]).
+/// The number of a member of a replica group. A node whose disk is replaced stays the same member. Since the new disk
+/// lacks the votes and the acknowledged entries of the old one, it asks both others first ([`Payload::Join`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(NonZeroU64);
 
@@ -96,12 +96,12 @@ pub struct Progress {
     pub commit_term: u64,
 }
 
-/// What a follower says about its node, so that its leader knows whether it could lead as well.
+/// The condition of a follower's node. It tells the leader whether the follower is fit to take over leadership.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Condition {
-    /// Its disk is full: it has no room for another segment.
+    /// The node's disk is full: it has no room for another segment.
     pub is_full: bool,
-    /// Its disk has been slow a short while ago.
+    /// The node's disk is slow, or was within the last half minute.
     pub is_slow: bool,
     /// The node is shutting down.
     pub is_leaving: bool,
@@ -153,15 +153,17 @@ pub enum Payload {
         commit: u64,
         /// The context of the heartbeat that this answers.
         context: u64,
-        /// Whether the follower could lead, as a u8 of bits: 1 full, 2 slow, 4 leaving. Other bits are 0 and ignored.
+        /// The condition of the follower's node, as the bits of a u8: 1 `is_full`, 2 `is_slow`, 4 `is_leaving`. Other
+        /// bits are sent as 0 and ignored by the receiver.
         condition: Condition,
     },
     /// A candidate asks for a vote, or with a pre-vote whether it would get one.
     RequestVote {
         /// Whether this is a pre-vote, which binds nobody.
         is_pre: bool,
-        /// Whether the leader of the term before has asked the candidate to take over, so that it needs no pre-vote and
-        /// members vote at once. Not in the encoding of a pre-vote, for which it is false.
+        /// Whether the leader of the preceding term has asked the candidate to take over. If so, the candidate skips
+        /// the pre-vote, and members vote at once although they have heard from a leader recently. False for a
+        /// pre-vote, whose encoding lacks this field.
         is_hand_over: bool,
         /// What the candidate has.
         progress: Progress,
@@ -177,55 +179,54 @@ pub enum Payload {
         /// Term of the entry at `commit`.
         commit_term: u64,
     },
-    /// The leader asks a follower that has its whole log to become the leader at once.
+    /// The leader asks a follower that has its whole log to stand for election at once.
     TimeoutNow,
-    /// The leader does not have the follower's next entry any more, and offers a copy of the group's state instead.
+    /// The leader no longer has the follower's next entry, and offers a copy of the group's state instead.
     Snapshot {
-        /// Index of the last entry in the state.
+        /// Index of the last entry that the state includes.
         index: u64,
         /// Term of that entry.
         log_term: u64,
     },
-    /// A member whose disk does not say that it may vote asks both others what they know of the group.
+    /// A member that does not know from its disk that it may vote asks both others what they know of the group.
     Join {
-        /// The id of the sender's folder.
+        /// The id of the sender's data folder.
         disk: u64,
-        /// Index of the last entry of its log.
+        /// Index of the last entry of the sender's log; 0 if the log is empty.
         last: u64,
     },
     /// The answer to a join.
     JoinAnswer {
-        /// What the member is that answers.
+        /// The standing of the sender.
         standing: Standing,
-        /// Whether it leads in its term.
+        /// Whether the sender leads in its term.
         is_leading: bool,
-        /// The folder of the member that has asked, as the join said, so that a folder that has replaced that one does
-        /// not take the answer for its own.
+        /// The folder id in the join. If that folder has been replaced since, the new one ignores the answer.
         asker: u64,
-        /// The id of the folder of the member that answers.
+        /// The id of the sender's data folder.
         disk: u64,
-        /// Index of the last entry of its log.
+        /// Index of the last entry of the sender's log; 0 if the log is empty.
         last: u64,
-        /// The founding of the group, as far as it knows.
+        /// The founding of the group, as far as the sender knows.
         founding: Founding,
     },
 }
 
-/// What a member is in its group, as it answers to a join.
+/// The standing of a member in its group, which it states in its answer to a join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// It has neither a log nor a vote.
     Newcomer,
-    /// It has a log of a group that was not founded: one from before the group had several members.
+    /// It has a log from the time when the group had one member, and the group of three has not been founded.
     Founder,
-    /// It belongs to a group that was founded.
+    /// It belongs to a group that has been founded.
     Member,
 }
 
 impl Standing {
     const ALL: [Self; 3] = [Self::Newcomer, Self::Founder, Self::Member];
 
-    /// Returns its number on the wire.
+    /// Returns the standing's number on the wire, from 0 to 2.
     pub const fn number(self) -> u8 {
         match self {
             Self::Newcomer => 0,
@@ -238,14 +239,16 @@ impl Standing {
 /// The founding of a group of three: from then on its members vote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Founding {
-    /// The ids of the folders of all members at that time, by rank; zeros if there was no founding, or none is known.
+    /// The ids of the members' data folders at the founding: of the home, and of its neighbours across dimensions 0 and
+    /// 1; all are 0 if no founding is known.
     pub disks: [u64; 3],
-    /// Index of the last entry of the log with which the group began. Only the founder had it.
+    /// Index of the last entry of the founder's log at the founding, when the other logs were empty; 0 if that log was
+    /// empty too, or if no founding is known.
     pub last: u64,
 }
 
 impl Founding {
-    /// Returns true if there was one.
+    /// Returns true unless this stands for an unknown founding.
     pub fn is_known(&self) -> bool {
         self.disks != [0; 3]
     }
@@ -326,7 +329,7 @@ impl RaftItem {
                 out.u64(*commit).u64(*context).u8(condition.bits());
             }
             Payload::RequestVote { is_pre, is_hand_over, progress } => {
-                assert!(!(*is_pre && *is_hand_over), "nobody asks for a pre-vote when leadership is handed over");
+                assert!(!(*is_pre && *is_hand_over), "a candidate that takes over from the leader skips the pre-vote");
                 if !is_pre {
                     out.u8(u8::from(*is_hand_over));
                 }

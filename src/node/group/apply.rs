@@ -238,7 +238,8 @@ impl Group {
         }
     }
 
-    /// Removes the records that are too old by this node's clock, which is another one at each member: a planted bug.
+    /// Removes the records that have expired by this node's own clock. This is a planted bug: the clocks of the members
+    /// differ, so their copies diverge.
     fn trim_by_own_clock(&mut self, step: &Step<'_>, id: TopicId) {
         let Some(topic) = self.catalogue.get(id).filter(|topic| topic.retention.age_ms > 0) else { return };
         let oldest_us = step.wall.now_us(step.now).saturating_sub(topic.retention.age_ms.saturating_mul(1000));

@@ -1,14 +1,14 @@
-//! Comparing the copies of a group: a member whose topics differ from the leader's is of no use, and nobody may notice
-//! that for years.
+//! Comparison of a group's copies. All members apply the same log, so only a fault can make one member's topics differ
+//! from the leader's, and without a comparison that could go unnoticed for years.
 //!
 //! ```text
-//!  each entry that is applied ──► its outcome is added to the digest of the catalogue
-//!  each body                  ──► its position and the digest after it are remembered
-//!  every CHECK_TICKS          ──► the leader proposes its newest position and digest
-//!  when that is applied       ──► each member compares: a different digest makes its copy bad
+//!  each applied entry         ──► its outcome is added to the digest of the catalogue
+//!  each applied body          ──► its index and the digest after it are remembered
+//!  every CHECK_TICKS          ──► the leader proposes the index of its last applied body, and the digest after it
+//!  when that is applied       ──► each member compares: if its own digest at that index differs, its copy is bad
 //! ```
 //!
-//! The digest is a part of the group's image, so it survives a restart. With a single copy there is none.
+//! The digest is part of the group's image, so it survives a restart. A group with a single copy has no digest.
 
 use std::collections::VecDeque;
 
@@ -25,12 +25,12 @@ use crate::types::Offset;
 use crate::wire::Response;
 use crate::wire::response::{ErrorResponse, OpenedProducer, Published};
 
-/// The digests after the newest bodies.
+/// The digests after the last [`DIGESTS_MAX`] applied bodies, as pairs of index and digest in ascending order.
 #[derive(Debug, Default)]
 pub(super) struct Digests(VecDeque<(u64, u64)>);
 
 impl Digests {
-    /// Adds the digest after a body, and forgets the oldest one if there are too many.
+    /// Adds the digest after the body at `index`. Drops the oldest digest if there are [`DIGESTS_MAX`] already.
     fn push(&mut self, index: u64, digest: u64) {
         if self.0.len() == DIGESTS_MAX {
             self.0.pop_front();
@@ -38,19 +38,19 @@ impl Digests {
         self.0.push_back((index, digest));
     }
 
-    /// Returns the digest after a body, if that is remembered.
+    /// Returns the digest after the body at `index`, or `None` if it is not remembered.
     fn after(&self, index: u64) -> Option<u64> {
         let place = self.0.binary_search_by_key(&index, |(index, _)| *index).ok()?;
         Some(self.0[place].1)
     }
 }
 
-/// When a leader has proposed a comparison.
+/// The last comparison that this leader has proposed.
 #[derive(Debug, Default)]
 pub(super) struct Compared {
-    /// Ticks since the last one, or since this node began to lead.
+    /// Ticks since the last proposal, or since this node began to lead.
     ticks: u32,
-    /// The digest of the last one.
+    /// The digest in the last proposal; 0 if there was none.
     digest: u64,
 }
 
@@ -70,7 +70,7 @@ impl Group {
         self.catalogue.add_to_digest(numbers);
     }
 
-    /// Adds the outcome of an entry that is no batch to the digest.
+    /// Adds the outcome of an entry other than a batch to the digest.
     pub(super) fn digest_outcome(&mut self, step: &Step<'_>, result: &Result<Response, ErrorResponse>) {
         if step.settings.copies == Copies::One {
             return;
@@ -95,8 +95,8 @@ impl Group {
         }
     }
 
-    /// Compares the digest after a body with that of the leader. Without it, the member was started since, or is far
-    /// ahead, and the next comparison will tell.
+    /// Compares the digest after the body at `index` with the leader's. If it is not remembered, because this node was
+    /// restarted since or has applied too many bodies since, the next comparison decides.
     pub(super) fn compare_digest(&mut self, step: &Step<'_>, index: u64, digest: u64) {
         if self.digests.after(index).is_some_and(|own| own != digest) {
             self.member.replica.handle(Input::Differs { index }, &mut self.member.outputs);
@@ -104,7 +104,7 @@ impl Group {
         }
     }
 
-    /// Makes the digest wrong, as if an entry had had another outcome here.
+    /// Falsifies the digest, as if an entry had had another outcome on this node than on the others.
     #[cfg(test)]
     pub(in crate::node) const fn spoil_digest(&mut self) {
         self.catalogue.add_to_digest([1; 4]);
@@ -116,8 +116,8 @@ impl Group {
         self.member.replica.is_bad()
     }
 
-    /// Proposes a comparison of all copies, if this node leads, the last one is a while ago, and something has changed
-    /// since.
+    /// Proposes a comparison of all copies if this node leads, [`CHECK_TICKS`] have passed since the last proposal, the
+    /// digest has changed since, and there is room for the entry.
     pub(in crate::node) fn propose_check(&mut self, step: &mut Step<'_>) {
         let (index, digest) = (self.applied.index, self.catalogue.digest());
         let Some(lead) = self.lead.as_mut().filter(|_| step.settings.copies == Copies::Three) else { return };

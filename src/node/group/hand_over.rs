@@ -1,17 +1,18 @@
-//! Handing the leadership of a group over to another member, which has reasons to lead instead.
+//! Transfer of a group's leadership to another member (leadership transfer of the Raft thesis, section 3.10).
 //!
-//! | reason | to whom |
+//! | reason | new leader |
 //! |---|---|
-//! | this node is shutting down | whoever has the most of the log, at once |
-//! | this node's disk is full | whoever has room, if both others have |
-//! | this node's disk is slow, and both others have what it has not written | one of them |
+//! | this node is shutting down | the fit member that has the most of the log, else one that is full or slow; at once |
+//! | this node's disk is full, and those of both others have room | the fit member that has the most of the log |
+//! | this node's disk is slow, and both others have entries that are not durable here | the same |
 //! | another node is the home of the slot | the home, once it has been caught up for `HOME_TICKS` |
 //!
-//! Each reason but the first waits until the group has rested for `HAND_OVER_TICKS`, so that leadership does not move
-//! to and fro. Nobody gets it whose node has been silent, or has said that it is full, slow or shutting down.
+//! For every reason but a shutdown, at least `HAND_OVER_TICKS` must have passed since the last hand-over, so that
+//! leadership does not move back and forth. Which members are fit to lead is decided in `fitness`.
 //!
-//! While leadership is handed over, what is proposed waits. If another member leads then, it is refused, so that its
-//! ingresses ask that one; if nobody has taken over within an election timeout, this node goes on with it.
+//! Requests that come during a hand-over wait in the group. If the other member takes over, they are answered
+//! NOT_LEADER, and their ingresses ask the new leader. If it has not taken over within an election timeout, this node
+//! stays the leader and proposes them.
 
 use super::super::{Settings, Step};
 use super::Group;
@@ -22,23 +23,23 @@ use crate::replica::Input;
 use crate::types::NodeId;
 
 impl Group {
-    /// Returns true while leadership is being handed over.
+    /// Returns true while this node is handing the leadership of the group over.
     pub(in crate::node) fn is_handing_over(&self) -> bool {
         self.member.replica.is_handing_over()
     }
 
-    /// Returns the node that this one has handed its leadership over to, once.
+    /// Returns the node to which this node has handed leadership over, and forgets it.
     pub(in crate::node) const fn take_heir(&mut self) -> Option<NodeId> {
         self.member.fitness.heir.take()
     }
 
-    /// Notes that this node is shutting down, so that it gets leadership of nobody any more.
+    /// Marks this node as shutting down, so that no leader hands leadership over to it.
     pub(in crate::node) const fn leave(&mut self) {
         self.member.fitness.own.is_leaving = true;
     }
 
-    /// Returns true if the answer to a batch is that there is no room for it: this node's disk is full and it does not
-    /// hand over just now, or no other member could write it because of a full disk.
+    /// Returns true if entries that take space must be refused with QUOTA: if this node's disk is full and no hand-over
+    /// is in progress, or if another member's disk is full and no other member that can be reached has room.
     pub(super) fn lacks_space(&self, step: &Step<'_>) -> bool {
         if step.budget.room.is_full {
             return !self.is_handing_over();
@@ -47,7 +48,7 @@ impl Group {
         others.values().any(|other| other.condition.is_full) && !others.values().any(Other::has_room)
     }
 
-    /// Notes that a tick has passed, and hands leadership over if there is a reason.
+    /// Updates the fitness of all members at a tick, and hands leadership over if there is a reason to.
     pub(super) fn tick_fitness(&mut self, step: &Step<'_>) {
         let (fitness, replica) = (&mut self.member.fitness, &self.member.replica);
         let oldest = (!self.member.unreported.is_empty()).then_some(self.member.reported);
@@ -58,7 +59,7 @@ impl Group {
         self.move_leadership(step);
     }
 
-    /// Hands leadership over if there is a reason other than a shutdown.
+    /// Hands leadership over if there is a reason to other than a shutdown, and none was handed over recently.
     pub(in crate::node) fn move_leadership(&mut self, step: &Step<'_>) {
         let fitness = &self.member.fitness;
         if !self.leads() || fitness.rest_ticks > 0 || fitness.own.is_leaving || self.is_handing_over() {
@@ -66,12 +67,12 @@ impl Group {
         }
         if let Some((heir, reason)) = self.heir(step) {
             let (slot, name) = (self.slot.index(), step.settings.name(heir));
-            log::info!("handing the leadership of slot {slot} over to node {name}: {reason}");
+            log::info!("handing leadership of slot {slot} over to node {name}: {reason}");
             self.hand_over(step.settings, heir);
         }
     }
 
-    /// Returns who is to lead instead, and why.
+    /// Returns the node that should lead instead of this one, and the reason for the log; `None` if there is none.
     fn heir(&self, step: &Step<'_>) -> Option<(NodeId, &'static str)> {
         let (settings, fitness) = (step.settings, &self.member.fitness);
         let acknowledged = |id| self.member.replica.acknowledged(id);
@@ -79,24 +80,24 @@ impl Group {
         let best = || node_of(fitness.best(members(), acknowledged, Other::is_fit)?, settings.dimension);
         let has_others = fitness.others.values().filter(|other| other.has_room()).count() >= 2;
         if step.budget.room.is_full && has_others {
-            return best().map(|heir| (heir, "the disk of this one is full"));
+            return best().map(|heir| (heir, "the disk of this node is full"));
         }
         if fitness.is_stuck() && self.is_behind_others() {
-            return best().map(|heir| (heir, "the disk of this one is slow"));
+            return best().map(|heir| (heir, "the disk of this node is slow"));
         }
         let home = settings.members_of(self.slot).next().filter(|home| *home != settings.id)?;
         let is_back = |home: &Other| home.is_fit() && home.caught_up_ticks >= HOME_TICKS;
         let is_fit = fitness.others.get(&member_of(home)).is_some_and(is_back);
-        is_fit.then_some((home, "it is the home of the slot"))
+        is_fit.then_some((home, "that node is the home of the slot"))
     }
 
-    /// Returns true if both others have something that is not durable here.
+    /// Returns true if an entry is committed that is not durable here yet: both others have stored it.
     fn is_behind_others(&self) -> bool {
         let any = self.member.fitness.others.keys().next().map(|id| self.member.replica.acknowledged(*id));
         any.is_some_and(|acknowledged| acknowledged.committed > acknowledged.here)
     }
 
-    /// Hands leadership over because this node is shutting down, if there is anybody who could lead.
+    /// Hands leadership over because this node is shutting down, unless no other member could lead.
     pub(in crate::node) fn bequeath(&mut self, settings: &Settings) {
         if !self.leads() || self.is_handing_over() {
             return;
@@ -107,7 +108,7 @@ impl Group {
             let best = fitness.best(settings.members_of(self.slot).map(member_of), acknowledged, is_wanted);
             best.and_then(|id| node_of(id, settings.dimension))
         };
-        // One that is full or slow is better than an election.
+        // A hand-over to a member whose disk is full or slow is still quicker than an election.
         let heir = best(Other::is_fit).or_else(|| best(|other| other.is_there() && !other.condition.is_leaving));
         if let Some(heir) = heir {
             self.hand_over(settings, heir);

@@ -30,7 +30,7 @@ pub(super) struct Lead {
     pub(super) payloads: BytesMut,
     /// The place in the catalogue where the next scan for expired records starts.
     pub(super) age_place: usize,
-    /// The comparisons of all copies that it has proposed.
+    /// The last comparison of the copies that this node has proposed as the leader.
     pub(super) compared: Compared,
     /// True once all other nodes were told who leads.
     pub(super) has_announced: bool,

@@ -41,9 +41,9 @@ pub(super) struct Member {
     committed: u64,
     /// The term in which this member was elected, until it is known that another one leads.
     elected: Option<u32>,
-    /// The number of writes that the store has reported.
+    /// The number of writes that the store has reported as done.
     pub(super) reported: u64,
-    /// What decides who should lead.
+    /// Which members are fit to lead.
     pub(super) fitness: Fitness,
     follow_up: FollowUp,
 }
@@ -78,7 +78,7 @@ pub(in crate::node) struct FollowUp {
     pub withdrawn: Vec<ReplyTo>,
     /// What is wrong with this copy, when that was detected.
     pub fault: Option<Fault>,
-    /// What the operator is told of the member's way into the group.
+    /// Progress of this node's member in joining the group, to be logged for the operator.
     pub joining: Vec<Joining>,
 }
 
@@ -99,13 +99,13 @@ impl FollowUp {
 impl Member {
     /// Returns the member of a new group.
     pub(super) fn new(settings: &Settings, slot: SlotId) -> Self {
-        // What is in memory is lost with the process.
+        // A group in memory is lost with the process, so each run of the process counts as a new folder.
         let folder = settings.instance.max(1);
         Self::continuing(settings, (slot, folder), (LogPosition::default(), MemberState::default()), &[])
     }
 
     /// Returns a member whose log has been applied up to `applied`, and has the bodies `rest` after that. `folder` is
-    /// the id of the folder that the log is in.
+    /// the id of the data folder.
     fn continuing(
         settings: &Settings,
         (slot, folder): (SlotId, u64),
@@ -144,8 +144,8 @@ impl Member {
         self.replica.accepts()
     }
 
-    /// Returns the nodes that keep the topics of the group, as this leader knows them; `None` if it is alone or does
-    /// not lead.
+    /// Returns the state of each copy as this node knows it; `None` if it does not lead the group, or if the group has
+    /// one member.
     pub(super) fn copies(&self, settings: &Settings, slot: SlotId) -> Option<CopiesView> {
         let Role::Leader { term } = self.replica.role() else { return None };
         let member = |node: NodeId| {
@@ -194,8 +194,8 @@ impl Member {
 }
 
 impl Group {
-    /// Ends a restore: so much of the log has been applied, this is the state of the member, and `rest` are the bodies
-    /// that come after it. `folder` is the id of the folder that the log is in.
+    /// Ends a restore. `applied` is the position up to which the log has been applied, `state` the state of the member,
+    /// `rest` the bodies after that position, and `folder` the id of the data folder.
     pub(in crate::node) fn continue_log(
         &mut self,
         settings: &Settings,
@@ -223,20 +223,21 @@ impl Group {
         self.carry_out(settings);
     }
 
-    /// Returns true if this node's member votes, so that another node that keeps the topics may be lost.
+    /// Returns true if this node's member votes. A member that does not vote is still getting the log: it does not make
+    /// up for the loss of another one.
     pub(in crate::node) fn votes(&self) -> bool {
         self.member.replica.votes()
     }
 
-    /// Handles a message of another member. Returns false if it is dropped: a body in it cannot be decoded, or it asks
-    /// a node to lead that is shutting down.
+    /// Handles a message of another member. Returns false if it is dropped: because a body in it cannot be decoded, or
+    /// because it asks this node to take over leadership while the node is shutting down.
     pub(in crate::node) fn on_message(&mut self, settings: &Settings, message: Message) -> bool {
         if let Payload::Append { entries, .. } = &message.payload
             && entries.iter().any(|entry| entry::decode(&entry.body, Place::default()).is_err())
         {
             return false;
         }
-        // Who is shutting down would only hand on what it gets.
+        // A node that is shutting down would hand leadership over again at once.
         if matches!(message.payload, Payload::TimeoutNow) && self.member.fitness.own.is_leaving {
             return false;
         }
@@ -384,7 +385,8 @@ impl Group {
                     }
                 }
                 Output::Bad(fault) => {
-                    // What is committed already is still applied, but it does not begin to lead with that.
+                    // Bodies that are already committed are still applied. Without this, the first body of its own
+                    // term among them would make this node begin to lead.
                     self.member.elected = None;
                     self.member.follow_up.fault = Some(fault);
                 }

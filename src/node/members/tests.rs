@@ -44,14 +44,14 @@ struct Three {
 }
 
 impl Three {
-    /// Returns three members of a group that was founded.
+    /// Returns three nodes whose groups have been founded.
     fn new() -> Self {
         let mut three = Self::of_new_nodes();
         three.nodes.iter_mut().for_each(found);
         three
     }
 
-    /// Returns three nodes with empty folders.
+    /// Returns three nodes with empty data folders, whose groups have not been founded.
     fn of_new_nodes() -> Self {
         let now = Now { monotonic_us: 1_000_000, wall_us: 1_700_000_000_000_000 };
         let nodes: Vec<Node> = (0..3).map(|id| new_node(id, now)).collect();
@@ -72,7 +72,7 @@ impl Three {
         three
     }
 
-    /// Lets a client connect to a node.
+    /// Connects a client to a node.
     fn greet(&mut self, node: usize) {
         let mut hello = Vec::new();
         let head =
@@ -178,7 +178,7 @@ impl Three {
     }
 }
 
-/// Returns a node with an empty folder.
+/// Returns a node with an empty data folder.
 fn new_node(id: u16, now: Now) -> Node {
     let instance = now.monotonic_us + u64::from(id);
     let settings = Settings { copies: Copies::Three, durability: Durability::Synced, instance, ..settings(id, 2) };

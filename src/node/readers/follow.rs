@@ -104,8 +104,8 @@ impl Readers {
         self.effects.push_back(Effect::Report { slot, frame });
     }
 
-    /// Handles a home's answer to a FEED, or the UNREACHABLE of a node on the way. Returns the slot if another node
-    /// leads it than was known.
+    /// Handles a home's answer to a FEED, or the UNREACHABLE of a node on the way. Returns the slot if the answer shows
+    /// that its leader is another node than the known one.
     pub(in crate::node) fn on_fed(&mut self, step: &mut Step<'_>, frame: &Frame<'_>) -> Option<SlotId> {
         if frame.header.status == Status::Unreachable.number() {
             self.note_feed_unreachable(step, frame.header.request_id.0);
@@ -125,7 +125,7 @@ impl Readers {
 
     fn on_list(&mut self, step: &mut Step<'_>, request_id: RequestId, leader: NodeId, list: FedList) -> Option<SlotId> {
         let slot = step.settings.slot(list.slot).ok()?;
-        // A late answer may come when this node has become the home, or another one has.
+        // A late answer may arrive after this node, or another one, has become the leader.
         if self.table.home(slot).is_here || step.leaders.is_stale(slot, list.term, leader) {
             return None;
         }

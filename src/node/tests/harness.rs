@@ -33,7 +33,7 @@ pub(in crate::node) const SLOT: SlotId = SlotId::from_low_bits(0, Slots::MOST);
 /// Maximum number of handshaking connections on top of that.
 pub(super) const HANDSHAKES: usize = 10;
 
-/// Lets the groups of a new node be founded: this is how each of the three members is then.
+/// Puts the groups of a new node into the state that each of their three members has after the founding.
 pub(in crate::node) fn found(node: &mut Node) {
     let founding = Founding { disks: [1, 2, 3], last: 0 };
     for slot in node.slots() {

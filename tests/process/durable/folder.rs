@@ -177,7 +177,7 @@ fn damaged_records_are_reported_to_whoever_reads_them() {
     let data = cube.data(0);
     let first = segments(&data).remove(0);
     let batch = record(&0_u64.to_be_bytes());
-    // Two bytes of the first batch.
+    // Damage to two different bytes of the first batch, one after the other.
     for offset in [1, 3] {
         let (file, sound) = (&first, fs::read(&first).unwrap());
         let at =

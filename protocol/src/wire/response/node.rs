@@ -16,7 +16,7 @@ pub struct Probe {
     pub down: Vec<(u16, u16)>,
 }
 
-/// TLV of a node's view: the groups of topics that it keeps, if several nodes keep each topic.
+/// TLV of a node's view: a [`GroupsView`]. It is absent if one node keeps each topic.
 const TAG_GROUPS: u8 = 0x38;
 
 /// A node's view of itself and its links.
@@ -40,7 +40,7 @@ pub struct View {
     pub address: String,
     /// The state of its links, one for each dimension in ascending order.
     pub links: Vec<LinkView>,
-    /// The groups of topics that it keeps; `None` if one node keeps each topic.
+    /// The groups of topics that the node keeps; `None` if one node keeps each topic.
     pub groups: Option<GroupsView>,
 }
 
@@ -49,9 +49,9 @@ pub struct View {
 pub struct GroupsView {
     /// Number of nodes that keep each topic.
     pub replicas: u8,
-    /// Number of groups that it leads.
+    /// Number of groups that the node leads.
     pub led: u16,
-    /// Number of groups that it keeps, those that it leads among them.
+    /// Number of groups that the node has a copy of, including those that it leads.
     pub kept: u16,
 }
 

@@ -5,7 +5,7 @@ use crate::types::{Epoch, Offset, Retention, TopicId};
 use crate::wire::field::{DecodeError, Observer, Reader, Writer};
 use crate::wire::request::{decode_retention, encode_retention};
 
-/// TLV of a description: who keeps the topic, if several nodes do.
+/// TLV of a description: a [`CopiesView`]. It is absent if the home alone keeps the topic.
 const TAG_COPIES: u8 = 0x37;
 
 /// A topic, or the home of a name without one.
@@ -17,30 +17,30 @@ pub struct Description {
     pub topic: Option<TopicState>,
     /// The nodes that the request passed through, from the ingress to the home.
     pub path: Vec<u16>,
-    /// The nodes that keep topics of that name; `None` if that is the home alone.
+    /// The nodes that keep a topic of that name; `None` if the home alone does.
     pub copies: Option<CopiesView>,
 }
 
 /// The nodes that keep a topic, as their leader knows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CopiesView {
-    /// The node that leads: it executes all requests for the topic.
+    /// The leader: it executes all requests for the topic.
     pub leader: u16,
-    /// The term in which it leads. A later leader has a higher one.
+    /// The term in which that node leads. A later leader has a higher term.
     pub term: u64,
-    /// All of them, the home first.
+    /// All nodes that keep the topic, the home first.
     pub members: Vec<CopyView>,
 }
 
 /// A node that keeps a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CopyView {
-    /// The node.
+    /// The id of the node.
     pub node: u16,
-    /// True if the leader has heard from it in the last 0.7 s, or is it.
+    /// True if the node is the leader, or the leader has heard from it within the last 0.7 s.
     pub answers: bool,
-    /// How many bodies of the log the leader has that this node is not known to have. A body has the changes of all
-    /// topics of the slot in one turn.
+    /// Number of bodies in the leader's log that the node has not acknowledged yet. A body is one entry of the log: the
+    /// changes of one turn to all topics that are kept by the same nodes.
     pub behind: u64,
 }
 
@@ -149,7 +149,7 @@ impl Description {
         Ok(Self { home, topic, path, copies: None })
     }
 
-    /// Decodes a description with what follows it at the end of the args.
+    /// Decodes a description at the end of the args, with the TLVs that follow it.
     pub(super) fn decode_last(mut args: Reader<'_, impl Observer>) -> Result<Self, DecodeError> {
         let mut description = Self::decode(&mut args)?;
         args.tlvs(|tag, value| {

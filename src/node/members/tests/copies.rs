@@ -1,10 +1,10 @@
-//! Copies that differ.
+//! The comparison of a group's copies, and what happens to one that differs.
 
 use super::moves::led_by_home;
 use super::*;
 use crate::limits::CHECK_TICKS;
 
-/// Lets so much time pass that the copies are compared.
+/// Lets time pass until the copies have been compared.
 fn compare(three: &mut Three) {
     for _ in 0..CHECK_TICKS {
         for node in 0..3 {
@@ -12,7 +12,7 @@ fn compare(three: &mut Three) {
         }
     }
     three.settle();
-    // Followers learn with the next heartbeat what is committed.
+    // Followers learn of the commit with the next heartbeat.
     three.tick(2);
 }
 
@@ -28,7 +28,7 @@ fn a_copy_that_differs_from_the_leaders_is_bad() {
     compare(&mut three);
     let (last, topics) = (three.nodes[0].image(SLOT).applied.index, three.nodes[0].image(SLOT).topics);
     assert_eq!((is_bad(&three), three.nodes[2].image(SLOT).topics == topics), ([false; 3], true));
-    // Nothing has changed since.
+    // Nothing has changed since, so no comparison is proposed.
     compare(&mut three);
     assert_eq!(three.nodes[0].image(SLOT).applied.index, last);
     let group = three.nodes[2].parts.groups.existing_mut(SLOT);
@@ -39,7 +39,7 @@ fn a_copy_that_differs_from_the_leaders_is_bad() {
     assert_eq!(is_bad(&three), [false; 3]);
     compare(&mut three);
     assert_eq!(is_bad(&three), [false, false, true]);
-    // The others go on.
+    // The other two members continue.
     three.publish(0, &name);
     three.settle();
     assert_eq!(three.answers(0), [Status::Ok; 3]);
@@ -51,7 +51,7 @@ fn a_leader_that_differs_from_the_one_before_leads_no_more() {
     three.nodes[1].parts.groups.existing_mut(SLOT).spoil_digest();
     three.publish(0, &name);
     three.tick(2);
-    // It is elected with the comparison in its log, and has not applied it yet.
+    // Node 1 is elected while the comparison is in its log but not applied yet.
     for _ in 0..CHECK_TICKS {
         three.act(0, |parts, step| parts.groups.existing_mut(SLOT).propose_check(step));
     }
@@ -60,7 +60,7 @@ fn a_leader_that_differs_from_the_one_before_leads_no_more() {
     three.tick(2 * ELECTION_TICKS[0]);
     assert_eq!((is_bad(&three), three.leads()), ([false, true, false], vec![]));
     three.tick(2 * ELECTION_TICKS[0]);
-    assert_eq!(three.leads(), [0; 0], "two of three do not suffice when one of them is cut off");
+    assert_eq!(three.leads(), [0; 0], "node 1 is bad and node 0 is cut off, so node 2 alone is no majority");
     three.cut.clear();
     three.tick(3 * ELECTION_TICKS[0]);
     assert_eq!(three.leads().len(), 1);

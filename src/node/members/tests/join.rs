@@ -1,11 +1,11 @@
-//! The founding of a group, and nodes that have lost their disks.
+//! The founding of a group, and the recovery of a node whose disk was lost.
 
 use super::*;
 use crate::entry::{self, Body, Entry, LogPosition, MemberState, Stage};
 use crate::types::Epoch;
 
 impl Three {
-    /// Replaces a node by one with an empty folder. What is on its way arrives.
+    /// Replaces a node by one with an empty data folder. Messages on their way to the old one reach the new one.
     fn wipe(&mut self, node: usize) {
         let id = u16::try_from(node).expect("one of three");
         self.now.monotonic_us += 1;
@@ -15,7 +15,7 @@ impl Three {
         self.greet(node);
     }
 
-    /// Returns the states that the members have written last since the last call.
+    /// Returns the member states among the writes that a node has not finished.
     fn states(&self, node: usize) -> Vec<MemberState> {
         let state = |write: &Write| if let Write::State { state, .. } = write { Some(*state) } else { None };
         self.writes[node].iter().filter_map(state).collect()
@@ -32,7 +32,7 @@ fn three_new_nodes_found_a_group() {
         panic!("{states:?}")
     };
     assert_eq!((founding.disks, founding.last), ([1_000_000, 1_000_001, 1_000_002], 0));
-    assert_eq!((three.states(1), three.states(2)), (vec![], vec![]), "nobody knows of it before it is durable");
+    assert_eq!((three.states(1), three.states(2)), (vec![], vec![]), "the founding is not sent before it is durable");
     three.has_disk = vec![true; 3];
     three.tick(ELECTION_TICKS[0] + 1);
     assert_eq!(three.leads(), [0]);
@@ -65,12 +65,12 @@ fn a_node_that_has_lost_its_disk_gets_everything_from_the_others() {
         three.settle();
         assert_eq!(three.answers(0), [Status::Ok]);
         three.wipe(wiped);
-        // Leadership has not returned home yet.
+        // Too little time has passed for leadership to return to the home.
         three.tick(3 * ELECTION_TICKS[2]);
         let leader = if wiped == 0 { 1 } else { 0 };
         assert_eq!(three.leads(), [leader]);
         assert_eq!([0, 1, 2].map(|node| three.topics(node)), [1; 3]);
-        // It counts again: one of the others may be away.
+        // The recovered node counts towards the majority again, so one of the others may be cut off.
         three.cut = vec![3 - leader - wiped];
         three.create(leader, &names.next().unwrap());
         three.settle();
@@ -78,7 +78,7 @@ fn a_node_that_has_lost_its_disk_gets_everything_from_the_others() {
     }
 }
 
-/// The home has topics from the time at which it was the only node that kept them.
+/// The home has topics from the time when it was the only node that kept them.
 #[test]
 fn what_one_node_had_is_kept_by_three() {
     let mut three = Three::of_new_nodes();
@@ -90,7 +90,7 @@ fn what_one_node_had_is_kept_by_three() {
         retention: Retention::default(),
         created_us: 1,
     };
-    // Its log has one body, which is applied; the others lack it.
+    // Only the home has the one body of the log.
     let mut bytes = Vec::new();
     entry::encode(&mut [entry], &mut bytes);
     let body = Body { slot: SLOT, index: 1, term: 4, bytes: bytes.into() };

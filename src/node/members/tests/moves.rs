@@ -1,10 +1,10 @@
-//! Leadership that moves: at a shutdown, because of a slow or full disk, and back home.
+//! Hand-overs of leadership: at a shutdown, because of a slow or full disk, and back to the home.
 
 use super::*;
 use crate::entry::Room;
 use crate::limits::{HAND_OVER_TICKS, HOME_TICKS, SLOW_MEMORY_TICKS, SLOW_TICKS};
 
-/// The group after its home was elected and has created a topic.
+/// Returns a group whose home, node 0, was elected and has created a topic, and the name of the topic.
 pub(super) fn led_by_home() -> (Three, String) {
     let mut three = Three::new();
     let name = names().next().unwrap();
@@ -39,14 +39,14 @@ fn a_node_that_shuts_down_lets_another_one_lead_before_it_dismisses_its_clients(
     let (mut three, name) = led_by_home();
     three.drain(0);
     assert_eq!(three.leads(), [0]);
-    // This waits for the outcome.
+    // The request waits for the outcome of the hand-over.
     three.publish(0, &name);
     assert!(!three.advance_drain(0));
     three.settle();
-    assert_eq!((three.leads(), three.answers(0)), (vec![1], vec![]), "it was not proposed, and is sent on");
+    assert_eq!((three.leads(), three.answers(0)), (vec![1], vec![]), "not proposed here, but sent to the new leader");
     assert_eq!(three.nodes[0].leaders.of(SLOT), three.nodes[1].settings.id);
     assert!(three.advance_drain(0));
-    // The others go on, and the home does not get it back.
+    // The other two continue, and leadership does not return to the home, which is shutting down.
     three.publish(1, &name);
     three.settle();
     assert_eq!(three.answers(1), [Status::Ok]);
@@ -68,7 +68,7 @@ fn what_waits_during_a_hand_over_that_fails_is_done_afterwards() {
     three.act(0, |_, _| {});
     three.settle();
     assert_eq!((three.leads(), three.answers(0)), (vec![0], vec![Status::Ok]));
-    assert!(three.advance_drain(0), "nobody else leads, but it goes on");
+    assert!(three.advance_drain(0), "the shutdown continues although no other node leads");
 }
 
 #[test]
@@ -76,15 +76,15 @@ fn nothing_is_handed_over_to_a_node_that_shuts_down_too() {
     let (mut three, _) = led_by_home();
     three.drain(1);
     assert!(three.advance_drain(1), "it leads nothing");
-    // A heartbeat is answered.
+    // With its answer to a heartbeat, node 1 tells the leader that it is shutting down.
     three.tick(2);
     three.drain(0);
     three.settle();
     assert_eq!(three.leads(), [2]);
     three.tick(2);
     three.drain(2);
-    assert!(three.advance_drain(2), "nobody is left");
-    // Whoever asks such a node to lead gets no answer.
+    assert!(three.advance_drain(2), "no node is left that could lead");
+    // A node that is shutting down ignores requests to take over.
     let payload = Payload::TimeoutNow;
     let [from, to] = [2, 1].map(|node: usize| member_of(three.nodes[node].settings.id));
     let term = three.nodes[1].leaders.known_term(SLOT).unwrap();
@@ -116,10 +116,10 @@ fn leadership_returns_home_when_that_has_been_caught_up_for_a_while() {
     three.cut.clear();
     three.tick(ticks(HOME_TICKS));
     assert_eq!(three.leads(), [1]);
-    // It may take until the next heartbeat until the home is heard of.
+    // The leader may hear of the home only with the next heartbeat.
     three.tick(5);
     assert_eq!(three.leads(), [0]);
-    // It begins again with each interruption.
+    // Each interruption starts that time anew.
     three.cut = vec![0];
     three.tick(2 * ELECTION_TICKS[0]);
     three.cut.clear();
@@ -143,7 +143,7 @@ fn a_leader_whose_disk_is_slow_hands_over_and_gets_leadership_back_much_later() 
     assert_eq!((three.leads(), three.answers(0)), (vec![1], vec![]));
     three.has_disk[0] = true;
     three.tick(3);
-    assert_eq!(three.answers(0), [Status::Ok], "the others had it");
+    assert_eq!(three.answers(0), [Status::Ok], "both others had stored the batch");
     three.tick(ticks(SLOW_MEMORY_TICKS) - 10);
     assert_eq!(three.leads(), [1]);
     three.tick(15);
@@ -168,11 +168,11 @@ fn a_leader_whose_disk_is_full_hands_over_and_nobody_is_refused() {
     three.publish(0, &name);
     assert_eq!(three.answers(0), []);
     three.settle();
-    assert_eq!((three.leads(), three.answers(0)), (vec![1], vec![]), "it is sent on");
+    assert_eq!((three.leads(), three.answers(0)), (vec![1], vec![]), "the ingress sends the request to the new leader");
     three.publish(1, &name);
     three.settle();
     assert_eq!(three.answers(1), [Status::Ok]);
-    // It was only a moment ago, so the next one refuses.
+    // The last hand-over was only a moment ago, so the next full leader refuses instead of handing over.
     three.fill(1, true);
     three.publish(1, &name);
     three.settle();
