@@ -154,8 +154,8 @@ impl Spans {
         true
     }
 
-    /// Splits off the last span, with the offset of its first record, if it is in this segment. Returns the other spans,
-    /// if any, and that one.
+    /// Splits off the last span, with the offset of its first record, if it is in this segment. Returns the other
+    /// spans, if any, and that one.
     pub(super) fn split_last(mut self, segment: u32) -> (Option<Self>, Option<(Offset, Span)>) {
         let Some(last) = self.list.back().copied().filter(|last| last.segment == segment) else {
             return (Some(self), None);
