@@ -4,27 +4,23 @@
 //! --replicated` kills many times. How long clients waited is printed and not asserted, because it depends on the
 //! machine.
 
-use std::collections::BTreeMap;
+mod clients;
+
 use std::fs;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
 use std::time::Duration;
 
-use dht_client::{Batch, Client, Deadline, Item, Producer, Start};
+use dht_client::{Batch, Client, Deadline, Item, Start};
 use dht_node::wire::{Request, Response, Status};
 use fastrand::Rng;
 
 use crate::cube::Cube;
 use crate::daemon::{PATIENCE, pause, wait_for};
 use crate::durable::EVERYTHING;
-use crate::history::{self, Clock, Request as Done};
 use crate::requests::{fetch, publish, record};
+use clients::live;
 
 /// Default number of kills.
 const ROUNDS: u64 = 4;
-
-/// Number of batches that a pipelining writer sends before it waits for their acknowledgements.
-const BURST: u64 = 16;
 
 /// Starts a cube of four nodes and four slots. Each node keeps the topics of three slots, and is the home of one.
 fn start() -> Cube {
@@ -196,138 +192,6 @@ fn with_two_of_three_nodes_down_only_their_topics_stop_and_nothing_is_lost() {
     }
 }
 
-/// Runs `happen` while writers publish to one topic for each home, subscribers follow the topics, and observers ask for
-/// their log end offsets. Asserts that no client gets an error, that the history of each topic is linearizable, and
-/// that exactly the acknowledged records can be read through each node in the end. Returns a summary to be printed.
-fn live(cube: &mut Cube, happen: impl FnOnce(&mut Cube)) -> String {
-    let topics = [0, 1, 2, 3].map(|home| cube.topic_at(home, "life"));
-    let mut client = cube.client(0);
-    topics.iter().for_each(|topic| drop(client.create(topic, EVERYTHING).unwrap()));
-    let (stop, ends) = (AtomicBool::new(false), [0; 4].map(|_| AtomicU64::new(u64::MAX)));
-    let clock = Clock::start();
-    let (counts, longest, reads) = thread::scope(|scope| {
-        let _stopping = Stopping(&stop, &ends);
-        let mut writers = Vec::new();
-        let (mut readers, mut observers) = (Vec::new(), Vec::new());
-        for ((number, topic), end) in (0..).zip(&topics).zip(&ends) {
-            // The clients of each topic begin at another node.
-            let nodes = [0, 1, 2, 3].map(|index| (index + number) % 4);
-            let (mut writer, mut reader, stop) = (cube.client_of(&nodes), cube.client_of(&nodes), &stop);
-            let mut observer = cube.client_of(&[3, 2, 1, 0].map(|index| (index + number) % 4));
-            let burst = if number % 2 == 0 { 1 } else { BURST };
-            writers.push(scope.spawn(move || write(&mut writer, topic, (burst, clock), stop)));
-            observers.push(scope.spawn(move || observe(&mut observer, topic, clock, stop)));
-            readers.push(scope.spawn(move || follow(&mut reader, topic, end)));
-        }
-        happen(cube);
-        stop.store(true, Ordering::Relaxed);
-        let wrote: Vec<Vec<Done>> = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
-        for ((reader, end), wrote) in readers.into_iter().zip(&ends).zip(&wrote) {
-            end.store(wrote.len() as u64, Ordering::Relaxed);
-            reader.join().unwrap();
-        }
-        let mut reads = 0;
-        for ((topic, observer), wrote) in topics.iter().zip(observers).zip(&wrote) {
-            let seen = observer.join().unwrap();
-            reads += seen.len();
-            let wrong = history::contradiction(&[&wrote[..], &seen].concat());
-            assert!(wrong.is_none(), "{topic}: the second request did not see the effect of the first: {wrong:?}");
-        }
-        let waits = wrote.iter().flat_map(|of| of.windows(2).map(|pair| pair[1].answered - pair[0].answered));
-        (wrote.iter().map(Vec::len).collect::<Vec<_>>(), waits.max().unwrap_or_default(), reads)
-    });
-    for (topic, &count) in topics.iter().zip(&counts) {
-        assert!(count > 0, "no record was acknowledged");
-        for node in 0..4 {
-            let mut expected = 0_u64;
-            for item in cube.client(node).records(topic, Start::Earliest).unwrap() {
-                expected = take(item.unwrap(), expected);
-            }
-            assert_eq!(expected, count as u64, "{topic} through node {node}: records read, and records acknowledged");
-        }
-    }
-    format!(
-        "{counts:?} records acknowledged, {reads} reads; the longest time without an acknowledgement was {longest:?}"
-    )
-}
-
-/// Publishes numbered records until `stop` is set, in bursts of `burst`. Asserts that the offset of each equals its
-/// number, and returns the history of the publishes.
-fn write(client: &mut Client, topic: &str, (burst, clock): (u64, Clock), stop: &AtomicBool) -> Vec<Done> {
-    let mut producer = client.producer(topic).unwrap();
-    let (mut sent, mut acked) = (0_u64, BTreeMap::new());
-    let mut history = Vec::new();
-    while !stop.load(Ordering::Relaxed) {
-        let asked = clock.now();
-        for _ in 0..burst {
-            producer.send(Batch::of(&sent.to_be_bytes())).unwrap_or_else(|error| panic!("{topic}: {error}"));
-            sent += 1;
-        }
-        producer.flush().unwrap_or_else(|error| panic!("{topic}: {error}"));
-        note_acks(&mut producer, &mut acked);
-        let answered = clock.now();
-        history.extend((sent - burst..sent).map(|found| Done { asked, answered, found, left: found + 1 }));
-    }
-    assert!(acked.into_iter().eq((0..sent).map(|number| (number, number))), "each is stored once, in order");
-    history
-}
-
-/// Reads the log end offset of a topic, by INFO and FETCH in turn, until `stop` is set. Returns the history of these
-/// reads.
-fn observe(client: &mut Client, topic: &str, clock: Clock, stop: &AtomicBool) -> Vec<Done> {
-    let mut history = Vec::new();
-    while !stop.load(Ordering::Relaxed) {
-        let asked = clock.now();
-        let end = if history.len() % 2 == 0 {
-            client.info(topic).map(|description| description.topic.expect("it exists").next)
-        } else {
-            client.fetch(topic, Start::Next, 1).map(|fetched| fetched.next)
-        };
-        let end = end.unwrap_or_else(|error| panic!("{topic}: {error}")).0;
-        history.push(Done { asked, answered: clock.now(), found: end, left: end });
-        pause(Duration::from_millis(1));
-    }
-    history
-}
-
-fn note_acks(producer: &mut Producer<'_>, acked: &mut BTreeMap<u64, u64>) {
-    for ack in producer.acks() {
-        let before = acked.insert(ack.sequence, ack.published.base.0);
-        assert_eq!(before, None, "batch {} was acknowledged twice", ack.sequence);
-    }
-}
-
-/// Reads a topic with a subscription, from its start up to the offset `end`, which is set once the writers have
-/// stopped.
-fn follow(client: &mut Client, topic: &str, end: &AtomicU64) {
-    let (mut next, mut patience) = (0, Deadline::after(PATIENCE));
-    let mut subscriber = client.subscribe(&[topic], Start::Earliest).unwrap();
-    while next < end.load(Ordering::Relaxed) {
-        match subscriber.next_within(Duration::from_millis(50)) {
-            Ok(Some(delivery)) => {
-                next = take(delivery.item.unwrap(), next);
-                patience = Deadline::after(PATIENCE);
-            }
-            Ok(None) => assert!(!patience.is_over(), "{topic}: nothing comes after offset {next}"),
-            Err(error) => panic!("{topic}: {error}"),
-        }
-    }
-}
-
-/// Asserts that an item is a notice, or the record with the number `expected` at the same offset. Returns the number of
-/// the record that must come next.
-fn take(item: Item, expected: u64) -> u64 {
-    match item {
-        Item::Record(message) => {
-            let number = u64::from_be_bytes(message.value[..].try_into().unwrap());
-            assert_eq!((message.offset.0, number), (expected, expected), "offset and number");
-            expected + 1
-        }
-        Item::Notice(_) => expected,
-        other @ (Item::Gap { .. } | Item::Lost { .. }) => panic!("{other:?}, although no record was removed"),
-    }
-}
-
 /// Returns the values of all records of a topic.
 fn values(client: &mut Client, topic: &str) -> Vec<Vec<u8>> {
     let value = |item: Item| match item {
@@ -335,19 +199,6 @@ fn values(client: &mut Client, topic: &str) -> Vec<Vec<u8>> {
         other @ (Item::Gap { .. } | Item::Lost { .. } | Item::Notice(_)) => panic!("{other:?}"),
     };
     client.records(topic, Start::Earliest).unwrap().map(|item| value(item.unwrap())).collect()
-}
-
-/// Stops the writers and observers when it is dropped, and after a panic the subscribers too: otherwise the scope of
-/// their threads would wait for them forever.
-struct Stopping<'s>(&'s AtomicBool, &'s [AtomicU64]);
-
-impl Drop for Stopping<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-        if thread::panicking() {
-            self.1.iter().for_each(|end| end.store(0, Ordering::Relaxed));
-        }
-    }
 }
 
 fn number(name: &str) -> Option<u64> {
