@@ -242,7 +242,12 @@ impl Model {
             self.place(life, offset, Placed { batch, index, append_us: published.append_us });
         }
         let log = self.logs.get_mut(&life).expect("just recorded");
-        log.nexts.raise(span.now_us, published.base.0 + count as u64);
+        let (base, least_base) = (published.base.0, log.nexts.at(span.asked_us));
+        assert!(
+            published.duplicate || base >= least_base,
+            "batch {batch} is at offset {base}, but the log ended at {least_base} before it was sent"
+        );
+        log.nexts.raise(span.now_us, base + count as u64);
         log.acked.entry(batch).or_insert(span);
         if !published.duplicate {
             let before = log.stored.insert(batch, ());
