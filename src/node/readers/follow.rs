@@ -168,7 +168,7 @@ impl Readers {
         let slot = step.settings.slot(heads.slot)?;
         let items = Head::decode_all(&sound_payload(call.frame)?, heads.count).map_err(malformed)?;
         if self.table.home(slot).is_here {
-            return Err(ErrorResponse::new(Status::BadRequest, "HEADS must not come to the home of the slot"));
+            return Err(ErrorResponse::new(Status::BadRequest, "HEADS must not come to the node that leads the slot"));
         }
         self.note_heads(step, heads, &items, slot);
         Ok(Answer::Now(Response::Heads { slot: heads.slot, counter: heads.counter }))
