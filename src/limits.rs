@@ -156,8 +156,8 @@ pub const PULLS_MAX: usize = 64;
 /// Maximum number of bytes that these fetches in flight may bring together.
 pub const PULLED_BYTES_MAX: u64 = 16 << 20;
 
-/// Maximum number of these fetches in flight to one home, so that an unresponsive home leaves room for the others.
-pub const PULLS_PER_HOME_MAX: usize = 16;
+/// Maximum number of these fetches in flight to one leader, so that an unresponsive leader leaves room for the others.
+pub const PULLS_PER_LEADER_MAX: usize = 16;
 
 /// A fetch for subscriptions that is not answered within this time is sent again.
 pub const PULL_TIMEOUT_US: u64 = 1_000_000;
@@ -165,7 +165,7 @@ pub const PULL_TIMEOUT_US: u64 = 1_000_000;
 /// Delay before a failed fetch for subscriptions is sent again.
 pub const PULL_AGAIN_US: u64 = 300_000;
 
-/// Interval between the HEADS that a home sends to each node it pushes to; they carry the log end offsets of the pushed
+/// Interval between the HEADS that a leader sends to each node it pushes to; they carry the log end offsets of the pushed
 /// topics.
 pub const HEADS_US: u64 = 1_000_000;
 
@@ -175,23 +175,23 @@ pub const ANNOUNCE_US: u64 = 500_000;
 /// Maximum number of consecutive HEADS that may be missing or unanswered before the other side counts as reset.
 pub const HEADS_MISSING_MAX: u64 = 3;
 
-/// A followed home that has sent nothing for this long is probed. A live one sends HEADS every `HEADS_US`.
+/// A followed leader that has sent nothing for this long is probed. A live one sends HEADS every `HEADS_US`.
 pub const OUTAGE_ASK_US: u64 = 1_500_000;
 
-/// Interval between further probes while the home stays silent or unreachable.
+/// Interval between further probes while the leader stays silent or unreachable.
 pub const OUTAGE_PROBE_US: u64 = 500_000;
 
-/// Subscribers are notified when a home has been unreachable for this long, so that a quickly restored link or a quick
+/// Subscribers are notified when a leader has been unreachable for this long, so that a quickly restored link or a quick
 /// restart of the node goes unreported.
 pub const OUTAGE_NOTIFIED_US: u64 = 1_000_000;
 
-/// The same delay for a home that is silent although no node has reported it unreachable.
+/// The same delay for a leader that is silent although no node has reported it unreachable.
 pub const OUTAGE_SILENT_US: u64 = 4_000_000;
 
-/// A FEED that the home has not confirmed within this time is sent again.
+/// A FEED that the leader has not confirmed within this time is sent again.
 pub const FEED_AGAIN_US: u64 = 900_000;
 
-/// Maximum number of topics noted as pushed here without a local subscriber, until the report to their home is sent.
+/// Maximum number of topics noted as pushed here without a local subscriber, until the report to their leader is sent.
 pub const STRAYS_MAX: usize = 1024;
 
 /// Requests without an answer in time that one turn answers, which takes about a millisecond. The others have the next

@@ -18,7 +18,7 @@ const _: () = {
     assert!(CLIENT_CHARGE_MAX < CLIENTS_BYTES_LEAST, "one client does not use up the budget of all");
     assert!(PUSH_QUEUE_MAX < LINK_QUEUE_MAX, "pushes leave room for requests");
     assert!(LINK_SEND_BUFFER >= FRAME_MAX as usize, "the kernel takes the largest frame at once");
-    assert!(PULLS_PER_HOME_MAX < PULLS_MAX);
+    assert!(PULLS_PER_LEADER_MAX < PULLS_MAX);
     assert!(PULLS_MAX as u64 * PULL_BYTES as u64 <= PULLED_BYTES_MAX, "small fetches are limited by number");
     assert!(SEGMENT_RESERVE_TRIMS < SEGMENT_RESERVE && SEGMENT_RESERVE_DELETES < SEGMENT_RESERVE_TRIMS);
     assert!(SEGMENT_RESERVE_CLOCK < SEGMENT_RESERVE_DELETES);
@@ -39,7 +39,7 @@ const _: () = {
     assert!(APPENDS_INFLIGHT_MAX * APPEND_BYTES_MAX <= PUSH_QUEUE_MAX, "heartbeats wait behind no more than pushes");
     assert!(APPENDS_INFLIGHT_MAX * BODY_BYTES_MAX < UNWRITTEN_BYTES_MAX, "a follower takes all that is in flight");
     assert!(BODY_BYTES_MAX <= UNCOMMITTED_BYTES_MAX && LOG_WINDOW_BYTES >= 4 * BODY_BYTES_MAX);
-    assert!(HEADS_US < OUTAGE_ASK_US, "a home that sends HEADS is not asked");
+    assert!(HEADS_US < OUTAGE_ASK_US, "a leader that sends HEADS is not asked");
     assert!(OUTAGE_PROBE_US < OUTAGE_NOTIFIED_US, "it is asked once more before anybody is notified");
     assert!(HEADS_MISSING_MAX * HEADS_US < OUTAGE_SILENT_US, "it was told everything again before");
     assert!(FEED_AGAIN_US < HEADS_US, "the next tick of a second tells it again");

@@ -1,6 +1,7 @@
 //! The names of nodes in messages, and the errors that several parts of the node answer with.
 
 use super::{Settings, Step};
+use crate::cube;
 use crate::types::{NodeId, SlotId};
 use crate::wire::Status;
 use crate::wire::response::{Detail, ErrorResponse};
@@ -11,14 +12,21 @@ impl Settings {
         node.binary(self.dimension)
     }
 
-    /// Returns the error for a topic that this node, its home, does not have.
-    pub(super) fn unknown_topic(&self, name: &str) -> ErrorResponse {
-        unknown_topic(self.id, format!("no topic {name:?}; its home is node {}", self.name(self.id)))
+    /// Returns the error for a name of that slot without a topic.
+    pub(super) fn no_topic(&self, slot: SlotId, name: &str) -> ErrorResponse {
+        let home = self.name(cube::node_of(slot, self.dimension));
+        self.unknown_topic(slot, format!("no topic {name:?}; its home is node {home}"))
     }
 
     /// Returns the error for a request whose topic was deleted while the request was in progress.
-    pub(super) fn deleted_before(&self) -> ErrorResponse {
-        unknown_topic(self.id, "the topic was deleted before this could be done")
+    pub(super) fn deleted_before(&self, slot: SlotId) -> ErrorResponse {
+        self.unknown_topic(slot, "the topic was deleted before this could be done")
+    }
+
+    /// Returns the error for a topic of that slot that does not exist.
+    pub(super) fn unknown_topic(&self, slot: SlotId, message: impl Into<String>) -> ErrorResponse {
+        let home = cube::node_of(slot, self.dimension);
+        ErrorResponse::new(Status::UnknownTopic, message).with(Detail::Node(home.index()))
     }
 
     /// Returns the error for a request that this node has no room for at the moment.
@@ -56,9 +64,4 @@ impl Step<'_> {
             None => error,
         }
     }
-}
-
-/// Returns the error for a topic that does not exist at its home.
-pub(super) fn unknown_topic(home: NodeId, message: impl Into<String>) -> ErrorResponse {
-    ErrorResponse::new(Status::UnknownTopic, message).with(Detail::Node(home.index()))
 }

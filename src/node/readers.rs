@@ -10,8 +10,8 @@
 //! |---|---|
 //! | `subscribe`, `pending` | how readers begin and end; requests that become readers |
 //! | `deliver`, `pull` | records to readers: new ones as they come, older ones to readers that are behind |
-//! | `follow` | reports to homes about the readers here, and what the homes say |
-//! | `home`, `outage` | what is known about homes; unreachable ones, and the notices to their subscribers |
+//! | `follow` | reports to leaders about the readers here, and what the leaders say |
+//! | `leader`, `outage` | what is known about leaders; unreachable ones, and the notices to their subscribers |
 //! | `table`, `clients` | the readers with the topics that they follow; the clients that have them |
 //!
 //! What the other parts have to do about the readers is an [`Effect`].
@@ -19,7 +19,7 @@
 mod clients;
 mod deliver;
 mod follow;
-mod home;
+mod leader;
 mod leading;
 mod outage;
 mod pending;
@@ -57,7 +57,7 @@ pub(super) struct Readers {
 /// What another part has to do about the readers.
 #[derive(Debug)]
 pub(super) enum Effect {
-    /// Sends a report about readers to the home of their topics. If there is no path to the home,
+    /// Sends a report about readers to the leader of their topics. If there is no path to the leader,
     /// [`Readers::note_unreachable`] is called.
     Report {
         /// Their slot.
@@ -65,7 +65,7 @@ pub(super) enum Effect {
         /// The FEED.
         frame: Frame<'static>,
     },
-    /// Fetches records from their home. [`Readers::on_pulled`] has the answer; if the fetch cannot be sent,
+    /// Fetches records from their leader. [`Readers::on_pulled`] has the answer; if the fetch cannot be sent,
     /// [`Readers::on_pull_failed`] is called.
     Fetch {
         /// The slot of their topic.
@@ -129,7 +129,7 @@ impl Readers {
 
     /// Records at the start that this node leads a slot, and so has the records of its topics and who reads them.
     pub(super) fn start_leading(&mut self, slot: SlotId) {
-        self.table.home_mut(slot).is_here = true;
+        self.table.leader_mut(slot).is_here = true;
     }
 
     /// Adds a client.
@@ -160,7 +160,7 @@ impl Readers {
 
     /// Returns the number of followed topics, and how many of those live on other nodes.
     pub(super) fn followed(&self) -> (usize, usize) {
-        let elsewhere = self.table.topics().filter(|(_, topic)| !self.table.home(topic.slot).is_here).count();
+        let elsewhere = self.table.topics().filter(|(_, topic)| !self.table.leader(topic.slot).is_here).count();
         (self.table.topics_len(), elsewhere)
     }
 
@@ -184,13 +184,13 @@ impl Readers {
         self.table.has_queued() || self.table.has_ended() || !self.left.is_empty()
     }
 
-    /// Does what is due in each tick: fetches and waiting FETCHes that have timed out, and homes that are silent.
+    /// Does what is due in each tick: fetches and waiting FETCHes that have timed out, and leaders that are silent.
     pub(super) fn tick(&mut self, step: &mut Step<'_>) {
         self.expire_pulls(step);
         self.retry_pulls(step);
         self.expire_polls(step);
         if self.len() > 0 {
-            self.tick_homes(step);
+            self.tick_leaders(step);
             self.tick_outages(step);
         }
     }

@@ -1,7 +1,7 @@
 //! PUBLISH requests whose args are those of an earlier one, byte for byte, except for the sequence of a producer.
 //!
 //! A client that publishes record by record sends the same args each time. They need not be verified, decoded and
-//! resolved again, neither at its ingress nor at the home: what they lead to is remembered. A request that is
+//! resolved again, neither at its ingress nor at the leader: what they lead to is remembered. A request that is
 //! remembered is handled as any other from there on, and one that is not takes the long way.
 //!
 //! Equal bytes have the same meaning as long as the topic exists, so nothing has to be forgotten when topics change: a

@@ -330,10 +330,10 @@ impl Parts {
         match effect {
             Effect::Report { slot, frame } => {
                 // A FEED that is lost is sent again.
-                let (home, no_origin) = (step.leaders.of(slot), Origin::from_number(0));
-                let is_stuck = home == step.settings.id
+                let (leader, no_origin) = (step.leaders.of(slot), Origin::from_number(0));
+                let is_stuck = leader == step.settings.id
                     || self
-                        .send_request(step, home, TrafficClass::Control, no_origin, frame)
+                        .send_request(step, leader, TrafficClass::Control, no_origin, frame)
                         .is_err_and(|stuck| stuck.is_unreachable());
                 if is_stuck {
                     self.readers.note_unreachable(step, slot);
@@ -355,14 +355,14 @@ impl Parts {
 
     /// Sends a fetch for readers to another node.
     fn fetch_for_readers(&mut self, step: &mut Step<'_>, slot: SlotId, origin: Origin, frame: Frame<'static>) {
-        let (home, now_us) = (step.leaders.of(slot), step.now.monotonic_us);
-        if home == step.settings.id || self.ingress.is_unreachable(home, now_us) {
+        let (leader, now_us) = (step.leaders.of(slot), step.now.monotonic_us);
+        if leader == step.settings.id || self.ingress.is_unreachable(leader, now_us) {
             return self.readers.on_pull_failed(step, origin);
         }
         step.stats.pulls += 1;
-        if let Err(stuck) = self.send_request(step, home, TrafficClass::Bulk, origin, frame) {
+        if let Err(stuck) = self.send_request(step, leader, TrafficClass::Bulk, origin, frame) {
             if stuck.is_unreachable() {
-                self.ingress.note_reached(home, false, now_us);
+                self.ingress.note_reached(leader, false, now_us);
                 self.readers.note_unreachable(step, slot);
             }
             self.readers.on_pull_failed(step, origin);
@@ -371,8 +371,8 @@ impl Parts {
 
     /// Handles the answer of another node to a fetch for readers.
     pub(super) fn on_pulled(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, origin: Origin) {
-        if let Some((home, is_reached)) = self.readers.on_pulled(step, self.ingress.admission(), frame, origin) {
-            self.ingress.note_reached(home, is_reached, step.now.monotonic_us);
+        if let Some((leader, is_reached)) = self.readers.on_pulled(step, self.ingress.admission(), frame, origin) {
+            self.ingress.note_reached(leader, is_reached, step.now.monotonic_us);
         }
     }
 

@@ -112,9 +112,9 @@ counters! {
     gaps,
     /// Subscriptions ended by this node: topic deleted, records lost, or a record too large for the client.
     ended,
-    /// Times that this node resent all its FEEDs to a home.
+    /// Times that this node resent all its FEEDs to a leader.
     resyncs,
-    /// Outages of homes that lasted long enough for subscribers to be notified.
+    /// Outages of leaders that lasted long enough for subscribers to be notified.
     outages,
     /// Nodes whose feeds were dropped because they did not answer HEADS.
     feeds_dropped,

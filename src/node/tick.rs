@@ -111,7 +111,7 @@ impl Parts {
             }
         }
         self.router.forgive_silence(now);
-        self.readers.forgive_homes(now.monotonic_us);
+        self.readers.forgive_leaders(now.monotonic_us);
     }
 
     /// Closes connections whose HELLO has not come in time, and connections of departing neighbours that are still open

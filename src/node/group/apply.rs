@@ -52,7 +52,7 @@ impl Group {
             step.work.add_parts(1);
             step.work.add_bytes(batch.payload.len());
         } else {
-            let retention = &self.catalogue.get(id).ok_or_else(|| step.settings.deleted_before())?.retention;
+            let retention = &self.catalogue.get(id).ok_or_else(|| step.settings.deleted_before(self.slot))?.retention;
             self.proposals.begin_run((id, retention), batch, cost);
             step.work.add_applied(batch.payload.len());
         }
@@ -172,7 +172,7 @@ impl Group {
     fn apply_delete(&mut self, settings: &Settings, topic: &TopicRef) -> Result<TopicId, ErrorResponse> {
         let topic_id = self.resolve(settings, topic)?;
         if !self.catalogue.remove(topic_id) {
-            return Err(settings.deleted_before());
+            return Err(settings.deleted_before(self.slot));
         }
         self.file(settings, Note::Deleted { topic: self.key(topic_id) });
         Ok(topic_id)
@@ -200,7 +200,7 @@ impl Group {
                 let verdict = store(topic, batch, era);
                 (verdict, topic.epoch, topic.log.first(), topic.log.first().0 - first.0)
             })
-            .ok_or_else(|| step.settings.deleted_before())?;
+            .ok_or_else(|| step.settings.deleted_before(self.slot))?;
         let published = |duplicate, base, append_us| Published {
             duplicate,
             topic_id: id,
@@ -253,7 +253,8 @@ impl Group {
             topic.log.trim(first);
             (before, topic.log.first(), topic.log.next())
         };
-        let (before, first, next) = self.catalogue.update(topic, trim).ok_or_else(|| step.settings.deleted_before())?;
+        let (before, first, next) =
+            self.catalogue.update(topic, trim).ok_or_else(|| step.settings.deleted_before(self.slot))?;
         self.note_trimmed(step, topic, before, first);
         Ok(Response::Trimmed { topic_id: topic, first, next })
     }
@@ -266,7 +267,8 @@ impl Group {
         path: Vec<u16>,
     ) -> Result<Response, ErrorResponse> {
         let id = self.resolve(step.settings, topic)?;
-        let (before, first) = self.catalogue.alter(id, change).ok_or_else(|| step.settings.deleted_before())?;
+        let (before, first) =
+            self.catalogue.alter(id, change).ok_or_else(|| step.settings.deleted_before(self.slot))?;
         self.note_trimmed(step, id, before, first);
         Ok(Response::Described(Box::new(self.describe(step.settings, self.catalogue.get(id), path))))
     }
@@ -279,7 +281,7 @@ impl Group {
     ) -> Result<Response, ErrorResponse> {
         let id = self.resolve(settings, topic)?;
         let open = |topic: &mut Topic| topic.producers.get_or_insert_default().open(opening);
-        match self.catalogue.update(id, open).ok_or_else(|| settings.deleted_before())? {
+        match self.catalogue.update(id, open).ok_or_else(|| settings.deleted_before(self.slot))? {
             Ok(Opened { epoch, sequence, records, forgotten }) => {
                 let opened = OpenedProducer { topic_id: id, epoch, sequence, records, forgotten };
                 Ok(Response::Opened(opened))
@@ -307,7 +309,7 @@ impl Group {
     /// by id may no longer exist, which is noticed when it is changed.
     pub(super) fn resolve(&self, settings: &Settings, topic: &TopicRef) -> Result<TopicId, ErrorResponse> {
         match topic {
-            TopicRef::Name(name) => self.catalogue.id_of(name).ok_or_else(|| settings.unknown_topic(name)),
+            TopicRef::Name(name) => self.catalogue.id_of(name).ok_or_else(|| settings.no_topic(self.slot, name)),
             TopicRef::Id(id) => Ok(*id),
         }
     }

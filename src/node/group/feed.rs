@@ -26,7 +26,7 @@ impl Group {
         source: NodeId,
     ) -> Result<Response, ErrorResponse> {
         let Some(lead) = &mut self.lead else { return Err(step.not_leader(self.slot)) };
-        let topic = self.catalogue.get(id).ok_or_else(|| step.settings.deleted_before())?;
+        let topic = self.catalogue.get(id).ok_or_else(|| step.settings.deleted_before(self.slot))?;
         let (first, next) = (topic.log.first(), topic.log.next());
         let subscribed = Subscribed { topic_id: id, epoch: topic.epoch, from, first, next };
         if source != step.settings.id {
@@ -52,7 +52,7 @@ impl Group {
             let successor = TopicName::new(name).ok().and_then(|name| self.catalogue.find(name));
             return Err(match successor {
                 Some(topic) => recreated(topic),
-                None => step.settings.deleted_before(),
+                None => step.settings.deleted_before(self.slot),
             });
         };
         check_epoch(topic, Some(epoch)).map(|()| topic.log.next())
@@ -69,7 +69,7 @@ impl Group {
         let payload = sound_payload(frame)?;
         let items = FeedItem::decode_all(&payload, count).map_err(malformed)?;
         if source == step.settings.id {
-            return Err(ErrorResponse::new(Status::BadRequest, "FEED must not come from the home itself"));
+            return Err(ErrorResponse::new(Status::BadRequest, "FEED must not come from the node that leads the slot"));
         }
         let Some(lead) = &mut self.lead else { return Err(step.not_leader(self.slot)) };
         let version = frame.header.request_id.0;

@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use super::super::work::Work;
 use crate::types::{NodeId, NodeSet, Offset, TopicId};
 
-/// All feeds of a home.
+/// All feeds of a leader.
 #[derive(Debug)]
 pub(super) struct Feeds {
     topics: HashMap<TopicId, Feed, RandomState>,
@@ -81,7 +81,7 @@ impl Audience {
 }
 
 impl Feeds {
-    /// Creates the feeds of a home in a cube of `nodes` nodes.
+    /// Creates the feeds of a leader in a cube of `nodes` nodes.
     pub(super) fn new(nodes: u16) -> Self {
         Self {
             topics: HashMap::default(),

@@ -1,4 +1,4 @@
-//! PUBLISH at the home: the batch is validated, proposed, and acknowledged once it is applied.
+//! PUBLISH at the leader: the batch is validated, proposed, and acknowledged once it is applied.
 
 use super::super::Step;
 use super::super::call::{Answer, Call, ReplyTo};

@@ -1,7 +1,6 @@
 //! Newly committed records on their way to readers: they are read from the log and encoded once for all of them.
 
 use super::super::Step;
-use super::super::errors::unknown_topic;
 use super::Group;
 use super::read::read_log;
 use crate::limits::PAYLOAD_MAX;
@@ -57,7 +56,7 @@ impl Group {
 
     /// Ends the feeds of a deleted topic.
     pub(in crate::node) fn end_feeds(&mut self, step: &Step<'_>, id: TopicId) -> EndOfTopic {
-        let error = unknown_topic(step.settings.id, "the topic was deleted");
+        let error = step.settings.unknown_topic(self.slot, "the topic was deleted");
         let frame = |targets| (push_frame(&Push::Ended(Box::new(error.clone())), id), targets);
         let frame = self.lead.as_mut().and_then(|lead| lead.feeds.remove(id)).map(frame);
         EndOfTopic { error, frame }

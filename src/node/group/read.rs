@@ -111,7 +111,7 @@ impl Group {
         (max_bytes, max_records): (u32, u32),
         reply: ReplyTo,
     ) -> Result<Answer, ErrorResponse> {
-        let topic = self.catalogue.get(id).ok_or_else(|| step.settings.deleted_before())?;
+        let topic = self.catalogue.get(id).ok_or_else(|| step.settings.deleted_before(self.slot))?;
         match read_log(step.work, topic, from.offset, max_bytes, max_records) {
             Ok(fetched) => {
                 let fetched = within(fetched, max_bytes, reply)?;
@@ -243,7 +243,7 @@ impl Group {
         epoch: Option<Epoch>,
         found: Result<Found, Unreadable>,
     ) -> Result<Offset, ErrorResponse> {
-        let topic = self.catalogue.get(id).ok_or_else(|| settings.deleted_before())?;
+        let topic = self.catalogue.get(id).ok_or_else(|| settings.deleted_before(self.slot))?;
         check_epoch(topic, epoch)?;
         match found {
             Ok(Found::Offset(offset)) => Ok(offset.clamp(topic.log.first(), topic.log.next())),
@@ -261,7 +261,7 @@ impl Group {
         (first, next): (Offset, Offset),
         found: Result<Found, Unreadable>,
     ) -> Result<Fetched, ErrorResponse> {
-        let topic = self.catalogue.get(id).ok_or_else(|| settings.deleted_before())?;
+        let topic = self.catalogue.get(id).ok_or_else(|| settings.deleted_before(self.slot))?;
         let found = found.map_err(|why| unreadable(settings, why))?;
         let Wanted::Records { from, max_bytes, max_records } = *wanted else { unreachable!("records were asked for") };
         let batches = match found {

@@ -178,7 +178,7 @@ impl Group {
 
     /// Returns the topic that a request names. If the request has an id as well, the topic must have that id.
     pub(super) fn find(&self, settings: &Settings, topic: &request::Topic<'_>) -> Result<&Topic, ErrorResponse> {
-        let found = self.catalogue.find(topic.name).ok_or_else(|| settings.unknown_topic(topic.name.as_str()))?;
+        let found = self.catalogue.find(topic.name).ok_or_else(|| settings.no_topic(self.slot, topic.name.as_str()))?;
         match topic.id {
             Some(id) if id != found.id => Err(recreated(found)),
             Some(_) | None => Ok(found),

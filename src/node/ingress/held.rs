@@ -1,7 +1,7 @@
 //! FETCHes that wait for memory.
 //!
 //! A FETCH for another node reserves no more than its client may use at the time, and is held when that is less than
-//! any FETCH reserves. If its next record is larger than what it has reserved, the home answers TOO_LARGE with the
+//! any FETCH reserves. If its next record is larger than what it has reserved, the leader answers TOO_LARGE with the
 //! record's size, and the ingress holds the FETCH until its client may use that much. It then reserves the rest, and is
 //! sent again for this one record.
 //!

@@ -110,7 +110,7 @@ impl Readers {
             return;
         }
         if !self.table.topic(place).push {
-            // The frame was in transit when the home was asked to stop pushing. A reader that took it has caught up.
+            // The frame was in transit when the leader was asked to stop pushing. A reader that took it has caught up.
             if taken > 0 {
                 self.arrive(step, place);
             }
@@ -225,7 +225,7 @@ impl Readers {
         match records_from(&frame, cursor) {
             Some(fetched) => self.send_records(step, admission, key, fetched),
             None => {
-                // The frame was corrupted in transit; the home can supply it intact.
+                // The frame was corrupted in transit; the leader can supply it intact.
                 step.stats.corrupt += 1;
                 self.table.drop_tail_at(place, cursor);
                 self.table.enqueue(key);
@@ -299,7 +299,7 @@ impl Readers {
         self.table.move_to(key, end);
     }
 
-    /// Asks the home for pushes again if necessary, because a reader has caught up with a topic of another node.
+    /// Asks the leader for pushes again if necessary, because a reader has caught up with a topic of another node.
     fn arrive(&mut self, step: &Step<'_>, place: TopicKey) {
         self.table.trim_tail(place);
         let topic = self.table.topic_mut(place);

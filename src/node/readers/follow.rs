@@ -1,17 +1,16 @@
-//! Following topics of other nodes: reporting local readers to the homes, and detecting lost pushes.
+//! Following topics of other nodes: reporting local readers to the leaders, and detecting lost pushes.
 //!
-//! Pushes and reports to a home may be lost. Each report therefore states the complete state of a topic and is resent
-//! until the home confirms it. Once a second each home sends the log end offsets of its topics and a digest of the
+//! Pushes and reports to a leader may be lost. Each report therefore states the complete state of a topic and is resent
+//! until the leader confirms it. Once a second each leader sends the log end offsets of its topics and a digest of the
 //! feeds that it knows.
 
 use std::collections::BTreeMap;
 
-use super::super::Step;
 use super::super::call::{Answer, Call};
-use super::super::errors::unknown_topic;
 use super::super::frames::{decode_response, malformed, request_frame, sound_payload};
 use super::super::ingress::Admission;
 use super::super::news::News;
+use super::super::{Settings, Step};
 use super::table::{InFlightReport, Report, TopicKey, first_at};
 use super::{Effect, Readers};
 use crate::limits::{FEED_AGAIN_US, FEED_ITEMS_MAX, HEADS_MISSING_MAX, HEADS_US, STRAYS_MAX};
@@ -34,7 +33,7 @@ impl Readers {
             step.stats.oneways_dropped += 1;
             return;
         };
-        // A push names no slot. If it comes again, the next HEADS of the home list the topic, and it is told.
+        // A push names no slot. If it comes again, the next HEADS of the leader list the topic, and it is told.
         let Some(place) = self.table.topic_of(id) else {
             step.stats.oneways_dropped += 1;
             return;
@@ -46,7 +45,7 @@ impl Readers {
                     self.end_outage(place);
                     self.deliver(step, admission, span, News::Handled(frame));
                 }
-                // The log is in another epoch. The home's answer to a FEED says which; one FEED is enough for any
+                // The log is in another epoch. The leader's answer to a FEED says which; one FEED is enough for any
                 // number of pushes.
                 Ok(_) if self.table.topic(place).in_flight_report.is_none() => self.send_report(step, place),
                 Ok(_) => {}
@@ -59,14 +58,14 @@ impl Readers {
         }
     }
 
-    /// Reports the readers of a topic to its home.
+    /// Reports the readers of a topic to its leader.
     pub(super) fn send_report(&mut self, step: &Step<'_>, place: TopicKey) {
         if !self.table.is_here(place) {
             self.send_reports(step, self.table.topic(place).slot, &[place], false);
         }
     }
 
-    /// Reports to a home that a topic has no readers here any more.
+    /// Reports to a leader that a topic has no readers here any more.
     pub(super) fn report_no_readers(&mut self, step: &Step<'_>, slot: SlotId, topic: TopicId, epoch: Epoch) {
         let item = FeedItem { topic, epoch, push: false, subscribers: 0, slowest: None, name: None };
         let mut payload = Vec::new();
@@ -74,7 +73,7 @@ impl Readers {
         self.send_feed(step, slot, false, 1, &payload);
     }
 
-    /// Sends FEEDs about several topics to their home. With `reset` the home first forgets all earlier reports.
+    /// Sends FEEDs about several topics to their leader. With `reset` the leader first forgets all earlier reports.
     fn send_reports(&mut self, step: &Step<'_>, slot: SlotId, places: &[TopicKey], mut reset: bool) {
         for places in places.chunks(FEED_ITEMS_MAX) {
             let (version, at_us) = (self.table.feed_version + 1, step.now.monotonic_us);
@@ -97,14 +96,14 @@ impl Readers {
     fn send_feed(&mut self, step: &Step<'_>, slot: SlotId, reset: bool, count: u16, payload: &[u8]) {
         self.table.feed_version += 1;
         let id = RequestId(self.table.feed_version);
-        self.table.home_mut(slot).feed_version = id.0;
+        self.table.leader_mut(slot).feed_version = id.0;
         let instance = step.settings.instance;
         let feed = Request::Feed { slot: slot.index(), instance, reset, count };
         let frame = request_frame(&feed, payload, id, Flags::default());
         self.effects.push_back(Effect::Report { slot, frame });
     }
 
-    /// Handles a home's answer to a FEED, or the UNREACHABLE of a node on the way. Returns the slot if the answer shows
+    /// Handles a leader's answer to a FEED, or the UNREACHABLE of a node on the way. Returns the slot if the answer shows
     /// that its leader is another node than the known one.
     pub(in crate::node) fn on_fed(&mut self, step: &mut Step<'_>, frame: &Frame<'_>) -> Option<SlotId> {
         if frame.header.status == Status::Unreachable.number() {
@@ -126,7 +125,7 @@ impl Readers {
     fn on_list(&mut self, step: &mut Step<'_>, request_id: RequestId, leader: NodeId, list: FedList) -> Option<SlotId> {
         let slot = step.settings.slot(list.slot).ok()?;
         // A late answer may arrive after this node, or another one, has become the leader.
-        if self.table.home(slot).is_here || step.leaders.is_stale(slot, list.term, leader) {
+        if self.table.leader(slot).is_here || step.leaders.is_stale(slot, list.term, leader) {
             return None;
         }
         let is_other = step.leaders.note(slot, list.term, leader);
@@ -134,7 +133,7 @@ impl Readers {
             self.on_new_leader(step, slot);
         }
         self.note_alive(step, slot);
-        let state = self.table.home_mut(slot);
+        let state = self.table.leader_mut(slot);
         // HEADS are counted from here on. The items of this answer cover all earlier pushes.
         state.last.get_or_insert(((list.instance, list.term), list.counter));
         for fed in list.items {
@@ -152,13 +151,13 @@ impl Readers {
                 }
             } else if fed.status != Status::Truncated.number() || self.table.topic(place).epoch != fed.epoch {
                 // Readers that already follow the new epoch need no notice that the old one is over.
-                self.end_topic(step, place, &reason(&fed, step.leaders.of(slot)));
+                self.end_topic(step, place, &reason(step.settings, &fed, slot));
             }
         }
         is_other.then_some(slot)
     }
 
-    /// Handles HEADS, the log end offsets of the topics that a home has pushed here.
+    /// Handles HEADS, the log end offsets of the topics that a leader has pushed here.
     pub(in crate::node) fn on_heads(
         &mut self,
         step: &mut Step<'_>,
@@ -167,7 +166,7 @@ impl Readers {
     ) -> Result<Answer, ErrorResponse> {
         let slot = step.settings.slot(heads.slot)?;
         let items = Head::decode_all(&sound_payload(call.frame)?, heads.count).map_err(malformed)?;
-        if self.table.home(slot).is_here {
+        if self.table.leader(slot).is_here {
             return Err(ErrorResponse::new(Status::BadRequest, "HEADS must not come to the node that leads the slot"));
         }
         self.note_heads(step, heads, &items, slot);
@@ -183,14 +182,14 @@ impl Readers {
                 continue;
             };
             if item.epoch == Epoch(0) {
-                let error = unknown_topic(step.leaders.of(slot), "the topic was deleted");
+                let error = step.settings.unknown_topic(slot, "the topic was deleted");
                 self.end_topic(step, place, &error);
             } else if self.table.topic(place).epoch == item.epoch {
                 self.raise_head(place, item.next);
             }
         }
         let begun = (heads.instance, heads.term);
-        let state = self.table.home_mut(slot);
+        let state = self.table.leader_mut(slot);
         let is_next =
             state.last.is_none_or(|(start, counter)| start == begun && counter.checked_add(1) == Some(heads.counter));
         let agrees = state.topics > 0 && state.feeds == heads.feeds && state.digest == heads.digest;
@@ -212,7 +211,7 @@ impl Readers {
         }
     }
 
-    /// Reports all followed topics to a home again, because its state may be lost.
+    /// Reports all followed topics to a leader again, because its state may be lost.
     pub(super) fn resync(&mut self, step: &mut Step<'_>, slot: SlotId) {
         step.stats.resyncs += 1;
         let places: Vec<TopicKey> = self.table.topics_of(slot).collect();
@@ -220,7 +219,7 @@ impl Readers {
         for &place in &places {
             self.table.set_confirmed_report(place, None);
         }
-        let state = self.table.home_mut(slot);
+        let state = self.table.leader_mut(slot);
         // The answer says from which counter HEADS are counted.
         (state.mismatches, state.last) = (0, None);
         if places.is_empty() {
@@ -229,12 +228,12 @@ impl Readers {
         self.send_reports(step, slot, &places, true);
     }
 
-    /// Resynchronises with homes that have sent no HEADS for too long, because they may have lost their feeds.
-    pub(super) fn tick_homes(&mut self, step: &mut Step<'_>) {
+    /// Resynchronises with leaders that have sent no HEADS for too long, because they may have lost their feeds.
+    pub(super) fn tick_leaders(&mut self, step: &mut Step<'_>) {
         let now_us = step.now.monotonic_us;
         for slot in step.settings.slots.all() {
-            let state = self.table.home_mut(slot);
-            // An unreachable home is resynchronised when it is back.
+            let state = self.table.leader_mut(slot);
+            // An unreachable leader is resynchronised when it is back.
             let is_silent = now_us.saturating_sub(state.heard_us) > HEADS_MISSING_MAX * HEADS_US;
             if !state.is_here && state.topics > 0 && is_silent && state.outage.is_none() {
                 state.heard_us = now_us;
@@ -248,12 +247,12 @@ impl Readers {
         let now_us = step.now.monotonic_us;
         let mut due: BTreeMap<SlotId, Vec<TopicKey>> = BTreeMap::new();
         for (place, topic) in self.table.topics() {
-            let home = self.table.home(topic.slot);
-            if home.is_here || home.outage.is_some() {
+            let leader = self.table.leader(topic.slot);
+            if leader.is_here || leader.outage.is_some() {
                 continue; // all of it when it is back
             }
             let is_due = match topic.in_flight_report {
-                // It is not known whether the home has received it.
+                // It is not known whether the leader has received it.
                 Some(in_flight) => in_flight.at_us + FEED_AGAIN_US <= now_us,
                 None => topic.confirmed_report() != Some(self.table.current_report(place, topic.head)),
             };
@@ -280,7 +279,7 @@ impl Readers {
         self.table.topic_of(topic).filter(|place| self.table.topic(*place).slot == slot)
     }
 
-    /// Notes that a topic without readers was pushed here. The home is sent a report only if this lasts: the answer to
+    /// Notes that a topic without readers was pushed here. The leader is sent a report only if this lasts: the answer to
     /// a SUBSCRIBE may still be in transit.
     fn note_stray(&mut self, step: &Step<'_>, topic: TopicId, slot: SlotId) {
         let strays = &mut self.table.strays;
@@ -290,8 +289,8 @@ impl Readers {
     }
 }
 
-/// Returns the reason why a home does not feed a topic.
-fn reason(fed: &Fed, home: NodeId) -> ErrorResponse {
+/// Returns the reason why a leader does not feed a topic.
+fn reason(settings: &Settings, fed: &Fed, slot: SlotId) -> ErrorResponse {
     match (Status::from_number(fed.status), fed.successor) {
         (Some(Status::Recreated), Some(successor)) => {
             let message = "the topic was deleted and made again; its offsets start anew";
@@ -302,6 +301,6 @@ fn reason(fed: &Fed, home: NodeId) -> ErrorResponse {
                 .with(Detail::Next(fed.next))
                 .with(Detail::Epoch(fed.epoch))
         }
-        _ => unknown_topic(home, "the topic is gone: deleted, or its node started without it"),
+        _ => settings.unknown_topic(slot, "the topic is gone: deleted, or its node started without it"),
     }
 }

@@ -12,14 +12,14 @@ use crate::types::SlotId;
 impl Readers {
     /// Returns true if this node leads a slot, as far as the readers know.
     pub(in crate::node) fn leads(&self, slot: SlotId) -> bool {
-        self.table.home(slot).is_here
+        self.table.leader(slot).is_here
     }
 
     /// Handles that this node begins to lead a slot: its topics are read from its own log.
     pub(in crate::node) fn begin_leading(&mut self, step: &mut Step<'_>, groups: &Groups, slot: SlotId) {
         self.forget_leader(step, slot);
-        let home = self.table.home_mut(slot);
-        (home.is_here, home.outage, home.unreachable_us) = (true, None, None);
+        let leader = self.table.leader_mut(slot);
+        (leader.is_here, leader.outage, leader.unreachable_us) = (true, None, None);
         let Some(group) = groups.of(slot) else { return };
         let places: Vec<TopicKey> = self.table.topics_of(slot).collect();
         for place in places {
@@ -38,7 +38,7 @@ impl Readers {
 
     /// Handles that this node does not lead a slot any more.
     pub(in crate::node) fn end_leading(&mut self, step: &mut Step<'_>, slot: SlotId) {
-        if std::mem::take(&mut self.table.home_mut(slot).is_here) {
+        if std::mem::take(&mut self.table.leader_mut(slot).is_here) {
             self.on_new_leader(step, slot);
         }
     }
@@ -46,7 +46,7 @@ impl Readers {
     /// Handles that another node leads a slot.
     pub(in crate::node) fn on_new_leader(&mut self, step: &mut Step<'_>, slot: SlotId) {
         self.forget_leader(step, slot);
-        if self.table.home(slot).topics > 0 {
+        if self.table.leader(slot).topics > 0 {
             self.resync(step, slot);
         }
     }
@@ -54,8 +54,8 @@ impl Readers {
     /// Forgets what the earlier leader of a slot has confirmed, and what it was asked for.
     fn forget_leader(&mut self, step: &mut Step<'_>, slot: SlotId) {
         let now_us = step.now.monotonic_us;
-        let home = self.table.home_mut(slot);
-        (home.last, home.mismatches, home.heard_us, home.alive_us) = (None, 0, now_us, now_us);
+        let leader = self.table.leader_mut(slot);
+        (leader.last, leader.mismatches, leader.heard_us, leader.alive_us) = (None, 0, now_us, now_us);
         let places: Vec<TopicKey> = self.table.topics_of(slot).collect();
         for place in places {
             self.table.set_confirmed_report(place, None);

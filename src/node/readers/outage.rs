@@ -1,12 +1,12 @@
-//! Unreachable homes: how an ingress detects them, and how it notifies the subscribers of their topics.
+//! Unreachable leaders: how an ingress detects them, and how it notifies the subscribers of their topics.
 //!
-//! Every frame that a home itself sends is a sign of life. A home with followed topics sends HEADS once a second. When
-//! these stop, the ingress probes the home with FEED, which is idempotent. If the answer is UNREACHABLE, there is no
-//! path to the home; if there is no answer, the home does not respond. When an outage has lasted for some time, each
-//! subscriber of that home gets WAITING once.
+//! Every frame that a leader itself sends is a sign of life. A leader with followed topics sends HEADS once a second. When
+//! these stop, the ingress probes the leader with FEED, which is idempotent. If the answer is UNREACHABLE, there is no
+//! path to the leader; if there is no answer, the leader does not respond. When an outage has lasted for some time, each
+//! subscriber of that leader gets WAITING once.
 //!
-//! The outage of a home ends with a sign of life, after which the ingress resends all its FEEDs. The outage of a topic
-//! ends when the home confirms the topic, or when records of it arrive; only then do its subscribers get FLOWING. If
+//! The outage of a leader ends with a sign of life, after which the ingress resends all its FEEDs. The outage of a topic
+//! ends when the leader confirms the topic, or when records of it arrive; only then do its subscribers get FLOWING. If
 //! the topic no longer exists, its subscriptions end as at any other time.
 //!
 //! A subscriber whose send queue is above its high-water mark is notified when the queue has drained, and only of the
@@ -16,7 +16,7 @@ use super::super::Step;
 use super::super::action::{Action, Packet};
 use super::super::ingress::Admission;
 use super::Readers;
-use super::home::Outage;
+use super::leader::Outage;
 use super::table::{Consumer, ReaderKey, TopicKey};
 use crate::limits::{OUTAGE_ASK_US, OUTAGE_NOTIFIED_US, OUTAGE_PROBE_US, OUTAGE_SILENT_US};
 use crate::types::SlotId;
@@ -26,24 +26,24 @@ use crate::wire::Push;
 const NOTICE_BYTES: usize = 40;
 
 impl Readers {
-    /// Records a sign of life: a frame that the home itself has sent.
+    /// Records a sign of life: a frame that the leader itself has sent.
     pub(super) fn note_alive(&mut self, step: &mut Step<'_>, slot: SlotId) {
-        let state = self.table.home_mut(slot);
+        let state = self.table.leader_mut(slot);
         (state.alive_us, state.unreachable_us) = (step.now.monotonic_us, None);
         if state.outage.take().is_some() {
-            // The home may have restarted and have no feeds.
+            // The leader may have restarted and have no feeds.
             self.resync(step, slot);
         }
     }
 
-    /// Records that a request of this node's own found no path to a home.
+    /// Records that a request of this node's own found no path to a leader.
     pub(in crate::node) fn note_unreachable(&mut self, step: &Step<'_>, slot: SlotId) {
-        // Following a topic begins with a sign of life, so this means nothing for a home without topics.
-        let state = self.table.home_mut(slot);
+        // Following a topic begins with a sign of life, so this means nothing for a leader without topics.
+        let state = self.table.leader_mut(slot);
         state.unreachable_us.get_or_insert(step.now.monotonic_us);
     }
 
-    /// Records that the FEED with this request id found no path to its home.
+    /// Records that the FEED with this request id found no path to its leader.
     pub(super) fn note_feed_unreachable(&mut self, step: &Step<'_>, version: u64) {
         if let Some(slot) = self.slot_of_feed(step, version) {
             self.note_unreachable(step, slot);
@@ -52,14 +52,14 @@ impl Readers {
 
     /// Returns the slot about which the FEED with this request id was, if it is the last one about that.
     pub(super) fn slot_of_feed(&self, step: &Step<'_>, version: u64) -> Option<SlotId> {
-        step.settings.slots.all().find(|slot| self.table.home(*slot).feed_version == version)
+        step.settings.slots.all().find(|slot| self.table.leader(*slot).feed_version == version)
     }
 
-    /// Probes silent homes, and starts the outage of those that have been silent or unreachable for too long.
+    /// Probes silent leaders, and starts the outage of those that have been silent or unreachable for too long.
     pub(super) fn tick_outages(&mut self, step: &mut Step<'_>) {
         let now_us = step.now.monotonic_us;
         for slot in step.settings.slots.all() {
-            let state = self.table.home_mut(slot);
+            let state = self.table.leader_mut(slot);
             let silent_us = now_us.saturating_sub(state.alive_us);
             if state.is_here || state.topics == 0 || silent_us < OUTAGE_ASK_US && state.unreachable_us.is_none() {
                 continue;
@@ -77,20 +77,20 @@ impl Readers {
                 self.begin_outage(step, slot, outage);
             }
             if is_probe_due {
-                let place = self.table.topics_of(slot).next().expect("a home with topics has one");
+                let place = self.table.topics_of(slot).next().expect("a leader with topics has one");
                 self.send_report(step, place);
             }
         }
     }
 
-    /// Restarts the silence timeout of all homes after a stall of this process.
-    pub(in crate::node) fn forgive_homes(&mut self, now_us: u64) {
-        self.table.homes_mut().for_each(|home| home.alive_us = now_us);
+    /// Restarts the silence timeout of all leaders after a stall of this process.
+    pub(in crate::node) fn forgive_leaders(&mut self, now_us: u64) {
+        self.table.leaders_mut().for_each(|leader| leader.alive_us = now_us);
     }
 
     fn begin_outage(&mut self, step: &mut Step<'_>, slot: SlotId, outage: Outage) {
         step.stats.outages += 1;
-        self.table.home_mut(slot).outage = Some(outage);
+        self.table.leader_mut(slot).outage = Some(outage);
         let places: Vec<TopicKey> = self.table.topics_of(slot).collect();
         step.work.add_entries(places.len());
         for place in places {
@@ -99,7 +99,7 @@ impl Readers {
         }
     }
 
-    /// Ends a topic's outage: the home has confirmed the topic, or records of it have arrived.
+    /// Ends a topic's outage: the leader has confirmed the topic, or records of it have arrived.
     pub(super) fn end_outage(&mut self, place: TopicKey) {
         if self.table.topic_mut(place).outage.take().is_some() {
             self.wake_topic(place);

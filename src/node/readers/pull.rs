@@ -7,7 +7,7 @@ use super::super::ingress::Admission;
 use super::table::{Followed, ReaderKey, TopicKey, first_at};
 use super::{Effect, Readers};
 use crate::limits::{
-    DELIVERED_READERS, PAYLOAD_MAX, PULL_AGAIN_US, PULL_TIMEOUT_US, PULLED_BYTES_MAX, PULLS_MAX, PULLS_PER_HOME_MAX,
+    DELIVERED_READERS, PAYLOAD_MAX, PULL_AGAIN_US, PULL_TIMEOUT_US, PULLED_BYTES_MAX, PULLS_MAX, PULLS_PER_LEADER_MAX,
 };
 use crate::types::{NodeId, Offset, RequestId, SlotId, TopicId, TopicName};
 use crate::wire::request::{Fetch, Start, Topic};
@@ -41,10 +41,10 @@ impl Readers {
         if topic.pulls.contains(&from) {
             return;
         }
-        let in_flight = self.table.home(slot).pulls;
+        let in_flight = self.table.leader(slot).pulls;
         let max_bytes = max_bytes.max(topic.pull_least);
         let is_too_much = self.table.pulled_bytes + u64::from(max_bytes) > PULLED_BYTES_MAX;
-        if self.pulls.len() >= PULLS_MAX || in_flight >= PULLS_PER_HOME_MAX || is_too_much {
+        if self.pulls.len() >= PULLS_MAX || in_flight >= PULLS_PER_LEADER_MAX || is_too_much {
             self.table.waiting.push_back(key);
             return;
         }
@@ -52,10 +52,10 @@ impl Readers {
         let deadline_us = step.now.after_us(PULL_TIMEOUT_US);
         let pull = Pull { topic: id, slot, from, max_bytes };
         let origin = self.pulls.insert(pull, deadline_us).expect("PULLS_MAX is less than a table holds");
-        self.table.home_mut(slot).pulls += 1;
+        self.table.leader_mut(slot).pulls += 1;
         self.table.pulled_bytes += u64::from(max_bytes);
         self.table.topic_mut(place).pulls.push(from);
-        self.effects.push_back(if self.table.home(slot).is_here {
+        self.effects.push_back(if self.table.leader(slot).is_here {
             Effect::Read { slot, topic: id, from, max_bytes, origin }
         } else {
             Effect::Fetch { slot, origin, frame }
@@ -86,12 +86,12 @@ impl Readers {
             step.stats.responses_late += 1;
             return None;
         };
-        let home = step.leaders.of(pull.slot);
+        let leader = step.leaders.of(pull.slot);
         let reached = frame.header.status != Status::Unreachable.number();
         if !reached {
             self.note_unreachable(step, pull.slot);
         } else if Class::of(frame.header.status) == Class::Success
-            || frame.route.as_ref().is_some_and(|route| route.source == home)
+            || frame.route.as_ref().is_some_and(|route| route.source == leader)
         {
             // Only a node that leads the slot returns records; it may be another one than the one that was asked.
             self.note_alive(step, pull.slot);
@@ -106,7 +106,7 @@ impl Readers {
         step.stats.corrupt += u64::from(response.is_none());
         let pulled = self.end_pull(step, pull, response);
         self.hand_out(step, admission, pulled);
-        Some((home, reached))
+        Some((leader, reached))
     }
 
     /// Handles the journal's answer to a fetch for readers.
@@ -136,11 +136,11 @@ impl Readers {
 
     /// Ends a fetch. Returns the records that it has brought, and the readers that lack them.
     fn end_pull(&mut self, step: &mut Step<'_>, pull: Pull, response: Option<Response>) -> Option<Pulled> {
-        self.table.home_mut(pull.slot).pulls -= 1;
+        self.table.leader_mut(pull.slot).pulls -= 1;
         self.table.pulled_bytes -= u64::from(pull.max_bytes);
         // The end of one fetch lets only a few others begin: to wake all who wait would cost the square of their
         // number.
-        self.wake_waiting(PULLS_PER_HOME_MAX);
+        self.wake_waiting(PULLS_PER_LEADER_MAX);
         let place = self.table.topic_of(pull.topic)?;
         let topic = self.table.topic_mut(place);
         topic.pulls.retain(|from| *from != pull.from);
@@ -170,7 +170,7 @@ impl Readers {
     fn hand_out(&mut self, step: &mut Step<'_>, admission: &Admission, pulled: Option<Pulled>) {
         let Some(Pulled { readers, fetched }) = pulled else { return };
         for key in readers {
-            // The answer may be the first sign of life of its home.
+            // The answer may be the first sign of life of its leader.
             self.notify(step, admission, key);
             if self.table.get(key).is_some_and(|reader| !reader.is_notified_waiting) {
                 self.send_records(step, admission, key, fetched.clone());

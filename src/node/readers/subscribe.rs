@@ -1,6 +1,6 @@
 //! Subscribing at the ingress: SUBSCRIBE, UNSUBSCRIBE, CREDIT, and FETCH that waits.
 //!
-//! A SUBSCRIBE is sent to the home like any request, and the ingress keeps a [`PendingReader`] until the answer passes
+//! A SUBSCRIBE is sent to the leader like any request, and the ingress keeps a [`PendingReader`] until the answer passes
 //! through here and the subscription begins. A FETCH with a waiting time is treated alike: if its answer has no
 //! records, it becomes a reader that waits for them.
 
@@ -23,7 +23,7 @@ const READER_ENTRIES: usize = 50;
 
 impl Readers {
     /// Executes the part of a client's request that concerns this node's own subscriptions. Returns false if the
-    /// request must also be sent to the home.
+    /// request must also be sent to the leader.
     pub(in crate::node) fn serve(
         &mut self,
         step: &mut Step<'_>,
@@ -173,7 +173,7 @@ impl Readers {
         self.raise_head(place, subscribed.next);
         self.table.topic_mut(place).push = true;
         if !self.table.is_here(place) {
-            // The home pushes to this node as from its response. The next FEED reports how many readers there are.
+            // The leader pushes to this node as from its response. The next FEED reports how many readers there are.
             let report = Report { push: true, subscribers: 0, slowest: None };
             self.table.set_confirmed_report(place, Some(report));
         }
@@ -207,7 +207,7 @@ impl Readers {
             self.leave(step, place);
             return false;
         }
-        // Records published since the home answered are either being pushed already, or the answer to this FEED reveals
+        // Records published since the leader answered are either being pushed already, or the answer to this FEED reveals
         // them.
         self.table.topic_mut(place).push = true;
         if !self.table.is_here(place) && self.table.topic(place).confirmed_report().is_none_or(|report| !report.push) {
@@ -230,7 +230,7 @@ impl Readers {
         let place = self.table.follow(new, step.now.monotonic_us);
         let topic = self.table.topic(place);
         if topic.epoch != epoch {
-            // If `new` is itself the older of the two, because its response was delayed, the home rejects it in its
+            // If `new` is itself the older of the two, because its response was delayed, the leader rejects it in its
             // answer to the next FEED.
             let (id, slot, name) = (topic.id, topic.slot, topic.name.clone());
             let head = Offset(0);
@@ -296,7 +296,7 @@ impl Readers {
     fn leave(&mut self, step: &Step<'_>, place: TopicKey) {
         if self.table.topic(place).is_unread() {
             let topic = self.table.unfollow(place);
-            if !self.table.home(topic.slot).is_here && !topic.has_ended() {
+            if !self.table.leader(topic.slot).is_here && !topic.has_ended() {
                 self.report_no_readers(step, topic.slot, topic.id, topic.epoch);
             }
         } else {

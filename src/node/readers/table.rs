@@ -16,7 +16,7 @@ use slotmap::{KeyData, SlotMap, new_key_type};
 
 use super::super::asked::Asked;
 use super::super::work::Work;
-use super::home::{Home, Outage};
+use super::leader::{Leader, Outage};
 use super::pending::PendingReader;
 use crate::limits::{TAIL_BYTES_MAX, TAILS_BYTES_MAX};
 use crate::types::{ConnId, Epoch, Offset, RequestId, SlotId, Slots, TopicId};
@@ -40,7 +40,7 @@ pub(super) struct Reader {
     cursor: Offset,
     /// What the reader wants.
     pub consumer: Consumer,
-    /// True from WAITING to FLOWING: the client's last notice was that the home is unreachable.
+    /// True from WAITING to FLOWING: the client's last notice was that the leader is unreachable.
     pub is_notified_waiting: bool,
     /// True while the reader is in the queue of those that may be able to continue.
     queued: bool,
@@ -98,7 +98,7 @@ pub(super) struct Poll {
     pub max_records: u32,
     /// Monotonic time in microseconds at which it is answered without records.
     pub deadline_us: u64,
-    /// The log start offset in the home's answer.
+    /// The log start offset in the leader's answer.
     pub first: Offset,
 }
 
@@ -120,9 +120,9 @@ pub(super) struct Followed {
     readers: BTreeSet<(Offset, ReaderKey)>,
     /// True while a retry of failed fetches is scheduled; one wakes all readers.
     pub is_retried: bool,
-    /// True if the home should push records. False while all readers are far behind.
+    /// True if the leader should push records. False while all readers are far behind.
     pub push: bool,
-    /// The report that the home has confirmed, if any.
+    /// The report that the leader has confirmed, if any.
     confirmed_report: Option<Report>,
     /// The report that is in flight, if any.
     pub in_flight_report: Option<InFlightReport>,
@@ -130,7 +130,7 @@ pub(super) struct Followed {
     pub pulls: Vec<Offset>,
     /// Bytes that the next fetch must allow, because the next record is that large; 0 if that is not known.
     pub pull_least: u32,
-    /// Why the home is unreachable. `None` again once the home is reachable and has confirmed the topic.
+    /// Why the leader is unreachable. `None` again once the leader is reachable and has confirmed the topic.
     pub outage: Option<Outage>,
     /// The readers that are still to be queued, if any.
     wake: Option<Wake>,
@@ -140,10 +140,10 @@ pub(super) struct Followed {
     tail_bytes: usize,
 }
 
-/// A report to a home about the readers of one of its topics.
+/// A report to a leader about the readers of one of its topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Report {
-    /// True if the home should push records.
+    /// True if the leader should push records.
     pub push: bool,
     /// Number of readers.
     pub subscribers: u32,
@@ -151,7 +151,7 @@ pub(super) struct Report {
     pub slowest: Option<Offset>,
 }
 
-/// A FEED that the home has not confirmed yet.
+/// A FEED that the leader has not confirmed yet.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct InFlightReport {
     /// The report in it.
@@ -177,8 +177,8 @@ pub(super) struct Table {
     by_id: HashMap<TopicId, TopicKey, RandomState>,
     /// The pending readers.
     pub pending_readers: HashMap<(ConnId, RequestId), PendingReader, RandomState>,
-    /// The state of each home, by slot.
-    homes: Vec<Home>,
+    /// The state of each leader, by slot.
+    leaders: Vec<Leader>,
     /// The topics of each slot, without those that have ended.
     of_slots: Vec<BTreeSet<TopicKey>>,
     /// Readers that may be able to continue.
@@ -194,7 +194,7 @@ pub(super) struct Table {
     /// Topics that were pushed here although they have no readers, with their slots and the monotonic time in
     /// microseconds.
     pub strays: BTreeMap<TopicId, (SlotId, u64)>,
-    /// The request id of the last FEED to any home.
+    /// The request id of the last FEED to any leader.
     pub feed_version: u64,
     /// Maximum number of bytes of records that the fetches in flight bring together.
     pub pulled_bytes: u64,
@@ -211,7 +211,7 @@ impl Table {
             topics: SlotMap::with_key(),
             by_id: HashMap::default(),
             pending_readers: HashMap::default(),
-            homes: vec![Home::default(); usize::from(slots.count())],
+            leaders: vec![Leader::default(); usize::from(slots.count())],
             of_slots: vec![BTreeSet::new(); usize::from(slots.count())],
             queue: VecDeque::new(),
             wakes: VecDeque::new(),
@@ -226,24 +226,24 @@ impl Table {
         }
     }
 
-    /// Returns the state of the home of a slot.
-    pub(super) fn home(&self, slot: SlotId) -> &Home {
-        &self.homes[usize::from(slot.index())]
+    /// Returns the state of the leader of a slot.
+    pub(super) fn leader(&self, slot: SlotId) -> &Leader {
+        &self.leaders[usize::from(slot.index())]
     }
 
-    /// Returns the state of the home of a slot.
-    pub(super) fn home_mut(&mut self, slot: SlotId) -> &mut Home {
-        &mut self.homes[usize::from(slot.index())]
+    /// Returns the state of the leader of a slot.
+    pub(super) fn leader_mut(&mut self, slot: SlotId) -> &mut Leader {
+        &mut self.leaders[usize::from(slot.index())]
     }
 
-    /// Returns the states of all homes.
-    pub(super) fn homes_mut(&mut self) -> impl Iterator<Item = &mut Home> {
-        self.homes.iter_mut()
+    /// Returns the states of all leaders.
+    pub(super) fn leaders_mut(&mut self) -> impl Iterator<Item = &mut Leader> {
+        self.leaders.iter_mut()
     }
 
     /// Returns true if this node leads the slot of a topic.
     pub(super) fn is_here(&self, place: TopicKey) -> bool {
-        self.home(self.topics[place].slot).is_here
+        self.leader(self.topics[place].slot).is_here
     }
 
     /// Returns the number of readers.
@@ -314,12 +314,12 @@ impl Table {
         if let Some(&place) = self.by_id.get(&new.id) {
             return place;
         }
-        let home = self.home_mut(new.slot);
-        if home.topics == 0 {
-            let Home { is_here, pulls, .. } = *home;
-            *home = Home { is_here, pulls, heard_us: now_us, alive_us: now_us, ..Home::default() };
+        let leader = self.leader_mut(new.slot);
+        if leader.topics == 0 {
+            let Leader { is_here, pulls, .. } = *leader;
+            *leader = Leader { is_here, pulls, heard_us: now_us, alive_us: now_us, ..Leader::default() };
         }
-        home.topics += 1;
+        leader.topics += 1;
         let (id, slot) = (new.id, new.slot);
         let place = self.topics.insert(new);
         self.by_id.insert(id, place);
@@ -352,7 +352,7 @@ impl Table {
         let topic = &self.topics[place];
         self.by_id.remove(&topic.id);
         self.of_slots[usize::from(topic.slot.index())].remove(&place);
-        self.homes[usize::from(topic.slot.index())].topics -= 1;
+        self.leaders[usize::from(topic.slot.index())].topics -= 1;
     }
 
     /// Returns the next reader whose topic has ended, and the reason. The caller removes it.
@@ -374,21 +374,21 @@ impl Table {
         !self.endings.is_empty()
     }
 
-    /// Records which report the home has confirmed.
+    /// Records which report the leader has confirmed.
     pub(super) fn set_confirmed_report(&mut self, place: TopicKey, report: Option<Report>) {
         let topic = &mut self.topics[place];
-        let home = &mut self.homes[usize::from(topic.slot.index())];
+        let leader = &mut self.leaders[usize::from(topic.slot.index())];
         let known = |report: Option<Report>| report.map(|report| report.push);
         let (before, after) = (known(topic.confirmed_report), known(report));
         topic.confirmed_report = report;
         if before != after {
             if before.unwrap_or_default() != after.unwrap_or_default() {
-                home.digest ^= topic.id.number();
+                leader.digest ^= topic.id.number();
             }
-            home.feeds = home.feeds + u32::from(after.is_some()) - u32::from(before.is_some());
+            leader.feeds = leader.feeds + u32::from(after.is_some()) - u32::from(before.is_some());
             // HEADS that were sent before this report was confirmed may have a digest from before it. That is no
             // mismatch.
-            home.mismatches = 0;
+            leader.mismatches = 0;
         }
     }
 
@@ -460,7 +460,7 @@ impl Table {
         self.polls.first().filter(|(deadline_us, _)| *deadline_us <= now_us).map(|(_, key)| *key)
     }
 
-    /// Returns the report that the home of a topic should have.
+    /// Returns the report that the leader of a topic should have.
     pub(super) fn current_report(&self, place: TopicKey, head: Offset) -> Report {
         let topic = &self.topics[place];
         // A waiting FETCH keeps the feed alive just as a subscription does.
@@ -482,7 +482,7 @@ impl Table {
     /// Asserts the invariants.
     pub(super) fn check(&self) {
         let (mut readers, mut followed, mut tails_bytes) = (0, 0, 0);
-        let mut homes = vec![(0, 0, 0); self.homes.len()];
+        let mut leaders = vec![(0, 0, 0); self.leaders.len()];
         for (place, topic) in &self.topics {
             assert_eq!(self.by_id.get(&topic.id) == Some(&place), topic.ended.is_none());
             assert!(topic.ended.is_none() || self.endings.contains(&place), "its readers will be notified");
@@ -505,13 +505,13 @@ impl Table {
             followed += 1;
             let of_slot = &self.of_slots[usize::from(topic.slot.index())];
             assert!(of_slot.contains(&place), "each slot knows its topics");
-            let is_out = self.home(topic.slot).outage.is_some();
-            assert!(!is_out || topic.outage.is_some(), "all topics of a home that is out of reach are");
-            let home = &mut homes[usize::from(topic.slot.index())];
-            home.0 += 1;
-            home.1 += u32::from(topic.confirmed_report.is_some());
+            let is_out = self.leader(topic.slot).outage.is_some();
+            assert!(!is_out || topic.outage.is_some(), "all topics of a leader that is out of reach are");
+            let leader = &mut leaders[usize::from(topic.slot.index())];
+            leader.0 += 1;
+            leader.1 += u32::from(topic.confirmed_report.is_some());
             if topic.confirmed_report.is_some_and(|report| report.push) {
-                home.2 ^= topic.id.number();
+                leader.2 ^= topic.id.number();
             }
         }
         assert_eq!((readers, followed), (self.readers.len(), self.by_id.len()));
@@ -520,15 +520,15 @@ impl Table {
         assert_eq!(self.readers.len(), self.by_request.len());
         let polls = self.readers.iter().filter(|(_, reader)| matches!(reader.consumer, Consumer::Poll(_))).count();
         assert_eq!(polls, self.polls.len());
-        for ((home, topics), expected) in self.homes.iter().zip(&self.of_slots).zip(homes) {
-            assert_eq!((home.topics, home.feeds, home.digest), expected);
-            assert_eq!(topics.len(), home.topics as usize);
+        for ((leader, topics), expected) in self.leaders.iter().zip(&self.of_slots).zip(leaders) {
+            assert_eq!((leader.topics, leader.feeds, leader.digest), expected);
+            assert_eq!(topics.len(), leader.topics as usize);
         }
     }
 }
 
 impl Followed {
-    /// Returns a topic without readers, of which its home has no report.
+    /// Returns a topic without readers, of which its leader has no report.
     pub(super) fn new(id: TopicId, epoch: Epoch, name: Box<str>, slot: SlotId, head: Offset) -> Self {
         Self {
             id,
@@ -551,7 +551,7 @@ impl Followed {
         }
     }
 
-    /// Returns the report that the home has confirmed, if any.
+    /// Returns the report that the leader has confirmed, if any.
     pub(super) const fn confirmed_report(&self) -> Option<Report> {
         self.confirmed_report
     }
@@ -603,7 +603,7 @@ mod tests {
             table.insert(conn(1), place, Offset(0), stream(id));
             table.set_confirmed_report(place, report);
         }
-        assert_eq!((table.homes[5].feeds, table.homes[5].digest), (2, 1 ^ 2));
+        assert_eq!((table.leaders[5].feeds, table.leaders[5].digest), (2, 1 ^ 2));
         let of = |table: &Table, slot| -> Vec<u64> {
             let places = table.topics_of(SlotId::new(slot, Slots::new(3).unwrap()).unwrap());
             places.map(|place| table.topic(place).id.number()).collect()
@@ -611,11 +611,11 @@ mod tests {
         assert_eq!((of(&table, 5), of(&table, 6), of(&table, 7)), (vec![1, 2], vec![3], vec![]));
         let place = table.topic_of(TopicId::new(2).unwrap()).unwrap();
         table.set_confirmed_report(place, report.map(|report| Report { push: false, ..report }));
-        assert_eq!((table.homes[5].feeds, table.homes[5].digest), (2, 1));
+        assert_eq!((table.leaders[5].feeds, table.leaders[5].digest), (2, 1));
         table.check();
         table.remove(table.stream(conn(1), RequestId(2)).unwrap());
         table.unfollow(place);
-        assert_eq!((table.homes[5].topics, table.homes[6].topics), (1, 1));
+        assert_eq!((table.leaders[5].topics, table.leaders[6].topics), (1, 1));
         assert_eq!((of(&table, 5), of(&table, 6)), (vec![1], vec![3]));
         table.check();
     }

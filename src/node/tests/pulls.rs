@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::harness::{Harness, fetched, names, refusal, subscribe, subscribed};
 use super::sent::{Sent, only};
-use crate::limits::{PULL_AGAIN_US, PULL_BYTES, PULL_TIMEOUT_US, PULLS_MAX, PULLS_PER_HOME_MAX, TICK_US};
+use crate::limits::{PULL_AGAIN_US, PULL_BYTES, PULL_TIMEOUT_US, PULLS_MAX, PULLS_PER_LEADER_MAX, TICK_US};
 use crate::types::{ConnId, Offset, RequestId};
 use crate::wire::request::{Start, Subscribe};
 use crate::wire::{Opcode, Request, Response, Status};
@@ -70,7 +70,7 @@ impl Behind {
 
 #[test]
 fn so_many_fetches_are_under_way_and_the_next_reader_goes_on_when_one_ends() {
-    let per_home = PULLS_PER_HOME_MAX;
+    let per_home = PULLS_PER_LEADER_MAX;
     let cases = [
         // For one home.
         (1, 1, per_home, per_home),
@@ -91,21 +91,21 @@ fn so_many_fetches_are_under_way_and_the_next_reader_goes_on_when_one_ends() {
 
 #[test]
 fn a_home_that_does_not_answer_leaves_room_for_the_others() {
-    let mut behind = Behind::new(3, 1..=2, 2 * PULLS_PER_HOME_MAX);
+    let mut behind = Behind::new(3, 1..=2, 2 * PULLS_PER_LEADER_MAX);
     let (asked, other) = (behind.node.settle(), behind.topics.len() as u64 / 2);
     let (silent, answering): (Vec<Sent>, Vec<Sent>) =
         asked.into_iter().partition(|sent| sent.route().target.index() == 1);
-    assert_eq!((silent.len(), answering.len()), (PULLS_PER_HOME_MAX, PULLS_PER_HOME_MAX));
+    assert_eq!((silent.len(), answering.len()), (PULLS_PER_LEADER_MAX, PULLS_PER_LEADER_MAX));
     let (served, most) = behind.answer_all(answering);
     assert_eq!(served.len() as u64, other, "all of the home that answers");
-    assert_eq!(most, PULLS_PER_HOME_MAX);
+    assert_eq!(most, PULLS_PER_LEADER_MAX);
 }
 
 #[test]
 fn a_fetch_that_is_not_answered_or_fails_is_made_again_until_it_is() {
-    let mut behind = Behind::new(1, 1..=1, PULLS_PER_HOME_MAX + 4);
+    let mut behind = Behind::new(1, 1..=1, PULLS_PER_LEADER_MAX + 4);
     let lost = behind.node.settle();
-    assert_eq!(only(&lost, Opcode::Fetch).len(), PULLS_PER_HOME_MAX);
+    assert_eq!(only(&lost, Opcode::Fetch).len(), PULLS_PER_LEADER_MAX);
     assert_eq!(only(&behind.node.pass(PULL_TIMEOUT_US - TICK_US), Opcode::Fetch).len(), 0);
     // Readers that waited come first, then those whose fetch timed out.
     let sent = behind.node.pass(TICK_US);
@@ -117,7 +117,7 @@ fn a_fetch_that_is_not_answered_or_fails_is_made_again_until_it_is() {
         behind.node.answer(asked, &refusal(Status::Overloaded));
     }
     let sent = behind.node.pass(PULL_AGAIN_US + TICK_US);
-    assert_eq!(only(&sent, Opcode::Fetch).len(), PULLS_PER_HOME_MAX);
+    assert_eq!(only(&sent, Opcode::Fetch).len(), PULLS_PER_LEADER_MAX);
     let (served, _) = behind.answer_all(sent);
     assert_eq!(served, behind.everybody());
     // A late response finds its readers served already.
@@ -129,7 +129,7 @@ fn a_fetch_that_is_not_answered_or_fails_is_made_again_until_it_is() {
 fn a_reader_that_leaves_while_it_waits_holds_nobody_up() {
     // Each case says whether another fetch reuses the slot.
     for is_replaced in [false, true] {
-        let mut behind = Behind::new(1, 1..=1, PULLS_PER_HOME_MAX + 4);
+        let mut behind = Behind::new(1, 1..=1, PULLS_PER_LEADER_MAX + 4);
         let sent = behind.node.settle();
         let asked: Vec<u64> = sent.iter().map(|sent| behind.number_of(sent)).collect();
         // They subscribed in the order of their names.
