@@ -165,8 +165,8 @@ pub const PULL_TIMEOUT_US: u64 = 1_000_000;
 /// Delay before a failed fetch for subscriptions is sent again.
 pub const PULL_AGAIN_US: u64 = 300_000;
 
-/// Interval between the HEADS that a leader sends to each node it pushes to; they carry the log end offsets of the pushed
-/// topics.
+/// Interval between the HEADS that a leader sends to each node it pushes to; they carry the log end offsets of the
+/// pushed topics.
 pub const HEADS_US: u64 = 1_000_000;
 
 /// A starting node announces itself to all others once every link is up, or after this time over those that are.
@@ -181,8 +181,8 @@ pub const OUTAGE_ASK_US: u64 = 1_500_000;
 /// Interval between further probes while the leader stays silent or unreachable.
 pub const OUTAGE_PROBE_US: u64 = 500_000;
 
-/// Subscribers are notified when a leader has been unreachable for this long, so that a quickly restored link or a quick
-/// restart of the node goes unreported.
+/// Subscribers are notified when a leader has been unreachable for this long, so that a quickly restored link or a
+/// quick restart of the node goes unreported.
 pub const OUTAGE_NOTIFIED_US: u64 = 1_000_000;
 
 /// The same delay for a leader that is silent although no node has reported it unreachable.

@@ -103,8 +103,8 @@ impl Readers {
         self.effects.push_back(Effect::Report { slot, frame });
     }
 
-    /// Handles a leader's answer to a FEED, or the UNREACHABLE of a node on the way. Returns the slot if the answer shows
-    /// that its leader is another node than the known one.
+    /// Handles a leader's answer to a FEED, or the UNREACHABLE of a node on the way. Returns the slot if the answer
+    /// shows that its leader is another node than the known one.
     pub(in crate::node) fn on_fed(&mut self, step: &mut Step<'_>, frame: &Frame<'_>) -> Option<SlotId> {
         if frame.header.status == Status::Unreachable.number() {
             self.note_feed_unreachable(step, frame.header.request_id.0);
@@ -279,8 +279,8 @@ impl Readers {
         self.table.topic_of(topic).filter(|place| self.table.topic(*place).slot == slot)
     }
 
-    /// Notes that a topic without readers was pushed here. The leader is sent a report only if this lasts: the answer to
-    /// a SUBSCRIBE may still be in transit.
+    /// Notes that a topic without readers was pushed here. The leader is sent a report only if this lasts: the answer
+    /// to a SUBSCRIBE may still be in transit.
     fn note_stray(&mut self, step: &Step<'_>, topic: TopicId, slot: SlotId) {
         let strays = &mut self.table.strays;
         if strays.len() < STRAYS_MAX {

@@ -1,13 +1,13 @@
 //! Unreachable leaders: how an ingress detects them, and how it notifies the subscribers of their topics.
 //!
-//! Every frame that a leader itself sends is a sign of life. A leader with followed topics sends HEADS once a second. When
-//! these stop, the ingress probes the leader with FEED, which is idempotent. If the answer is UNREACHABLE, there is no
-//! path to the leader; if there is no answer, the leader does not respond. When an outage has lasted for some time, each
-//! subscriber of that leader gets WAITING once.
+//! Every frame that a leader itself sends is a sign of life. A leader with followed topics sends HEADS once a second.
+//! When these stop, the ingress probes the leader with FEED, which is idempotent. If the answer is UNREACHABLE, there
+//! is no path to the leader; if there is no answer, the leader does not respond. When an outage has lasted for some
+//! time, each subscriber of that leader gets WAITING once.
 //!
-//! The outage of a leader ends with a sign of life, after which the ingress resends all its FEEDs. The outage of a topic
-//! ends when the leader confirms the topic, or when records of it arrive; only then do its subscribers get FLOWING. If
-//! the topic no longer exists, its subscriptions end as at any other time.
+//! The outage of a leader ends with a sign of life, after which the ingress resends all its FEEDs. The outage of a
+//! topic ends when the leader confirms the topic, or when records of it arrive; only then do its subscribers get
+//! FLOWING. If the topic no longer exists, its subscriptions end as at any other time.
 //!
 //! A subscriber whose send queue is above its high-water mark is notified when the queue has drained, and only of the
 //! state at that time.

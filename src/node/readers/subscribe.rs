@@ -1,7 +1,7 @@
 //! Subscribing at the ingress: SUBSCRIBE, UNSUBSCRIBE, CREDIT, and FETCH that waits.
 //!
-//! A SUBSCRIBE is sent to the leader like any request, and the ingress keeps a [`PendingReader`] until the answer passes
-//! through here and the subscription begins. A FETCH with a waiting time is treated alike: if its answer has no
+//! A SUBSCRIBE is sent to the leader like any request, and the ingress keeps a [`PendingReader`] until the answer
+//! passes through here and the subscription begins. A FETCH with a waiting time is treated alike: if its answer has no
 //! records, it becomes a reader that waits for them.
 
 use super::super::action::{Action, Packet};
@@ -207,8 +207,8 @@ impl Readers {
             self.leave(step, place);
             return false;
         }
-        // Records published since the leader answered are either being pushed already, or the answer to this FEED reveals
-        // them.
+        // Records published since the leader answered are either being pushed already, or the answer to this FEED
+        // reveals them.
         self.table.topic_mut(place).push = true;
         if !self.table.is_here(place) && self.table.topic(place).confirmed_report().is_none_or(|report| !report.push) {
             self.send_report(step, place);
