@@ -106,7 +106,7 @@ pub(crate) fn compare(options: &Compare) -> Result<ExitCode, Error> {
         rows.push(Row::absolute("idle connection", None, Some(bytes.connection), "B", CONNECTION_BYTES_GOAL));
         rows.push(Row::absolute("empty topic", None, Some(bytes.topic), "B", TOPIC_BYTES_GOAL));
     }
-    write!(io::stdout(), "\n{}", Table { peer: "floor", rows: &rows })?;
+    write!(io::stdout(), "\n{}", Table { peer: "floor", node: "dht-node", rows: &rows })?;
     let missed = rows.iter().filter(|row| row.is_missed()).count();
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -25,7 +25,7 @@ const RATES: [(usize, usize, f64); 3] = [(1, 1, 1.1), (50, 1, 1.5), (1, 256, 4.0
 
 /// Size of a write when the disk is measured by itself. While the disk is slow, because of other writers or a
 /// throttling host, all servers are equally slow and their ratios mean little.
-const DISK_BYTES: usize = 4 << 10;
+pub(crate) const DISK_BYTES: usize = 4 << 10;
 
 /// A part of the measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,13 +78,13 @@ pub(crate) fn durable(options: &Durable) -> Result<ExitCode, Error> {
     if wants(Part::Writes) {
         writes::rows(&program, base_port, &folder, &mut rows)?;
     }
-    write!(io::stdout(), "\n{}", Table { peer: "peer", rows: &rows })?;
+    write!(io::stdout(), "\n{}", Table { peer: "peer", node: "dht-node", rows: &rows })?;
     let missed = rows.iter().filter(|row| row.is_missed()).count();
     Ok(if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Returns this program's folder: build output is on a disk, while the system's temporary folder often is not.
-fn beside_this_program() -> Result<PathBuf, Error> {
+pub(crate) fn beside_this_program() -> Result<PathBuf, Error> {
     let program = std::env::current_exe()?;
     Ok(program.parent().map_or_else(std::env::temp_dir, PathBuf::from))
 }

@@ -56,6 +56,9 @@ pub(crate) enum Error {
     /// A Redis server answered with an error.
     #[error("redis-server answered: {text}")]
     RedisRefused { text: String },
+    /// A WAIT was answered although no replica has what came before it.
+    #[error("redis-server has acknowledged an entry that no replica has")]
+    NoReplica,
     /// The folder for the servers' data cannot be created in this directory.
     #[error("cannot create a folder in {}: {error}", path.display())]
     Folder { path: PathBuf, error: io::Error },

@@ -43,6 +43,8 @@ pub(crate) enum Operation {
     Sequenced,
     /// FETCH of the first record.
     Fetch,
+    /// QUERY of the topic.
+    Query,
 }
 
 impl FromStr for Operation {
@@ -53,7 +55,8 @@ impl FromStr for Operation {
             "publish" => Ok(Self::Publish),
             "sequenced" => Ok(Self::Sequenced),
             "fetch" => Ok(Self::Fetch),
-            _ => Err("an operation is publish, sequenced or fetch"),
+            "query" => Ok(Self::Query),
+            _ => Err("an operation is publish, sequenced, fetch or query"),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! | `load` | publishes to a bare server or a node, with or without subscribers, and prints one line of figures |
 //! | `compare` | starts bare servers and a cube of `dht-node`, loads both in turn, prints figures and goals |
 //! | `durable` | does the same for publishes that are durable before they are acknowledged, and for `redis-server` |
+//! | `replicated` | measures what three copies of each topic cost, and compares them with those of `redis-server` |
 //! | `silent` | measures what silent subscribers cost one node |
 //! | `attack` | measures how much a polite client suffers from clients that take as much as they can |
 //! | `crowd` | runs the attackers of `attack` |
@@ -33,6 +34,7 @@ mod pipe;
 mod process;
 mod protocol;
 mod publisher;
+mod replicated;
 mod report;
 mod resp;
 mod rounds;
@@ -73,6 +75,7 @@ enum Command {
     Load(Load),
     Compare(Compare),
     Durable(Durable),
+    Replicated(Replicated),
     Silent(Silent),
     Attack(Attack),
     Crowd(Crowd),
@@ -116,7 +119,7 @@ struct Load {
     /// records in a request [default: 1]
     #[argh(option, default = "1")]
     records: u32,
-    /// what a request does: publish, sequenced (by a producer of the connection), or fetch (the first record)
+    /// what a request does: publish, sequenced (by a producer of the connection), fetch (the first record) or query
     /// [default: publish]
     #[argh(option, default = "load::Operation::Publish")]
     operation: load::Operation,
@@ -189,6 +192,34 @@ struct Durable {
     /// only this part: rate, batches or writes [default: all]
     #[argh(option)]
     only: Option<durable::Part>,
+    /// folder on a disk, in which a temporary folder is created [default: this program's folder]
+    #[argh(option)]
+    dir: Option<PathBuf>,
+    /// let idle CPUs sleep
+    #[argh(switch)]
+    asleep: bool,
+}
+
+/// Compares a cube in which three nodes keep each topic with one in which its home alone does, and with redis-server
+/// with two replicas.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "replicated", help_triggers("-h", "--help", "help"))]
+struct Replicated {
+    /// the daemon to measure [default: dht-node in this program's folder]
+    #[argh(option)]
+    node: Option<PathBuf>,
+    /// first of 16 consecutive ports; if one is in use, the next 16 are tried [default: 6300]
+    #[argh(option, default = "6300")]
+    base_port: u16,
+    /// rounds of one copy, three copies, redis, redis, three copies, one copy for each figure [default: 10]
+    #[argh(option, default = "10")]
+    rounds: usize,
+    /// duration of each run in seconds [default: 0.4]
+    #[argh(option, default = "0.4")]
+    secs: f64,
+    /// only this part: rate, reads or idle [default: all]
+    #[argh(option)]
+    only: Option<replicated::Part>,
     /// folder on a disk, in which a temporary folder is created [default: this program's folder]
     #[argh(option)]
     dir: Option<PathBuf>,
@@ -303,6 +334,7 @@ fn run(command: Command) -> Result<ExitCode, Error> {
         }
         Command::Compare(options) => return compare::compare(&options),
         Command::Durable(options) => return durable::durable(&options),
+        Command::Replicated(options) => return replicated::replicated(&options),
         Command::Silent(options) => {
             let program = setup::node_program(options.node.as_ref())?;
             let port = setup::free_ports(options.base_port)?;

@@ -18,6 +18,8 @@ pub(crate) enum Protocol {
     Frames,
     /// The Redis protocol, in which a publish is an XADD.
     Resp,
+    /// The same with a WAIT behind each XADD: it is answered when one of the replicas has the entry.
+    RespWait,
 }
 
 impl Protocol {
@@ -25,7 +27,7 @@ impl Protocol {
     pub(crate) fn connect(self, addr: SocketAddr) -> Result<TcpStream, Error> {
         match self {
             Self::Frames => Ok(Session::open(addr)?.into_stream()),
-            Self::Resp => {
+            Self::Resp | Self::RespWait => {
                 let stream = TcpStream::connect(addr)?;
                 stream.set_nodelay(true)?;
                 Ok(stream)
@@ -40,7 +42,9 @@ impl Protocol {
             (Self::Frames, Operation::Publish) => publish_by(None),
             (Self::Frames, Operation::Sequenced) => publish_by(Some(producer)),
             (Self::Frames, Operation::Fetch) => session::fetch_first(topic, id),
+            (Self::Frames, Operation::Query) => session::query(topic, id),
             (Self::Resp, _) => Ok(resp::xadd(topic, &plan.value())),
+            (Self::RespWait, _) => Ok([resp::xadd(topic, &plan.value()), resp::wait(1, 0)].concat()),
         }
     }
 
@@ -54,6 +58,7 @@ impl Protocol {
         match self {
             Self::Frames => count_frames(input),
             Self::Resp => resp::count_answers(input),
+            Self::RespWait => resp::count_waits(input),
         }
     }
 }

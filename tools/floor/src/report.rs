@@ -48,6 +48,24 @@ impl Row {
         Self { goal: format!(">= {goal} x {}", row.goal), verdict, ..row }
     }
 
+    /// Returns a row whose ratio of the daemon's figure to its peer's should be at least `goal`, without a bare server.
+    pub(crate) fn ratio_at_least(figure: String, pair: &Pair, unit: &str, goal: f64) -> Self {
+        let verdict = Verdict::of(pair.ratio.median >= goal);
+        Self { goal: format!(">= {goal} x"), verdict, ..Self::without_goal(figure, pair, unit, None) }
+    }
+
+    /// Returns a row whose figure of the daemon should be larger than that of its peer by at most `goal`.
+    pub(crate) fn difference(figure: &str, [peer, node]: [f64; 2], unit: &str, goal: f64) -> Self {
+        Self {
+            figure: figure.to_owned(),
+            peer: format!("{} {unit}", short(peer)),
+            node: format!("{} {unit}", short(node)),
+            ratio: String::new(),
+            goal: format!("<= {} {unit} more", short(goal)),
+            verdict: Verdict::of(node - peer <= goal),
+        }
+    }
+
     /// Returns a row without a goal. The ratio of the bare server's figure to the same peer's is printed in brackets.
     pub(crate) fn without_goal(figure: String, pair: &Pair, unit: &str, floor: Option<&Pair>) -> Self {
         let ratio = pair.ratio;
@@ -108,13 +126,15 @@ impl Row {
 pub(crate) struct Table<'a> {
     /// The name of the server that the daemon is compared with.
     pub(crate) peer: &'a str,
+    /// The name of the daemon.
+    pub(crate) node: &'a str,
     /// The lines.
     pub(crate) rows: &'a [Row],
 }
 
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let titles = ["figure", self.peer, "dht-node", "ratio [quarters]", "goal", ""];
+        let titles = ["figure", self.peer, self.node, "ratio [quarters]", "goal", ""];
         let lines: Vec<[&str; 6]> = std::iter::once(titles).chain(self.rows.iter().map(Row::cells)).collect();
         let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
         let widths: [usize; 6] = std::array::from_fn(width);
@@ -139,4 +159,38 @@ fn short(figure: f64) -> String {
         0
     };
     format!("{figure:.decimals$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::Spread;
+
+    #[test]
+    fn a_goal_is_met_up_to_its_bound() {
+        let pair =
+            |ratio| Pair { floor: 2.0, node: 2.0 * ratio, ratio: Spread { median: ratio, low: ratio, high: ratio } };
+        let rows = [
+            (Row::ratio_at_least("rate".to_owned(), &pair(0.5), "k/s", 0.5), false),
+            (Row::ratio_at_least("rate".to_owned(), &pair(0.49), "k/s", 0.5), true),
+            (Row::ratio("p50".to_owned(), &pair(1.6), "us", 1.6), false),
+            (Row::ratio("p50".to_owned(), &pair(1.61), "us", 1.6), true),
+            (Row::difference("memory", [3.0, 5.0], "MiB", 2.0), false),
+            (Row::difference("memory", [3.0, 5.1], "MiB", 2.0), true),
+            (Row::without_goal("CPU".to_owned(), &pair(9.0), "us", None), false),
+        ];
+        for (row, is_missed) in rows {
+            assert_eq!(row.is_missed(), is_missed, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn the_columns_of_a_table_are_as_wide_as_their_widest_cell() {
+        let row = Row::difference("idle node", [3.0, 123.4], "MiB", 2.0);
+        let expected = "\
+figure     one copy  three copies  ratio [quarters]              goal
+idle node  3.00 MiB       123 MiB                    <= 2.00 MiB more  MISSED
+";
+        assert_eq!(Table { peer: "one copy", node: "three copies", rows: &[row] }.to_string(), expected);
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dht_protocol::types::{Dimension, ProducerId, RequestId, Sequenced, TopicName, crc32};
 use dht_protocol::wire::request::{ANY_NODE, Fetch, Publish, Retention, Start, Subscribe, Topic};
-use dht_protocol::wire::response::Subscribed;
+use dht_protocol::wire::response::{CopiesView, Subscribed};
 use dht_protocol::wire::{
     DecodeError, Flags, Frame, HEADER_BYTES, Head, Header, Hello, Opcode, Raw, Request, Response,
 };
@@ -158,6 +158,17 @@ pub(crate) fn fetch_first(name: &str, request_id: u64) -> Result<Vec<u8>, Error>
     let (start, max_bytes, max_records, max_wait_ms) = (Start::Earliest, 0, 1, 0);
     let fetch = Fetch { topic, epoch: None, start, max_bytes, max_records, max_wait_ms };
     Ok(encode(&Request::Fetch(fetch), request_id, &[]))
+}
+
+/// Encodes a QUERY of a topic.
+pub(crate) fn query(name: &str, request_id: u64) -> Result<Vec<u8>, Error> {
+    Ok(encode(&Request::Query { topic: topic_name(name)? }, request_id, &[]))
+}
+
+/// Returns the nodes that keep a topic; `None` if its home alone does.
+pub(crate) fn copies(addr: SocketAddr, name: &str) -> Result<Option<CopiesView>, Error> {
+    let answer = Session::open(addr)?.ask(&Request::Query { topic: topic_name(name)? })?;
+    if let Response::Described(description) = answer { Ok(description.copies) } else { Err(Error::Unsupported) }
 }
 
 /// Appends a CREDIT for a subscription to `out`.

@@ -5,7 +5,7 @@
 //! cube:  node 000 → 100 → 110 → 111             a request of h links enters at 000, for a topic h hops away
 //! ```
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,9 +36,11 @@ const KEPT_BYTES: u64 = 1 << 20;
 /// The maximum number of links that a request crosses while all links are up.
 pub(crate) const HOPS_MAX: u8 = DIMENSION.bits();
 
-/// Number of ports of one comparison: the bare servers, the cube, the single node and `redis-server`, in this order.
+/// Number of ports of one comparison: the bare servers, the cube, the single node, and `redis-server` with up to two
+/// replicas, in this order.
 const PORTS: u16 = 16;
-const CUBE_PORT: u16 = 4;
+/// The port of the cube, as an offset from the first port.
+pub(crate) const CUBE_PORT: u16 = 4;
 const SINGLE_PORT: u16 = CUBE_PORT + DIMENSION.nodes();
 /// The port of `redis-server`, as an offset from the first port.
 pub(crate) const PEER_PORT: u16 = SINGLE_PORT + 1;
@@ -106,19 +108,32 @@ pub(crate) fn start_bare(port: u16, arguments: &[impl AsRef<OsStr>]) -> Result<(
 /// Starts the nodes of a cube, waits until all links are up, and creates the topics.
 pub(crate) fn start_cube(program: &Path, base_port: u16) -> Result<Side, Error> {
     let base_port = base_port + CUBE_PORT;
-    let mut processes = Vec::new();
-    for node in DIMENSION.all() {
-        processes.push(start_node(program, node, DIMENSION, base_port, &[OsStr::new("--in-memory")])?);
-    }
-    for node in DIMENSION.all() {
-        wait_until("the cube", || has_all_links(local(base_port + node.index())))?;
-    }
+    let processes = start_nodes(program, DIMENSION, base_port, 1, |_| vec![OsString::from("--in-memory")])?;
     let names = topics_by_hops();
     create_topics(local(base_port), &names, Retention::default())?;
     let kept = Retention { bytes: KEPT_BYTES, ..Retention::default() };
     create_topics(local(base_port), &topics_here(TOPICS_MAX), kept)?;
     let entries = names.into_iter().map(|name| (local(base_port), name)).collect();
     Ok(Side { processes, entries })
+}
+
+/// Starts the nodes of a cube, in which `replicas` nodes keep each topic, and waits until all links are up. Returns the
+/// processes by the ids of their nodes.
+pub(crate) fn start_nodes(
+    program: &Path,
+    dimension: Dimension,
+    base_port: u16,
+    replicas: u8,
+    options: impl Fn(NodeId) -> Vec<OsString>,
+) -> Result<Vec<Process>, Error> {
+    let mut processes = Vec::new();
+    for node in dimension.all() {
+        processes.push(start_node(program, node, dimension, base_port, replicas, &options(node))?);
+    }
+    for node in dimension.all() {
+        wait_until("the cube", || has_all_links(local(base_port + node.index())))?;
+    }
+    Ok(processes)
 }
 
 /// Starts a cube of one node, in memory or with its journal in the folder `data`. Returns its process and address.
@@ -134,7 +149,7 @@ pub(crate) fn start_single(
         Some(folder) => vec![OsStr::new("--data"), folder.as_os_str()],
         None => vec![OsStr::new("--in-memory")],
     };
-    let process = start_node(program, node, alone, port, &storage)?;
+    let process = start_node(program, node, alone, port, 1, &storage)?;
     wait_until("a single node", || Session::open(local(port)).is_ok())?;
     Ok((process, local(port)))
 }
@@ -147,19 +162,20 @@ pub(crate) fn node_program(named: Option<&PathBuf>) -> Result<PathBuf, Error> {
     }
 }
 
-/// Starts a node with these options beside its place in the cube.
+/// Starts a node with these options beside its place in the cube and the number of copies.
 pub(crate) fn start_node(
     program: &Path,
     node: NodeId,
     dimension: Dimension,
     base_port: u16,
-    options: &[&OsStr],
+    replicas: u8,
+    options: &[impl AsRef<OsStr>],
 ) -> Result<Process, Error> {
     let (id, bits) = (node.binary(dimension), dimension.bits().to_string());
-    let base_port = base_port.to_string();
-    let words = ["--id", &id, "--dimension", &bits, "--base-port", &base_port, "--replicas", "1"];
+    let (base_port, replicas) = (base_port.to_string(), replicas.to_string());
+    let words = ["--id", &id, "--dimension", &bits, "--base-port", &base_port, "--replicas", &replicas];
     let mut arguments = words.map(OsStr::new).to_vec();
-    arguments.extend(options);
+    arguments.extend(options.iter().map(AsRef::as_ref));
     Process::start(program, &arguments)
 }
 

@@ -154,7 +154,7 @@ impl Ground {
         let options = ["--in-memory", "--memory", &memory].map(OsStr::new);
         let mut processes = Vec::new();
         for node in dimension.all() {
-            processes.push(setup::start_node(program, node, dimension, base_port, &options)?);
+            processes.push(setup::start_node(program, node, dimension, base_port, 1, &options)?);
         }
         let topics = Topics::at(Place::Home.node(dimension), dimension);
         let ground = Self { shape, processes, base_port, topics };
