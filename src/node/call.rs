@@ -72,14 +72,14 @@ impl ReplyTo {
 }
 
 impl ReplyTo {
-    /// Returns true if both responses go the same way: to one client of the node `here`, or back to one other ingress.
-    pub(super) fn goes_with(&self, other: &Self, here: NodeId) -> bool {
+    /// Returns true if both responses go the same way: to one client of this node, or back to one other ingress.
+    pub(super) fn goes_with(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Client(asked), Self::Client(other)) => asked.conn == other.conn,
             (
                 Self::Ingress { source, class, dimension, .. },
                 Self::Ingress { source: other_source, class: other_class, dimension: other_dimension, .. },
-            ) => *source != here && (source, class, dimension) == (other_source, other_class, other_dimension),
+            ) => (source, class, dimension) == (other_source, other_class, other_dimension),
             (Self::Client(_) | Self::Ingress { .. } | Self::Nobody, _) => false,
         }
     }

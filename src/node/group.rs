@@ -67,8 +67,8 @@ use super::{Settings, Step};
 use crate::entry::{LogPosition, Note, TopicKey};
 use crate::topic::{Catalogue, NotHeld};
 use crate::types::{Offset, SlotId, TopicId};
-use crate::wire::Request;
 use crate::wire::response::{Durability, ErrorResponse, Fetched};
+use crate::wire::{Request, Response};
 use compare::Digests;
 use lead::Lead;
 use member::Member;
@@ -163,6 +163,28 @@ impl Group {
             | Request::Stats { .. }
             | Request::Nodes { .. } => return None,
         })
+    }
+
+    /// Returns the answer to a read if it can be given at once and has at most `bytes_max` bytes of records: this node
+    /// certainly leads the group, and what is asked for is in memory.
+    pub(super) fn read_at_once(
+        &mut self,
+        step: &mut Step<'_>,
+        request: &Request<'_>,
+        call: &Call<'_>,
+        bytes_max: u32,
+    ) -> Option<Response> {
+        let is_read = matches!(request, Request::Info(_) | Request::Query { .. } | Request::Fetch(_));
+        if !is_read || !self.is_confirmed(step, call.since_us) {
+            return None;
+        }
+        if let Request::Fetch(fetch) = request {
+            return self.fetch_from_memory(step, fetch, bytes_max);
+        }
+        match self.execute(step, request, call) {
+            Some(Ok(Answer::Now(response))) => Some(response),
+            Some(Ok(Answer::Later | Answer::Unconfirmed) | Err(_)) | None => None,
+        }
     }
 
     /// Returns records of a topic from an offset on, if they are in memory; `None` if the topic has none from there on.

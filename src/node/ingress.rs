@@ -263,6 +263,14 @@ impl Ingress {
         }
     }
 
+    /// Handles the success of a pending request that this node has executed. Returns the request, to be answered;
+    /// `None` if nobody waits for it any more.
+    pub(super) fn on_executed_here(&mut self, step: &mut Step<'_>, origin: Origin) -> Option<Asked> {
+        let status = Status::Ok.number();
+        let (_, is_latest) = self.answered_attempt(step, origin, status)?;
+        self.end_answered(step, origin, step.settings.id, (status, is_latest))
+    }
+
     /// Handles a response of another node. Returns the request that it answers; `None` if nobody waits for it, or if
     /// the request goes on.
     pub(super) fn on_response(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, origin: Origin) -> Option<Asked> {

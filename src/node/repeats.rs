@@ -144,9 +144,10 @@ impl Parts {
         true
     }
 
-    /// Executes a PUBLISH from a link whose args are remembered. Returns false if they are not.
+    /// Executes a PUBLISH from a link, or one of this node's own ingress, whose args are remembered. Returns false if
+    /// they are not.
     pub(super) fn publish_again_for(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, reply: ReplyTo) -> bool {
-        if frame.header.flags != Flags::ROUTED {
+        if frame.header.flags.without(Flags::ROUTED) != Flags::default() {
             return false;
         }
         let Some((&Meaning { slot, topic: Some(topic), producer, count }, sequence)) = self.repeats.find(frame) else {

@@ -152,6 +152,11 @@ impl Parts {
             Subject::Peer => false,
         };
         if !is_here {
+            if let Some(response) = self.read_at_once(step, asked, arrived, request, subject) {
+                self.ingress.charge(step, asked.conn, asked.charge);
+                self.reply_with_readers(step, ReplyTo::Client(asked), response);
+                return Ok(());
+            }
             let forwarding = Forwarding::of(step.settings, request, subject)?;
             if let (Request::Publish(publish), Some(slot)) = (request, subject.slot()) {
                 self.note_repeat(arrived, slot, publish);
@@ -169,6 +174,26 @@ impl Parts {
         let (slot, since_us) = (subject.slot(), step.now.monotonic_us);
         self.serve(step, request, &Call { frame, route: &route, reply, slot, since_us });
         Ok(())
+    }
+
+    /// Returns the answer to a read of a topic that this node leads, if it can be given at once. Such a read need not
+    /// be kept for another attempt, which would cost more than the read itself.
+    fn read_at_once(
+        &mut self,
+        step: &mut Step<'_>,
+        asked: Asked,
+        frame: &Frame<'_>,
+        request: &Request<'_>,
+        subject: Subject,
+    ) -> Option<Response> {
+        let group = subject.slot().and_then(|slot| self.groups.led_mut(slot))?;
+        if frame.header.flags.has(Flags::ONEWAY) || !self.ingress.admission().admits(asked.conn, asked.charge.into()) {
+            return None;
+        }
+        let route = step.settings.new_route(step.settings.id, Kind::Node, TrafficClass::Bulk, NO_ORIGIN);
+        let (slot, since_us) = (subject.slot(), step.now.monotonic_us);
+        let call = Call { frame, route: &route, reply: ReplyTo::Client(asked), slot, since_us };
+        group.read_at_once(step, request, &call, asked.charge)
     }
 
     /// Sends a request to the node that executes it, or lets it wait.

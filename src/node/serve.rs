@@ -140,7 +140,7 @@ impl Parts {
     }
 
     /// Sends a response. If it describes a topic, its readers at this node are added to those at other nodes.
-    fn reply_with_readers(&mut self, step: &mut Step<'_>, reply: ReplyTo, mut response: Response) {
+    pub(super) fn reply_with_readers(&mut self, step: &mut Step<'_>, reply: ReplyTo, mut response: Response) {
         if let Response::Described(description) | Response::Created { description, .. } = &mut response
             && let Some(topic) = &mut description.topic
         {
@@ -237,8 +237,14 @@ impl Parts {
                 return parts.iter().for_each(|part| self.reply(step, part.reply, error.clone().into()));
             }
         };
-        let here = step.settings.id;
-        for parts in parts.chunk_by(|before, after| before.reply.goes_with(&after.reply, here)) {
+        let clients: Vec<Part>;
+        let parts = if step.settings.copies == Copies::One {
+            parts
+        } else {
+            clients = parts.iter().map(|part| self.with_client(step, *part)).collect();
+            &clients
+        };
+        for parts in parts.chunk_by(|before, after| before.reply.goes_with(&after.reply)) {
             published.count = parts[0].count;
             if parts.len() > 1 {
                 self.reply_to_run(step, parts, published);
@@ -246,6 +252,18 @@ impl Parts {
                 self.reply(step, parts[0].reply, Response::Published(published));
             }
             published.base = published.base.plus(parts.iter().map(|part| u64::from(part.count)).sum());
+        }
+    }
+
+    /// Returns a batch of a run with its client to be answered, if it is a request of this node's own ingress, which is
+    /// no longer pending then. It is answered with nobody if that request was answered already.
+    fn with_client(&mut self, step: &mut Step<'_>, part: Part) -> Part {
+        match part.reply {
+            ReplyTo::Ingress { source, origin, .. } if source == step.settings.id => {
+                let asked = self.ingress.on_executed_here(step, origin);
+                Part { reply: asked.map_or(ReplyTo::Nobody, ReplyTo::Client), ..part }
+            }
+            ReplyTo::Ingress { .. } | ReplyTo::Client(_) | ReplyTo::Nobody => part,
         }
     }
 

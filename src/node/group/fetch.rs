@@ -3,13 +3,13 @@
 use super::super::Step;
 use super::super::call::{Answer, Call};
 use super::Group;
-use super::read::{Begin, Reader, check_epoch};
+use super::read::{Begin, Reader, check_epoch, read_log};
 use crate::entry::Wanted;
 use crate::topic::{Eras, Topic};
 use crate::types::Offset;
-use crate::wire::Status;
 use crate::wire::request::{Fetch, Start, Subscribe};
 use crate::wire::response::{Detail, ErrorResponse};
+use crate::wire::{Response, Status};
 
 impl Group {
     /// Answers FETCH at once. A FETCH that may wait for records waits at its ingress.
@@ -33,6 +33,19 @@ impl Group {
                 self.seek(step, id, wanted, reader)
             }
         }
+    }
+
+    /// Returns the answer to a FETCH whose records are in memory and have at most `bytes_max` bytes.
+    pub(super) fn fetch_from_memory(&self, step: &mut Step<'_>, fetch: &Fetch<'_>, bytes_max: u32) -> Option<Response> {
+        let topic = self.find(step.settings, &fetch.topic).ok()?;
+        check_epoch(topic, fetch.epoch).ok()?;
+        let At::Offset(from) = start_of(topic, fetch.start, self.catalogue.eras()).ok()? else { return None };
+        let fetched = read_log(step.work, topic, from, fetch.max_bytes, fetch.max_records).ok()?;
+        if fetched.payload.len() > bytes_max as usize {
+            return None;
+        }
+        step.stats.fetches += u64::from(fetched.count > 0);
+        Some(Response::Fetched(Box::new(fetched)))
     }
 
     /// Answers SUBSCRIBE: determines the first offset, and creates a feed for the ingress.

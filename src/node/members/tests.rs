@@ -6,6 +6,7 @@ mod moves;
 mod reads;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use super::*;
 use crate::entry::{Note, Place, Write};
@@ -14,7 +15,7 @@ use crate::node::action::Packet;
 use crate::node::tests::{found, settings};
 use crate::node::{Action, Node};
 use crate::replica::LogEntry;
-use crate::types::{ConnId, Now, Retention, Source, TopicName, crc32};
+use crate::types::{ConnId, Now, Offset, Retention, Source, TopicName, crc32};
 use crate::wire::records::Record;
 use crate::wire::request::{Publish, Topic};
 use crate::wire::response::Durability;
@@ -39,8 +40,10 @@ struct Three {
     has_disk: Vec<bool>,
     /// Notes for each journal.
     notes: Vec<Vec<Note>>,
-    /// The statuses of answers to clients of each node.
+    /// The statuses of answers to clients of each node, but for those of runs.
     answers: Vec<Vec<u8>>,
+    /// The acknowledgements that were sent together, with the first offset.
+    runs: Vec<(Offset, Vec<RequestId>)>,
 }
 
 impl Three {
@@ -67,6 +70,7 @@ impl Three {
             has_disk: vec![true; 3],
             notes,
             answers,
+            runs: Vec::new(),
         };
         (0..3).for_each(|node| three.greet(node));
         three
@@ -100,6 +104,8 @@ impl Three {
                 self.notes[node].extend(notes);
             } else if let Action::Send { packet: Packet::Response(_, response), .. } = action {
                 self.answers[node].push(response.status());
+            } else if let Action::Send { packet: Packet::Published(acks), .. } = action {
+                self.runs.push((acks.first.base, acks.batches.iter().map(|ack| ack.request_id).collect()));
             }
         }
         for Outgoing { way, item } in outbox {
@@ -148,6 +154,23 @@ impl Three {
     fn ask(&mut self, node: usize, request: &Request<'_>, payload: &[u8]) {
         let frame = request_frame(request, payload, RequestId(1), Flags::default());
         self.act(node, |parts, step| parts.on_frame(step, CLIENT, &frame));
+    }
+
+    /// Publishes a record in each of these requests, in one turn. Those of `oneway` want no answer.
+    fn publish_run(&mut self, node: usize, name: &str, ids: Range<u64>, oneway: &[u64]) {
+        let topic = Topic { name: TopicName::new(name).unwrap(), id: None };
+        let mut payload = Vec::new();
+        Record::default().encode(&mut payload).unwrap();
+        let request = Request::Publish(Publish { topic, producer: None, count: 1 });
+        let flags = |id| if oneway.contains(&id) { Flags::ONEWAY } else { Flags::default() };
+        let frames: Vec<_> = ids.map(|id| request_frame(&request, &payload, RequestId(id), flags(id))).collect();
+        self.act(node, |parts, step| {
+            for frame in &frames {
+                if !parts.publish_again(step, CLIENT, frame) {
+                    parts.on_frame(step, CLIENT, frame);
+                }
+            }
+        });
     }
 
     /// Publishes a record.
@@ -229,6 +252,38 @@ fn a_request_that_waits_is_executed_as_soon_as_its_node_leads() {
     three.act(0, |_, _| {});
     three.settle();
     assert_eq!(three.answers(0), [Status::Ok]);
+}
+
+#[test]
+fn the_leader_acknowledges_what_its_own_client_has_published_in_a_turn_at_once() {
+    let mut three = Three::new();
+    three.tick(ELECTION_TICKS[0]);
+    let name = names().next().unwrap();
+    three.create(0, &name);
+    three.settle();
+    assert_eq!(three.answers(0), [Status::Ok]);
+    for first in [0, 3] {
+        three.publish_run(0, &name, first..first + 3, &[]);
+        assert_eq!(three.runs, [], "nothing is acknowledged before a majority has it");
+        three.settle();
+        let ids = (first..first + 3).map(RequestId).collect();
+        assert_eq!(std::mem::take(&mut three.runs), [(Offset(first), ids)]);
+        assert_eq!((three.answers(0), three.nodes[0].parts.ingress.admission().inflight()), (vec![], 0));
+    }
+}
+
+#[test]
+fn a_request_of_a_run_that_nobody_waits_for_has_offsets_too() {
+    let mut three = Three::new();
+    three.tick(ELECTION_TICKS[0]);
+    let name = names().next().unwrap();
+    three.create(0, &name);
+    three.settle();
+    assert_eq!(three.answers(0), [Status::Ok]);
+    three.publish_run(0, &name, 0..5, &[2]);
+    three.settle();
+    let ids = |ids: [u64; 2]| ids.map(RequestId).to_vec();
+    assert_eq!(three.runs, [(Offset(0), ids([0, 1])), (Offset(3), ids([3, 4]))]);
 }
 
 #[test]

@@ -74,6 +74,34 @@ fn the_first_read_asks_and_later_ones_find_that_the_leader_has_asked() {
 }
 
 #[test]
+fn a_leader_with_a_lease_answers_a_read_of_its_own_client_at_once() {
+    let (mut three, [name, _, missing]) = led();
+    three.publish(0, &name);
+    three.ask(0, &info(&name), &[]);
+    three.settle();
+    assert_eq!(three.answers(0), [Status::Ok; 2]);
+    let fetch = |name, max_bytes| {
+        let (epoch, start) = (None, Start::Earliest);
+        Request::Fetch(Fetch { topic: topic(name), epoch, start, max_bytes, max_records: 0, max_wait_ms: 0 })
+    };
+    let query = Request::Query { topic: topic(&name).name };
+    // A refusal may come from another leader in the end, so a request that is refused is kept for another attempt.
+    for (request, status, is_kept) in [
+        (info(&name), Status::Ok, false),
+        (query, Status::Ok, false),
+        (fetch(&name, 100), Status::Ok, false),
+        (info(&missing), Status::UnknownTopic, true),
+    ] {
+        let frame = request_frame(&request, &[], RequestId(1), Flags::default());
+        three.act(0, |parts, step| {
+            parts.on_frame(step, CLIENT, &frame);
+            assert_eq!(parts.ingress.has_effects(), is_kept, "{request:?}");
+        });
+        assert_eq!(three.answers(0), [status], "{request:?}");
+    }
+}
+
+#[test]
 fn all_kinds_of_reads_ask_and_changes_that_are_possible_do_not() {
     let (_, [name, ..]) = led();
     let (epoch, start, topic) = (None, Start::Earliest, topic(&name));
