@@ -1,6 +1,7 @@
 //! Clients that use a cube while its nodes are killed or stopped, and what must hold of everything that they saw.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
@@ -38,7 +39,7 @@ pub(super) fn live(cube: &mut Cube, happen: impl FnOnce(&mut Cube)) -> String {
     let short_lived = &cube.topic_at(1, "short-lived");
     let (stop, ends) = (AtomicBool::new(false), [0; 4].map(|_| AtomicU64::new(u64::MAX)));
     let clock = Clock::start();
-    let (counts, longest, reads, lives) = thread::scope(|scope| {
+    let (counts, pauses, reads, lives) = thread::scope(|scope| {
         let _stopping = Stopping(&stop, &ends);
         let (mut writers, mut readers, mut observers) = (Vec::new(), Vec::new(), Vec::new());
         let stop = &stop;
@@ -68,7 +69,7 @@ pub(super) fn live(cube: &mut Cube, happen: impl FnOnce(&mut Cube)) -> String {
             reads += end_of_observer(observer, topic, &mut wrote.clone(), &[id]);
         }
         let waits = wrote.iter().flat_map(|of| of.windows(2).map(|pair| pair[1].answered - pair[0].answered));
-        (wrote.iter().map(Vec::len).collect::<Vec<_>>(), waits.max().unwrap_or_default(), reads, lives.len())
+        (wrote.iter().map(Vec::len).collect::<Vec<_>>(), Pauses::of(waits), reads, lives.len())
     });
     for (topic, &count) in topics.iter().zip(&counts) {
         assert!(count > 0, "no record was acknowledged");
@@ -80,10 +81,41 @@ pub(super) fn live(cube: &mut Cube, happen: impl FnOnce(&mut Cube)) -> String {
             assert_eq!(expected, count as u64, "{topic} through node {node}: records read, and records acknowledged");
         }
     }
-    format!(
-        "{counts:?} records acknowledged, {reads} reads, {lives} creations; \
-         the longest time without an acknowledgement was {longest:?}"
-    )
+    format!("{counts:?} records acknowledged, {reads} reads, {lives} creations; {pauses}")
+}
+
+/// The times without an acknowledgement that were long enough for another leader to have taken over meanwhile, in
+/// ascending order.
+struct Pauses(Vec<Duration>);
+
+impl Pauses {
+    /// The least of these times: an election takes longer.
+    const LEAST: Duration = Duration::from_millis(500);
+
+    fn of(waits: impl Iterator<Item = Duration>) -> Self {
+        let mut pauses: Vec<Duration> = waits.filter(|wait| *wait >= Self::LEAST).collect();
+        pauses.sort_unstable();
+        Self(pauses)
+    }
+
+    /// Returns the time that this percentage of the pauses does not exceed.
+    fn percentile(&self, share: usize) -> Duration {
+        let rank = (self.0.len() * share).div_ceil(100);
+        self.0.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Pauses {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [p50, p90, p99, longest] = [50, 90, 99, 100].map(|share| self.percentile(share).as_millis());
+        write!(
+            formatter,
+            "{} times no record of a topic was acknowledged for {} ms or more: {p50} ms in the median, {p90} ms at \
+             90 %, {p99} ms at 99 %, {longest} ms at most",
+            self.0.len(),
+            Self::LEAST.as_millis()
+        )
+    }
 }
 
 /// Waits for an observer to end, adds what it has seen to the history of the topic, and asserts that this is

@@ -1,8 +1,10 @@
 //! Measures how much a well-behaved client suffers while other clients try to monopolise a node.
 //!
-//! Each attack is run against a node by itself and against a cube of eight, both in memory. A polite client publishes
-//! alone and beside the attackers, in alternating rounds, first one record at a time and then pipelined. The attackers
-//! run in a process of their own, at a lower priority: real attackers would not compete with the nodes for processors.
+//! Each attack is run against a node by itself and against a cube of eight, both in memory, or only against a cube in
+//! which three nodes keep each topic on disk; then no attack may cost a leader its leadership. A polite client
+//! publishes alone and beside the attackers, in alternating rounds, first one record at a time and then pipelined. The
+//! attackers run in a process of their own, at a lower priority: real attackers would not compete with the nodes for
+//! processors.
 //!
 //! ```text
 //! cube: attackers ── 110 ── 111, the home of all topics
@@ -56,7 +58,8 @@ pub(crate) fn attack(options: &Attack) -> Result<ExitCode, Error> {
     writeln!(io::stdout(), "{}", verdict::titles())?;
     let mut missed = 0;
     for case in cases {
-        for shape in [Shape::Single, Shape::Cube] {
+        let shapes: &[Shape] = if options.replicas > 1 { &[Shape::Cube] } else { &[Shape::Single, Shape::Cube] };
+        for &shape in shapes {
             for row in measure(&program, base_port, case, shape, options)? {
                 writeln!(io::stdout(), "{row}")?;
                 missed += row.missed();
@@ -70,10 +73,10 @@ pub(crate) fn attack(options: &Attack) -> Result<ExitCode, Error> {
 /// Measures one attack on newly started nodes, with the polite client connected to each of its nodes in turn.
 fn measure(program: &Path, base_port: u16, case: &Case, shape: Shape, options: &Attack) -> Result<Vec<Row>, Error> {
     let memory_bytes = options.memory << 20;
-    let ground = Ground::start(program, base_port, shape, memory_bytes)?;
+    let ground = Ground::start(program, base_port, shape, (memory_bytes, options.replicas))?;
     let places = shape.places();
     let mut figures: Vec<Figures> = places.iter().map(|_| Figures::default()).collect();
-    let links_before = ground.links_down()?;
+    let (links_before, term_before) = (ground.links_down()?, ground.term()?);
     let (mut asked, mut seconds) = (0, 0.0);
     for _ in 0..options.rounds.max(1) {
         for (place, figures) in places.iter().zip(&mut figures) {
@@ -97,6 +100,7 @@ fn measure(program: &Path, base_port: u16, case: &Case, shape: Shape, options: &
     let seen = Seen {
         asked: asked as f64 / seconds,
         links_lost: ground.links_down()? - links_before,
+        terms: ground.term()? - term_before,
         turn_us: ground.longest("turn_longest_us")?,
         turn_cpu_us: ground.longest("turn_longest_cpu_us")?,
         memory_bytes: ground.most_memory()?,

@@ -133,7 +133,7 @@ fn topic_at(node: NodeId, dimension: Dimension) -> String {
 }
 
 /// Returns true if the topic's home leads, and the other nodes have everything that it has.
-fn is_in_step(addr: SocketAddr, topic: &str) -> bool {
+pub(crate) fn is_in_step(addr: SocketAddr, topic: &str) -> bool {
     let Ok(Some(view)) = session::copies(addr, topic) else { return false };
     let is_home = view.members.first().is_some_and(|home| home.node == view.leader);
     is_home && view.members.iter().all(|copy| copy.answers && copy.behind == 0)

@@ -271,6 +271,9 @@ struct Attack {
     /// memory limit of each node in MiB [default: 32]
     #[argh(option, default = "32")]
     memory: u64,
+    /// number of nodes that keep each topic: 1, in memory, or 3, on disk and only in the cube [default: 1]
+    #[argh(option, default = "1")]
+    replicas: u8,
 }
 
 /// Attacks a node until it is killed.

@@ -1,6 +1,6 @@
 //! The attacked nodes and their topics.
 
-use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -11,6 +11,9 @@ use dht_protocol::wire::records::Record;
 use dht_protocol::wire::request::Retention;
 
 use super::cases::{Case, DEEP_RECORDS, LARGE_BYTES, tiny_records};
+use crate::contestants::is_in_step;
+use crate::disk::Folder;
+use crate::durable::beside_this_program;
 use crate::error::Error;
 use crate::process::Process;
 use crate::session::{self, Session, create_topics};
@@ -144,25 +147,46 @@ pub(super) struct Ground {
     processes: Vec<Process>,
     base_port: u16,
     topics: Topics,
+    /// The nodes' data, if three of them keep each topic: these must be on a disk. It is removed after the processes.
+    _folder: Option<Folder>,
 }
 
 impl Ground {
-    /// Starts the nodes in memory, with this memory limit in bytes each, and creates the topics.
-    pub(super) fn start(program: &Path, base_port: u16, shape: Shape, memory_bytes: u64) -> Result<Self, Error> {
+    /// Starts the nodes, with this memory limit in bytes each, and creates the topics. With one copy of each topic the
+    /// nodes keep nothing on disk.
+    pub(super) fn start(
+        program: &Path,
+        base_port: u16,
+        shape: Shape,
+        (memory_bytes, replicas): (u64, u8),
+    ) -> Result<Self, Error> {
         let dimension = shape.dimension();
-        let memory = memory_bytes.to_string();
-        let options = ["--in-memory", "--memory", &memory].map(OsStr::new);
-        let mut processes = Vec::new();
-        for node in dimension.all() {
-            processes.push(setup::start_node(program, node, dimension, base_port, 1, &options)?);
-        }
+        let folder = if replicas > 1 {
+            Some(Folder::make(&beside_this_program()?, &format!("floor-attack-{base_port}"))?)
+        } else {
+            None
+        };
+        let options = |node: NodeId| {
+            let data = folder.as_ref().map(|folder| folder.join(&node.binary(dimension)).into_os_string());
+            let storage = data.map_or_else(|| vec!["--in-memory".into()], |data| vec!["--data".into(), data]);
+            let memory = ["--memory".into(), OsString::from(memory_bytes.to_string())];
+            storage.into_iter().chain(memory).collect()
+        };
+        let processes = setup::start_nodes(program, dimension, base_port, replicas, options)?;
         let topics = Topics::at(Place::Home.node(dimension), dimension);
-        let ground = Self { shape, processes, base_port, topics };
-        for node in dimension.all() {
-            wait_until("the cube", || setup::has_all_links(local(base_port + node.index())))?;
-        }
+        let ground = Self { shape, processes, base_port, topics, _folder: folder };
         ground.create_topics()?;
+        if replicas > 1 {
+            let (addr, topic) = (ground.addr(Place::Home), &ground.topics.polite);
+            wait_until("a group of three nodes", || is_in_step(addr, topic))?;
+        }
         Ok(ground)
+    }
+
+    /// Returns the term of the leader of the topics; 0 if they have a single copy.
+    pub(super) fn term(&self) -> Result<u64, Error> {
+        let copies = session::copies(self.addr(Place::Home), &self.topics.polite)?;
+        Ok(copies.map_or(0, |copies| copies.term))
     }
 
     fn create_topics(&self) -> Result<(), Error> {

@@ -56,6 +56,8 @@ pub(super) struct Seen {
     pub(super) asked: f64,
     /// How often links went down.
     pub(super) links_lost: u64,
+    /// How many terms began: another leader was elected, or the same one again.
+    pub(super) terms: u64,
     /// The longest turn by the clock, in microseconds, including time in which the node waited for a processor.
     pub(super) turn_us: u64,
     /// The longest turn in microseconds of CPU time; 0 if no turn was long enough to be measured.
@@ -79,7 +81,7 @@ struct Cell {
 }
 
 /// The columns: title and width.
-const COLUMNS: [(&str, usize); 13] = [
+const COLUMNS: [(&str, usize); 14] = [
     ("attack", 32),
     ("polite at", 9),
     ("asked", 10),
@@ -91,6 +93,7 @@ const COLUMNS: [(&str, usize); 13] = [
     ("share", 6),
     ("errors", 7),
     ("links", 6),
+    ("terms", 6),
     ("turn CPU (clock)", 20),
     ("memory", 9),
 ];
@@ -126,6 +129,7 @@ impl Row {
                 cell(format!("{share:.2}"), share.is_nan() || share < SHARE_LEAST),
                 cell(errors.to_string(), errors > 0),
                 cell(seen.links_lost.to_string(), seen.links_lost > 0),
+                cell(seen.terms.to_string(), seen.terms > 0),
                 cell(turn, seen.turn_cpu_us > TURN_CPU_US_MAX),
                 cell(mib(seen.memory_bytes), seen.memory_bytes > seen.memory_bytes_max),
             ],
@@ -174,6 +178,7 @@ mod tests {
         let sound = Seen {
             asked: 1.0,
             links_lost: 0,
+            terms: 0,
             turn_us: 90_000,
             turn_cpu_us: 5_000,
             memory_bytes: 99 << 20,
@@ -186,6 +191,7 @@ mod tests {
             (figures(200, 499, 0), sound, 1),
             (figures(200, 9000, 1), sound, 1),
             (figures(200, 9000, 0), Seen { links_lost: 1, ..sound }, 1),
+            (figures(200, 9000, 0), Seen { terms: 1, ..sound }, 1),
             (figures(200, 9000, 0), Seen { turn_cpu_us: 5_001, ..sound }, 1),
             (figures(200, 9000, 0), Seen { memory_bytes: 100 << 20, ..sound }, 1),
             (figures(20_000, 100, 2), Seen { links_lost: 3, ..sound }, 4),
