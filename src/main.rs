@@ -109,6 +109,7 @@ fn run(config: Config, copies: Copies) -> ExitCode {
         software: SOFTWARE.to_owned(),
         addresses,
         instance: random(),
+        origin_mark: u16::try_from(random() >> 48).expect("16 bits"),
         seed: random(),
         memory_bytes: config.memory_bytes,
         retention: config.retention,

@@ -32,6 +32,7 @@ mod action;
 mod asked;
 mod budget;
 mod call;
+mod claims;
 mod conns;
 mod cost;
 mod cut;
@@ -115,6 +116,8 @@ pub struct Settings {
     pub addresses: Vec<String>,
     /// Random number that identifies this start of the node.
     pub instance: u64,
+    /// Random bits in the origins of the node's requests to others. Only nodes that forward such a request see them.
+    pub origin_mark: u16,
     /// Seed of all later randomness (topic ids, jitter).
     pub seed: u64,
     /// Memory limit for topics, in bytes; requests that exceed it are answered QUOTA.

@@ -222,6 +222,7 @@ fn scratch(identity: &Identity) -> Scratch {
         software: String::new(),
         addresses: vec![String::new(); usize::from(dimension.nodes())],
         instance: 0,
+        origin_mark: 0,
         seed: 0,
         memory_bytes: 0,
         retention: Retention::default(),

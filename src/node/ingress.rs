@@ -114,8 +114,7 @@ impl Ingress {
         let nodes = settings.dimension.nodes();
         Self {
             admission: Admission::new(clients_bytes(settings.memory_bytes)),
-            #[expect(clippy::cast_possible_truncation, reason = "any 16 bits of the instance do")]
-            pending: PendingTable::new(settings.instance as u16),
+            pending: PendingTable::new(settings.origin_mark),
             lanes: Lanes::new(settings),
             reach: Reach::new(nodes),
             held: BTreeMap::new(),
@@ -274,9 +273,12 @@ impl Ingress {
     /// Handles a response of another node. Returns the request that it answers; `None` if nobody waits for it, or if
     /// the request goes on.
     pub(super) fn on_response(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, origin: Origin) -> Option<Asked> {
-        let status = frame.header.status;
+        let (status, from) = (frame.header.status, frame.route.as_ref()?.source);
+        if !self.pending.get(origin).is_none_or(|pending| pending.is_answered_by(step.settings, frame, from)) {
+            step.stats.false_claims += 1;
+            return None;
+        }
         let (node, is_latest) = self.answered_attempt(step, origin, status)?;
-        let from = frame.route.as_ref().map_or(node, |route| route.source);
         let reached = if is_latest { node } else { from };
         self.reach.note_reached(reached, status != Status::Unreachable.number(), step.now.monotonic_us);
         let asked = self.pending.get_mut(origin)?.asked;

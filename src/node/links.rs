@@ -1,6 +1,7 @@
 //! Links: frames between neighbours, and what follows when a link goes up or down.
 
 use super::action::Packet;
+use super::claims::FalseClaim;
 use super::conns::Peer;
 use super::end::End;
 use super::router::{Due, Greeting, Times, Usage, WentDown};
@@ -24,6 +25,14 @@ impl Parts {
                     Status::ProtocolError,
                     "the dimension of the route is too small for this node's id",
                 );
+            }
+            match step.settings.check_claims(step.settings.id.across(bit), frame, route) {
+                Ok(()) => {}
+                Err(FalseClaim::Impossible(what)) => {
+                    step.stats.protocol_errors += 1;
+                    return self.refuse(step, id, Status::ProtocolError, what);
+                }
+                Err(FalseClaim::FromHere) => return step.stats.false_claims += 1,
             }
             return self.on_routed(step, frame);
         }

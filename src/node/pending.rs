@@ -28,7 +28,7 @@ struct Slot<T> {
 /// Invariant: the entries form one list from `oldest` to `newest`, the free slots another from `free`.
 #[derive(Debug)]
 pub(super) struct PendingTable<T> {
-    instance: u16,
+    mark: u16,
     slots: Vec<Slot<T>>,
     free: u32,
     oldest: u32,
@@ -37,15 +37,15 @@ pub(super) struct PendingTable<T> {
 }
 
 impl<T> PendingTable<T> {
-    /// Returns an empty table. Its origins carry `instance`: some bits of the node's instance id, by which responses to
-    /// an earlier instance are recognised.
-    pub(super) const fn new(instance: u16) -> Self {
-        Self { instance, slots: Vec::new(), free: NONE, oldest: NONE, newest: NONE, len: 0 }
+    /// Returns an empty table. Its origins carry `mark`, by which responses to an earlier start of the node are
+    /// recognised.
+    pub(super) const fn new(mark: u16) -> Self {
+        Self { mark, slots: Vec::new(), free: NONE, oldest: NONE, newest: NONE, len: 0 }
     }
 
     /// Returns true if this table issued the origin.
     pub(super) const fn is_of(&self, origin: Origin) -> bool {
-        origin.instance == self.instance
+        origin.mark == self.mark
     }
 
     /// Returns the number of pending requests.
@@ -72,7 +72,7 @@ impl<T> PendingTable<T> {
         taken.attempts = 0;
         (taken.entry, taken.deadline_us) = (Some(entry), deadline_us);
         (taken.older, taken.newer) = (newest, NONE);
-        let origin = Origin { instance: self.instance, generation: taken.generation, slot };
+        let origin = Origin { mark: self.mark, generation: taken.generation, slot };
         match newest {
             NONE => self.oldest = slot,
             newest => self.slots[newest as usize].newer = slot,
@@ -86,7 +86,7 @@ impl<T> PendingTable<T> {
     fn slot_of(&self, origin: Origin) -> Option<&Slot<T>> {
         let slot = self.slots.get(origin.slot as usize)?;
         let age = slot.generation.wrapping_sub(origin.generation) & GENERATION_MASK;
-        (origin.instance == self.instance && slot.entry.is_some() && age <= slot.attempts).then_some(slot)
+        (origin.mark == self.mark && slot.entry.is_some() && age <= slot.attempts).then_some(slot)
     }
 
     /// Returns whether an attempt is the latest one of its entry; `None` if the entry is no longer pending.
@@ -118,7 +118,7 @@ impl<T> PendingTable<T> {
     pub(super) fn iter(&self) -> impl Iterator<Item = (Origin, &T)> {
         let at = |place: u32| self.slots.get(place as usize).map(|slot| (place, slot));
         std::iter::successors(at(self.oldest), move |(_, slot)| at(slot.newer)).filter_map(|(place, slot)| {
-            let origin = Origin { instance: self.instance, generation: slot.generation, slot: place };
+            let origin = Origin { mark: self.mark, generation: slot.generation, slot: place };
             Some((origin, slot.entry.as_ref()?))
         })
     }
@@ -146,7 +146,7 @@ impl<T> PendingTable<T> {
     /// Removes and returns the oldest entry if its deadline has passed.
     pub(super) fn expire(&mut self, monotonic_us: u64) -> Option<T> {
         let slot = self.slots.get(self.oldest as usize).filter(|slot| slot.deadline_us <= monotonic_us)?;
-        let origin = Origin { instance: self.instance, generation: slot.generation, slot: self.oldest };
+        let origin = Origin { mark: self.mark, generation: slot.generation, slot: self.oldest };
         self.remove(origin)
     }
 
@@ -177,7 +177,7 @@ mod tests {
         let second = table.insert(2, 10).unwrap();
         assert_eq!(second.slot, first.slot);
         assert_eq!(table.remove(first), None);
-        assert_eq!(table.remove(Origin { instance: 8, ..second }), None);
+        assert_eq!(table.remove(Origin { mark: 8, ..second }), None);
         assert!(table.remove(second).is_some());
         table.check();
     }

@@ -103,8 +103,8 @@ impl Readers {
         Self {
             table: Table::new(settings.slots),
             clients: Clients::default(),
-            #[expect(clippy::cast_possible_truncation, reason = "any 16 bits do that no request of a client has")]
-            pulls: PendingTable::new(!(settings.instance as u16)),
+            // Another mark than that of the requests of clients.
+            pulls: PendingTable::new(!settings.origin_mark),
             left: VecDeque::new(),
             delivered: Delivered::default(),
             effects: VecDeque::new(),

@@ -421,6 +421,10 @@ impl Parts {
     /// Handles HEADS of the node that leads a slot.
     fn on_heads(&mut self, step: &mut Step<'_>, heads: &Heads, call: &Call<'_>) -> Result<Answer, ErrorResponse> {
         let (slot, leader) = (step.settings.slot(heads.slot)?, call.route.source);
+        if !step.settings.is_member(slot, leader) {
+            step.stats.false_claims += 1;
+            return Err(ErrorResponse::new(Status::BadRequest, "HEADS must come from the node that leads the slot"));
+        }
         if step.leaders.is_stale(slot, heads.term, leader) {
             return Err(step.not_leader(slot));
         }

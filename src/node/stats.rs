@@ -128,6 +128,8 @@ counters! {
     responses_lost,
     /// Responses to requests that had timed out or never existed.
     responses_late,
+    /// Frames dropped because the node that they name as their source may not send them.
+    false_claims,
     /// Frames with a corrupt args section or payload.
     corrupt,
     /// Requests that were not executed because their client was gone and they would have changed nothing.

@@ -99,6 +99,7 @@ pub(crate) fn settings(dimension: Dimension) -> Settings {
         software: String::new(),
         addresses: Vec::new(),
         instance: 7,
+        origin_mark: 7,
         seed: 1,
         memory_bytes: u64::MAX,
         retention: Retention::default(),

@@ -119,6 +119,7 @@ fn settings(id: u16, dimension: Dimension, memory_bytes: u64) -> Settings {
         software: String::new(),
         addresses: vec![String::new(); usize::from(dimension.nodes())],
         instance: 1,
+        origin_mark: 0,
         seed: 1,
         memory_bytes,
         retention: Retention::default(),

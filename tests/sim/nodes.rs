@@ -73,6 +73,7 @@ impl World {
             software: "sim".to_owned(),
             addresses: Vec::new(),
             instance: self.rng.u64(..),
+            origin_mark: self.rng.u16(..),
             seed: self.rng.u64(..),
             memory_bytes: self.profile.memory_bytes,
             retention: self.profile.default_retention,

@@ -286,6 +286,9 @@ impl Verifier {
         let (used, most) = (value("memory_bytes"), ctx.profile.memory_bytes + slack);
         assert!(used <= most, "topics use {used} bytes of at most {most}");
         assert!(value("tail_bytes") <= TAILS_BYTES_MAX as u64, "the tails exceed their limit");
+        // Hostile clients pose as neighbours.
+        let is_claimed = ctx.profile.clients.hostile > 0 || value("false_claims") == 0;
+        assert!(is_claimed, "a frame of a node was taken for one that it may not send");
         let home = |seat: &Seat| ctx.leader(seat.name);
         let seats = || ctx.model.seats.values();
         let here = seats().filter(|seat| seat.node == self.node);

@@ -281,7 +281,7 @@ fn probe(ttl: u16) -> Vec<u8> {
     out
 }
 
-const ORIGIN: Origin = Origin { instance: 0xA5A5, generation: 1, slot: 7 };
+const ORIGIN: Origin = Origin { mark: 0xA5A5, generation: 1, slot: 7 };
 
 /// A response to a request of an ingress.
 fn answer(good: &Good, section: Route) -> Vec<u8> {

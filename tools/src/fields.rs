@@ -180,7 +180,7 @@ fn route(walk: &mut Walk, end: usize) {
     walk.take("target words", 1, number);
     walk.take("origin", 8, |n| {
         let origin = Origin::from_number(n);
-        format!("instance {:#06x}, generation {}, slot {}", origin.instance, origin.generation, origin.slot)
+        format!("mark {:#06x}, generation {}, slot {}", origin.mark, origin.generation, origin.slot)
     });
     while walk.at + 4 < end && walk.take("set word", 8, |n| format!("{n:#b}")).is_some() {}
     walk.take("route_crc", 4, |_| "right".to_owned());

@@ -69,8 +69,8 @@ pub enum TrafficClass {
 /// need no table; the generation keeps a late response from reaching the wrong request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
-    /// 16 bits of the ingress's instance id.
-    pub instance: u16,
+    /// 16 random bits that only this start of the ingress knows.
+    pub mark: u16,
     /// Generation of the slot: how often it was used, 24 bits.
     pub generation: u32,
     /// Index of the slot in the ingress's table, 24 bits.
@@ -81,9 +81,9 @@ impl Origin {
     /// Number of bits of slots and generations.
     pub const BITS: u32 = 24;
 
-    /// Returns the number on the wire: `instance · generation · slot`.
+    /// Returns the number on the wire: `mark · generation · slot`.
     pub const fn number(self) -> u64 {
-        (self.instance as u64) << (2 * Self::BITS) | (self.generation as u64) << Self::BITS | self.slot as u64
+        (self.mark as u64) << (2 * Self::BITS) | (self.generation as u64) << Self::BITS | self.slot as u64
     }
 
     /// Converts the number on the wire; every number is valid.
@@ -91,7 +91,7 @@ impl Origin {
         let mask = (1u64 << Self::BITS) - 1;
         #[expect(clippy::cast_possible_truncation, reason = "masked to 24 and shifted to 16 bits")]
         Self {
-            instance: (number >> (2 * Self::BITS)) as u16,
+            mark: (number >> (2 * Self::BITS)) as u16,
             generation: ((number >> Self::BITS) & mask) as u32,
             slot: (number & mask) as u32,
         }

@@ -1,10 +1,12 @@
 //! A client's request that another node is to answer.
 
+use super::super::Settings;
 use super::super::asked::Asked;
+use super::super::claims::is_of_way;
 use super::destination::{Destination, Tried};
 use crate::types::{ConnId, NodeId};
-use crate::wire::Response;
 use crate::wire::frame::Kept;
+use crate::wire::{Frame, Response};
 
 /// A client's request that another node executes.
 #[derive(Clone, Debug)]
@@ -64,6 +66,13 @@ impl State {
 }
 
 impl Pending {
+    /// Returns true if `source` may have sent this response to it.
+    pub(super) fn is_answered_by(&self, settings: &Settings, response: &Frame<'_>, source: NodeId) -> bool {
+        let header = &response.header;
+        let is_of_request = (header.opcode, header.request_id) == (self.asked.opcode, self.asked.request_id);
+        is_of_request && (is_of_way(header.status) || self.to.nodes(settings).any(|node| node == source))
+    }
+
     /// Returns the budget in bytes to reserve for the frame, beyond that for the response. The two never occupy memory
     /// at the same time, because the frame is released when the response arrives.
     pub(super) fn frame_charge(&self) -> u32 {

@@ -10,7 +10,7 @@ use crate::node::tests::settings;
 use crate::types::{Now, Offset, RequestId, TopicName};
 use crate::wire::request::{Fetch, Start, Topic};
 use crate::wire::response::Detail;
-use crate::wire::{Flags, Request};
+use crate::wire::{Flags, Kind, Request, TrafficClass};
 
 const START_US: u64 = 1_000_000;
 const CLIENT: ConnId = ConnId { slot: 3, generation: 1 };
@@ -65,11 +65,21 @@ fn refusal(status: Status) -> Response {
     ErrorResponse::new(status, "the test says so").into()
 }
 
-/// Returns the response of the other node to a request.
-fn response(request: &Request<'_>, response: &Response) -> Frame<'static> {
-    let (opcode, request_id, mut bytes) = (request.opcode().number(), RequestId(1), Vec::new());
-    assert!(response.encode(opcode, request_id, None, &mut bytes).is_none(), "a response without records");
-    Frame::sealed(bytes)
+/// Returns the response of the other node to the request with this id.
+fn response(id: u64, request: &Request<'_>, response: &Response) -> Frame<'static> {
+    response_of(1, id, request, response)
+}
+
+/// Returns the response of a node to the request with this id.
+fn response_of(source: u16, id: u64, request: &Request<'_>, response: &Response) -> Frame<'static> {
+    let (opcode, mut bytes) = (request.opcode().number(), Vec::new());
+    let settings = settings(source, 1);
+    let target = NodeId::new(0, settings.dimension).unwrap();
+    let route = settings.new_route(target, Kind::Node, TrafficClass::Bulk, Origin::from_number(0));
+    assert!(response.encode(opcode, RequestId(id), None, &mut bytes).is_none(), "a response without records");
+    let mut frame = Frame::sealed(bytes);
+    frame.route = Some(route);
+    frame
 }
 
 /// Carries out all effects at that time: what is sent leaves over the link. Returns the origins of what is sent, and
@@ -100,7 +110,7 @@ fn carry_out(node: &mut Node, after_us: u64) -> (Vec<Origin>, Vec<(u64, u8)>) {
 fn a_response_answers_its_request_once_and_a_late_one_nobody() {
     let mut node = node();
     let origin = send(&mut node, 5, &PING);
-    let pong = response(&PING, &Response::Ping { node: 1, token: 7, wall_us: None, topics: None });
+    let pong = response(5, &PING, &Response::Ping { node: 1, token: 7, wall_us: None, topics: None });
     for expected in [Some(5), None] {
         let answered = at(&mut node, 0, |ingress, step| ingress.on_response(step, &pong, origin));
         assert_eq!(answered.map(|asked| asked.request_id.0), expected);
@@ -110,6 +120,37 @@ fn a_response_answers_its_request_once_and_a_late_one_nobody() {
         assert_eq!(carry_out(&mut node, 0), (vec![], vec![]));
     }
     assert_eq!(node.stats.responses_late, 1);
+}
+
+#[test]
+fn only_the_node_that_was_asked_answers_and_any_other_says_that_there_is_no_way() {
+    let stats = Request::Stats { node: 1 };
+    let other = |status| ErrorResponse::new(status, "the test says so").into();
+    let pong = Response::Ping { node: 1, token: 7, wall_us: None, topics: None };
+    // The source, the id and the request that it answers, the response, and whether it counts.
+    let cases = [
+        (0, 5, &PING, pong.clone(), false),
+        (1, 6, &PING, pong.clone(), false),
+        (1, 5, &stats, pong.clone(), false),
+        (0, 5, &PING, other(Status::Ok), false),
+        (0, 5, &PING, other(Status::UnknownNode), false),
+        (0, 5, &PING, other(Status::Unreachable), true),
+        (0, 5, &PING, other(Status::Overloaded), true),
+        (0, 5, &PING, other(Status::TtlExpired), true),
+        (1, 5, &PING, pong, true),
+    ];
+    for (source, id, request, answer, counts) in cases {
+        let mut node = node();
+        let origin = send(&mut node, 5, &PING);
+        let frame = response_of(source, id, request, &answer);
+        let answered = at(&mut node, 0, |ingress, step| ingress.on_response(step, &frame, origin));
+        let case = format!("{answer:?} of node {source} to {id}");
+        assert_eq!(node.stats.false_claims, u64::from(!counts), "{case}");
+        assert!(counts || answered.is_none(), "{case}");
+        if let Some(asked) = answered {
+            at(&mut node, 0, |ingress, step| ingress.discharge(step, &asked));
+        }
+    }
 }
 
 #[test]
@@ -125,7 +166,7 @@ fn a_refused_request_is_sent_again_later_and_others_wait_behind_it() {
         assert_eq!((sent.len(), answers.len()), (attempts, 0), "after {after_us} us");
         for origin in sent {
             assert_eq!(origin.slot, first.slot);
-            let pong = response(&PING, &Response::Ping { node: 1, token: 7, wall_us: None, topics: None });
+            let pong = response(1, &PING, &Response::Ping { node: 1, token: 7, wall_us: None, topics: None });
             let answered = at(&mut node, after_us, |ingress, step| ingress.on_response(step, &pong, origin));
             at(&mut node, after_us, |ingress, step| ingress.discharge(step, &answered.unwrap()));
             assert_eq!(carry_out(&mut node, after_us).0.len(), 2, "its answer lets both others go");
@@ -237,7 +278,7 @@ fn held_fetches_end_with_their_client_or_with_the_node() {
 fn a_fetch_of_a_larger_record_is_held_and_sent_again_unless_its_client_has_gone() {
     let request = fetch(FETCH_RESERVE_LEAST);
     let large = ErrorResponse::new(Status::TooLarge, "larger").with(Detail::Limit(PAYLOAD_MAX.into()));
-    let large = response(&request, &large.into());
+    let large = response(7, &request, &large.into());
     for has_gone in [false, true] {
         let mut node = node();
         let origin = send(&mut node, 7, &request);

@@ -38,7 +38,12 @@ impl Readers {
             step.stats.oneways_dropped += 1;
             return;
         };
-        self.note_alive(step, self.table.topic(place).slot);
+        let slot = self.table.topic(place).slot;
+        if frame.route.as_ref().is_none_or(|route| !step.settings.is_member(slot, route.source)) {
+            step.stats.false_claims += 1;
+            return;
+        }
+        self.note_alive(step, slot);
         if is_deliver {
             match Span::decode(args) {
                 Ok(span) if span.topic == id && span.epoch == self.table.topic(place).epoch => {
@@ -124,6 +129,10 @@ impl Readers {
 
     fn on_list(&mut self, step: &mut Step<'_>, request_id: RequestId, leader: NodeId, list: FedList) -> Option<SlotId> {
         let slot = step.settings.slot(list.slot).ok()?;
+        if !step.settings.is_member(slot, leader) {
+            step.stats.false_claims += 1;
+            return None;
+        }
         // A late answer may arrive after this node, or another one, has become the leader.
         if self.table.leader(slot).is_here || step.leaders.is_stale(slot, list.term, leader) {
             return None;

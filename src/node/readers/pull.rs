@@ -2,6 +2,7 @@
 //! offset share a fetch.
 
 use super::super::Step;
+use super::super::claims::is_of_way;
 use super::super::frames::request_frame;
 use super::super::ingress::Admission;
 use super::table::{Followed, ReaderKey, TopicKey, first_at};
@@ -82,6 +83,13 @@ impl Readers {
         frame: &Frame<'_>,
         origin: Origin,
     ) -> Option<(NodeId, bool)> {
+        let source = frame.route.as_ref()?.source;
+        let slot = self.pulls.get(origin).map(|pull| pull.slot);
+        let is_from_member = |slot| step.settings.is_member(slot, source);
+        if !is_of_way(frame.header.status) && slot.is_some_and(|slot| !is_from_member(slot)) {
+            step.stats.false_claims += 1;
+            return None;
+        }
         let Some(pull) = self.pulls.remove(origin) else {
             step.stats.responses_late += 1;
             return None;
@@ -90,9 +98,7 @@ impl Readers {
         let reached = frame.header.status != Status::Unreachable.number();
         if !reached {
             self.note_unreachable(step, pull.slot);
-        } else if Class::of(frame.header.status) == Class::Success
-            || frame.route.as_ref().is_some_and(|route| route.source == leader)
-        {
+        } else if Class::of(frame.header.status) == Class::Success || source == leader {
             // Only a node that leads the slot returns records; it may be another one than the one that was asked.
             self.note_alive(step, pull.slot);
         }

@@ -6,7 +6,7 @@
 use super::harness::{Harness, SLOT, names, refusal, subscribed, topic};
 use super::sent::{Sent, only};
 use crate::limits::{FEED_AGAIN_US, HEADS_US, TICK_US};
-use crate::types::{ConnId, Retention};
+use crate::types::{ConnId, Copies, Retention};
 use crate::wire::feed::{FedList, Heads};
 use crate::wire::response::{Detail, ErrorResponse};
 use crate::wire::{Opcode, Request, Response, Status};
@@ -110,11 +110,13 @@ fn requests_go_to_the_leader_that_the_answer_to_a_report_names() {
 fn readers_of_a_node_that_begins_to_lead_go_on_with_its_own_log() {
     // It has asked the leader for the record, or does not know of it yet.
     for next in [1, 0] {
-        let mut node = Harness::linked(1);
-        let (client, name) = (node.client(), names(0, 1).next().unwrap());
+        let mut node = Harness::linked(2);
+        let (client, name) = (node.client(), names(0, 2).next().unwrap());
         let id = node.create(client, &name, Retention::default());
         node.publish(client, &name, 1, 10);
         node.set_leads(false);
+        // Its group is still that of a single copy; only who may lead is determined by this.
+        node.node.settings.copies = Copies::Three;
         let other = node.node.settings.id.across(0);
         assert!(node.node.leaders.note(SLOT, 99, other));
         let sent = node.follow(client, 5, &name, subscribed(id.number(), 1, next));

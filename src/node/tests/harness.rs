@@ -83,6 +83,7 @@ pub(in crate::node) fn settings(id: u16, dimension: u8) -> Settings {
         software: String::new(),
         addresses: Vec::new(),
         instance: 0x1234_5678,
+        origin_mark: 0x5678,
         seed: 1,
         memory_bytes: u64::MAX,
         retention: Retention::default(),

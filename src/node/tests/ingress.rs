@@ -315,14 +315,15 @@ fn so_many_topics_that_were_pushed_in_vain_are_noted_and_the_rest_when_they_come
 }
 
 #[test]
-fn answers_and_heads_are_about_the_slot_in_them_whoever_sends_them() {
-    // The slot, the status of the answer to HEADS about it, and whether they show that the home is alive.
-    for (slot, status, is_of_home) in [
-        (HOME, Status::Ok, true),
-        (2, Status::Ok, false),
-        (0, Status::NotLeader, false),
-        (4, Status::BadRequest, false),
-        (u16::MAX, Status::BadRequest, false),
+fn answers_and_heads_are_about_the_slot_in_them_if_their_source_keeps_its_topics() {
+    // The slot, the source, the status of the answer to HEADS about it, and whether they end the topic.
+    for (slot, source, status, is_of_home) in [
+        (HOME, HOME, Status::Ok, true),
+        (HOME, 3, Status::BadRequest, false),
+        (2, 2, Status::Ok, false),
+        (0, 3, Status::BadRequest, false),
+        (4, 3, Status::BadRequest, false),
+        (u16::MAX, 3, Status::BadRequest, false),
     ] {
         for is_by_feed in [true, false] {
             let mut node = Harness::linked(2);
@@ -335,14 +336,14 @@ fn answers_and_heads_are_about_the_slot_in_them_whoever_sends_them() {
             if is_by_feed {
                 let Response::Fed(list) = fed(0, Status::UnknownTopic, 0, 0) else { panic!() };
                 let answer = Response::Fed(FedList { slot, ..list });
-                let sent = node.node_responds_to(3, &reports[0], &answer);
+                let sent = node.node_responds_to(source, &reports[0], &answer);
                 assert_eq!(!who(&sent, Opcode::Event, Status::UnknownTopic).is_empty(), is_of_home, "{slot}");
             } else {
                 let gone = Head { topic: topic_id(TOPIC), epoch: Epoch(0), next: Offset(0) };
                 let mut payload = Vec::new();
                 gone.encode(&mut Writer::new(&mut payload));
                 let request = Request::Heads(Heads { slot, count: 1, ..heads(HOME_INSTANCE, 1, TOPIC) });
-                let sent = node.node_asks(3, 0, &request, &payload);
+                let sent = node.node_asks(source, 0, &request, &payload);
                 assert_eq!(!who(&sent, Opcode::Event, Status::UnknownTopic).is_empty(), is_of_home, "{slot}");
                 assert_eq!(only(&sent, Opcode::Heads)[0].status(), status, "{slot}");
             }

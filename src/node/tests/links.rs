@@ -232,7 +232,8 @@ fn nodes_of_a_large_cube_come_in_pages_and_say_which_links_are_up() {
 fn stamped(node: &Harness, target: u16, dimension: u8) -> Route {
     let dimension = Dimension::new(dimension).unwrap();
     let route = node.route_from(1, TrafficClass::Bulk, Origin::from_number(0));
-    Route { target: NodeId::new(target, dimension).unwrap(), dimension, ..route }
+    let ttl = cube::hops_limit(dimension) - route.hops;
+    Route { target: NodeId::new(target, dimension).unwrap(), dimension, ttl, ..route }
 }
 
 #[test]

@@ -183,7 +183,7 @@ fn an_earlier_attempt_that_comes_back_says_nothing_about_the_latest() {
     let (mut node, client, first) = publishing(1);
     let second = node.pass(RETRY_SILENCE_US);
     // The first attempt was forwarded around dead links until its TTL expired, and is back at its ingress.
-    let route = Route { ttl: 0, ..attempts(&first)[0].route().clone() };
+    let route = Route { ttl: 0, hops: 2, ..attempts(&first)[0].route().clone() };
     let name = names(1, 1).next().unwrap();
     let sent = node.node_sends(&route, 2, &publish(&name, Some(0)), &records(1, 10));
     assert_eq!((sent.len(), node.node.stats.responses_late), (0, 1), "it is neither refused nor queued");

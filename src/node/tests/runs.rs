@@ -64,7 +64,7 @@ fn the_batches_of_a_turn_are_one_entry_and_each_is_answered_as_if_it_were_alone(
 
 /// Publishes a batch of one record at the client of another node, whose answer comes when the turn is over.
 fn publish_from(node: &mut Harness, source: u16, id: u64, name: &str) {
-    let origin = Origin { instance: 1, generation: 2, slot: u32::try_from(id).unwrap() };
+    let origin = Origin { mark: 1, generation: 2, slot: u32::try_from(id).unwrap() };
     let route = node.route_from(source, TrafficClass::Bulk, origin);
     let request = Request::Publish(Publish { topic: topic(name), producer: None, count: 1 });
     assert_eq!(node.node_sends(&route, id, &request, &records(1, 10)).len(), 0);

@@ -76,7 +76,7 @@ mod tests {
             durability: Durability::Synced,
         };
         let ack = |(id, slot, count)| {
-            let origin = Origin { instance: 1, generation: 2, slot };
+            let origin = Origin { mark: 1, generation: 2, slot };
             Ack { request_id: RequestId(id), origin, count }
         };
         let batches = [(9, 3, 2), (u64::MAX, 4, 1), (10, 1, 70_000), (11, 5, 1)].map(ack).to_vec();

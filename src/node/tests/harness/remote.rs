@@ -12,12 +12,18 @@ use crate::wire::{Flags, Head, Kind, Opcode, Origin, Push, Request, Response, Ro
 
 impl Harness {
     pub(in crate::node::tests) fn route_from(&self, source: u16, class: TrafficClass, origin: Origin) -> Route {
-        let dimension = self.node.settings.dimension;
+        let (dimension, id) = (self.node.settings.dimension, self.node.settings.id);
+        // From the neighbour itself it makes one hop, and from other neighbours of this node a detour.
+        let hops = match u16::try_from((source ^ id.index()).count_ones()).expect("few bits") {
+            0 => 2,
+            1 if source != id.across(0).index() => 3,
+            distance => distance,
+        };
         Route {
             source: NodeId::new(source, dimension).unwrap(),
-            target: self.node.settings.id,
-            ttl: cube::hops_limit(dimension) - 1,
-            hops: 1,
+            target: id,
+            ttl: cube::hops_limit(dimension) - hops,
+            hops,
             kind: Kind::Node,
             class,
             dimension,
