@@ -6,7 +6,7 @@ mod tests;
 
 use super::action::Action;
 use super::call::{Answer, Call};
-use super::frames::{malformed, request_frame, sound_payload};
+use super::frames::{malformed, request_frame_of, sound_payload};
 use super::group::{FollowUp, member_of, node_of};
 use super::leaders::Copies;
 use super::{Parts, Settings, Step};
@@ -198,10 +198,11 @@ impl Parts {
 
     /// Sends messages in one frame. Members tolerate that a message is lost.
     fn send_together(&mut self, step: &mut Step<'_>, messages: &[Outgoing]) {
-        let mut payload = Vec::with_capacity(messages.iter().map(|outgoing| outgoing.item.encoded_len()).sum());
-        messages.iter().for_each(|outgoing| outgoing.item.encode(&mut Writer::new(&mut payload)));
+        let bytes = messages.iter().map(|outgoing| outgoing.item.encoded_len()).sum();
+        let encode =
+            |out: &mut Vec<u8>| messages.iter().for_each(|outgoing| outgoing.item.encode(&mut Writer::new(out)));
         let count = u16::try_from(messages.len()).expect("at most RAFT_ITEMS_MAX");
-        let frame = request_frame(&Request::Raft { count }, &payload, RequestId(0), Flags::ONEWAY);
+        let frame = request_frame_of(&Request::Raft { count }, (bytes, encode), RequestId(0), Flags::ONEWAY);
         let Way { avoided, .. } = messages[0].way;
         let mut route = messages[0].way.route(step.settings);
         avoided.into_iter().for_each(|link| route.down.insert(link));

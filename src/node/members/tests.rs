@@ -12,6 +12,7 @@ use super::*;
 use crate::entry::{Note, Place, Write};
 use crate::limits::{BODY_BYTES_MAX, ELECTION_TICKS, FAILOVER_US, REQUEST_TIMEOUT_US, TICK_US};
 use crate::node::action::Packet;
+use crate::node::frames::request_frame;
 use crate::node::tests::{found, settings};
 use crate::node::{Action, Node};
 use crate::replica::LogEntry;
