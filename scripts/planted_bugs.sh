@@ -30,6 +30,7 @@ journal             overwritten entries applied
 journal             applied beyond what is committed
 journal             checkpoint without bodies that are not applied
 journal             log not kept for others
+journal             log not kept for a copy
 journal             a group's state with the position of another
 journal             log not compared with the watermark
 journal             checkpoint ahead of the log's sync
@@ -69,6 +70,9 @@ replica             state installed before all writes are durable
 replica             entries taken while a state is installed
 sim                 journal not told of records
 sim                 each member trims by its own clock
+unit:turn           checkpoint while a state is installed
+unit:node::members  producers missing in a copy
+unit:node::members  free places of a copy in another order
 process:larger      journal asked before it is told
 unit:storage        given back before the sync
 unit:storage        given back in another order

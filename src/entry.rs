@@ -7,11 +7,13 @@
 #![warn(clippy::arithmetic_side_effects)]
 
 mod codec;
+mod copy;
 pub mod varint;
 
 use bytes::Bytes;
 
 pub use codec::{BodyLen, DecodeError, decode, encode};
+pub use copy::{CopyDone, CopyOutcome, CopyTask};
 
 pub use crate::wire::raft::Founding;
 
@@ -190,11 +192,14 @@ pub struct Room {
     pub bytes: u64,
     /// True while no further segment can be prepared because the disk is full. Otherwise there will be more room soon.
     pub is_full: bool,
+    /// Bytes of segments that are there only for other members of the node's groups, which may need that part of the
+    /// log.
+    pub log_kept: u64,
 }
 
 impl Room {
     /// The room of a log in memory.
-    pub const UNLIMITED: Self = Self { bytes: u64::MAX, is_full: false };
+    pub const UNLIMITED: Self = Self { bytes: u64::MAX, is_full: false, log_kept: 0 };
 
     /// Subtracts the bytes of a body.
     pub fn take(&mut self, bytes: u64) {
@@ -354,6 +359,9 @@ pub struct Image {
     /// The position of the first body that other members may still need; `None` if they need none. A checkpoint does
     /// not store it.
     pub needed: Option<u64>,
+    /// The position of the first body that a member needs which is making a copy of the group; `None` if there is none.
+    /// A checkpoint does not store it.
+    pub pinned: Option<u64>,
     /// The encoded topics.
     pub topics: Vec<u8>,
 }
@@ -469,6 +477,16 @@ pub enum Wanted {
         max_bytes: u32,
         /// Number of records wanted.
         max_records: u32,
+    },
+    /// Consecutive batches, of which the first contains the record `from`: as few as hold the given bytes, but at least
+    /// one. Their append times may all differ, so that a FETCH could not state them.
+    Batches {
+        /// The first record wanted.
+        from: Offset,
+        /// Bytes of records wanted.
+        max_bytes: u32,
+        /// Number of batches wanted.
+        max_batches: usize,
     },
     /// The offset of the first record from `from` up to `end` whose append time is at or after `append_us`, or `end`
     /// when there is none. Append times must not decrease in this range.

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use argh::FromArgs;
 use dht_node::config::{Arguments, Config, Words};
 use dht_node::journal::{self, Folder, Identity, OpenError};
+use dht_node::limits::LOG_WINDOW_BYTES;
 use dht_node::net::{Clock, Descriptors, Server, StartError};
 use dht_node::node::{Node, Settings};
 use dht_node::storage::{Options, Storage, Sync};
@@ -121,6 +122,7 @@ fn run(config: Config, copies: Copies) -> ExitCode {
         clients_max: room.clients,
         handshakes_max: room.handshakes,
         source_limits: config.source_limits,
+        log_window_bytes: LOG_WINDOW_BYTES,
     };
     let (cluster, dimension) = (settings.cluster.clone(), config.dimension);
     let identity = Identity { cluster, dimension, node: config.id, copies };

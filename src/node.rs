@@ -51,6 +51,7 @@ mod list;
 mod lookup;
 mod members;
 mod news;
+mod pace;
 mod pending;
 mod probe;
 mod readers;
@@ -94,6 +95,7 @@ use work::Work;
 use crate::entry::Room;
 use crate::limits::input_bytes;
 use crate::types::{ConnId, Dimension, NodeId, Now, Retention, Slots};
+use crate::wire::chunks::Chunks;
 use crate::wire::response::Durability;
 use crate::wire::{Frame, FrameError, Status};
 
@@ -134,6 +136,11 @@ pub struct Settings {
     pub handshakes_max: usize,
     /// What clients of one address may use.
     pub source_limits: SourceLimits,
+    /// Bytes of applied bodies of each group to keep in memory for members that are a little behind:
+    /// [`LOG_WINDOW_BYTES`], but in tests.
+    ///
+    /// [`LOG_WINDOW_BYTES`]: crate::limits::LOG_WINDOW_BYTES
+    pub log_window_bytes: usize,
 }
 
 /// One node of the cube.
@@ -165,6 +172,8 @@ struct Parts {
     unconfirmed: Unconfirmed,
     /// What members on this node have to tell others at the end of the event.
     outbox: Vec<members::Outgoing>,
+    /// Requests for parts of copies that are to be sent at the end of the event: the node to ask, and their numbers.
+    asks: Vec<(NodeId, u64, Chunks)>,
     clock: tick::Clock,
     drain: drain::Stage,
     /// The path of the data folder if it was empty at the start, until a neighbour says that it knew topics of this
@@ -330,6 +339,7 @@ impl Parts {
             groups,
             unconfirmed: Unconfirmed::default(),
             outbox: Vec::new(),
+            asks: Vec::new(),
             repeats: Repeats::default(),
             clock: tick::Clock::new(now),
             drain: drain::Stage::default(),
@@ -361,6 +371,7 @@ impl Parts {
             Event::Committed => self.on_committed(step),
             Event::Read { lookup, found } => self.on_read(step, lookup, found),
             Event::Fetched { query, part } => self.on_fetched(step, query, part),
+            Event::Copied { done } => self.on_copied(step, done),
             Event::Space { room } => self.on_space(step, room),
             Event::Timeout => self.on_timeout(step),
             Event::Drain => self.on_drain(step),
@@ -369,7 +380,7 @@ impl Parts {
         if self.readers.has_effects() || self.ingress.has_effects() {
             self.carry_out(step);
         }
-        if !self.outbox.is_empty() {
+        if !self.outbox.is_empty() || !self.asks.is_empty() {
             self.send_messages(step);
         }
         if self.drain != drain::Stage::Serving {

@@ -65,6 +65,8 @@ pub struct Config {
     pub members: Vec<MemberId>,
     /// The id of this member's folder, never 0. An empty folder that replaces a lost one has a different id.
     pub disk: u64,
+    /// Bytes of applied entries to keep in memory for followers that are a little behind.
+    pub window_bytes: usize,
 }
 
 /// What a member must remember through a crash: the newest term that it knows, its vote in that term, whether it may

@@ -230,6 +230,7 @@ fn scratch(identity: &Identity) -> Scratch {
         clients_max: 0,
         handshakes_max: 0,
         source_limits: SourceLimits::default(),
+        log_window_bytes: 0,
     };
     Scratch::new(Node::new(settings, Now { monotonic_us: 0, wall_us: 0 }))
 }

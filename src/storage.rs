@@ -13,6 +13,7 @@
 mod checkpoints;
 mod clean;
 mod commit;
+mod copy;
 mod keep;
 mod room;
 mod space;
@@ -28,9 +29,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use checkpoints::Checkpoints;
+pub use copy::Copies;
 pub use start::{Scratch, Started, start};
 
-use crate::entry::{Found, Image, LogPart, LogQuery, Note, Room, Unreadable, Write, Written};
+use crate::entry::{CopyDone, CopyTask, Found, Image, LogPart, LogQuery, Note, Room, Unreadable, Write, Written};
 use crate::journal::{self, Cut, Folder, Identity, Mark, OpenError, Watermarked};
 use crate::limits::{NOTES_MAX, NOTES_WAIT, SEGMENT_BYTES, SEGMENT_BYTES_FIRST};
 use crate::node::{Lookup, Node};
@@ -77,6 +79,9 @@ pub struct Storage {
     /// Results of reads that the loop has not taken yet.
     found: VecDeque<(Lookup, Result<Found, Unreadable>)>,
     fetched: VecDeque<(LogQuery, Result<LogPart, Unreadable>)>,
+    copied: VecDeque<CopyDone>,
+    /// Bytes of segments that are there only for other members, after the newest checkpoint.
+    log_kept: u64,
     space: Space,
 }
 
@@ -97,6 +102,8 @@ enum Task {
     Read(Lookup),
     Fetch(LogQuery),
     Keep(Mark, Vec<Image>),
+    /// If a state is to be installed, the images are those of all groups.
+    Copy(CopyTask, Mark, Vec<Image>),
     Prepare {
         number: u32,
         size: u32,
@@ -116,9 +123,13 @@ enum News {
     },
     Read(Lookup, Result<Found, Unreadable>),
     Fetched(LogQuery, Result<LogPart, Unreadable>),
+    Copied(CopyDone),
     /// A checkpoint was written, or failed. True when only the predecessor of the newest checkpoint still needs some
     /// dead segments.
-    Kept(bool),
+    Kept {
+        holds_dead: bool,
+        log_kept: u64,
+    },
     /// The bytes that a checkpoint would return to the file system.
     Freeable(u64),
     /// The last checkpoint failed, and it is time to retry.
@@ -169,8 +180,23 @@ impl Storage {
             drop(disk);
         });
         let (commit, keep) = (Some(commit), Some(keep.map_err(OpenError::folder)?));
-        let (notes, notes_since, found, fetched) = (Vec::new(), None, VecDeque::new(), VecDeque::new());
-        Ok(Self { work, tasks, news: for_loop, commit, keep, checkpoints, notes, notes_since, found, fetched, space })
+        let (notes, notes_since, log_kept) = (Vec::new(), None, 0);
+        let (found, fetched, copied, news) = (VecDeque::new(), VecDeque::new(), VecDeque::new(), for_loop);
+        Ok(Self {
+            work,
+            tasks,
+            news,
+            commit,
+            keep,
+            checkpoints,
+            notes,
+            notes_since,
+            found,
+            fetched,
+            copied,
+            log_kept,
+            space,
+        })
     }
 
     /// Sends a task to the keeper's thread, after the notes that have not been sent yet.
@@ -218,7 +244,11 @@ impl Store for Storage {
                 News::Prepared { number, size } => self.space.prepare(number, size),
                 News::Read(lookup, found) => self.found.push_back((lookup, found)),
                 News::Fetched(query, part) => self.fetched.push_back((query, part)),
-                News::Kept(holds_dead) => self.checkpoints.end(holds_dead),
+                News::Copied(done) => self.copied.push_back(done),
+                News::Kept { holds_dead, log_kept } => {
+                    self.checkpoints.end(holds_dead);
+                    self.log_kept = log_kept;
+                }
                 News::Freeable(bytes) => self.checkpoints.set_freeable(bytes),
                 News::KeepAgain => self.checkpoints.owe(),
                 News::Space(is_left) => self.space.set_full(!is_left),
@@ -247,6 +277,15 @@ impl Store for Storage {
         self.fetched.pop_front()
     }
 
+    fn copy(&mut self, task: CopyTask, images: Vec<Image>) {
+        let mark = self.checkpoints.given();
+        self.give(Task::Copy(task, mark, images));
+    }
+
+    fn take_copied(&mut self) -> Option<CopyDone> {
+        self.copied.pop_front()
+    }
+
     fn wants_image(&self) -> bool {
         self.checkpoints.is_due(!self.space.is_full(), SEGMENT_BYTES)
     }
@@ -257,14 +296,16 @@ impl Store for Storage {
     }
 
     fn room(&self) -> Room {
-        self.space.room()
+        Room { log_kept: self.log_kept, ..self.space.room() }
     }
 
-    fn close(&mut self, images: Vec<Image>) {
+    fn close(&mut self, images: Option<Vec<Image>>) {
         // All entries are written before the checkpoint, which must not be ahead of the log.
         self.work.send(Work::End).expect("the thread runs until it receives the task to end");
         join(self.commit.take());
-        self.keep_images(images);
+        if let Some(images) = images {
+            self.keep_images(images);
+        }
         self.give(Task::End);
         join(self.keep.take());
     }

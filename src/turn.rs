@@ -5,10 +5,12 @@
 
 use std::collections::VecDeque;
 
-use crate::entry::{Found, Image, LogPart, LogQuery, Note, Place, Room, Unreadable, Write, Written};
+use crate::entry::{
+    CopyDone, CopyTask, Found, Image, LogPart, LogQuery, Note, Place, Room, Unreadable, Write, Written,
+};
 use crate::limits::{COMMIT_WORK, LOOKUP_WORK, PUSH_QUEUE_MAX};
 use crate::node::{Action, Event, Lookup, Node, Packet};
-use crate::types::{ConnId, NodeId, Now, RequestId};
+use crate::types::{ConnId, NodeId, Now, RequestId, SlotId};
 use crate::wire::{Frame, Route};
 
 /// The node's connections.
@@ -48,15 +50,20 @@ pub trait Store {
     fn fetch(&mut self, query: LogQuery);
     /// Returns a finished query for bodies with its answer, each one once.
     fn take_fetched(&mut self) -> Option<(LogQuery, Result<LogPart, Unreadable>)>;
+    /// Does something for a copy of a group's state. If that is to install it, `images` are the states of all groups
+    /// after all returned entries.
+    fn copy(&mut self, task: CopyTask, images: Vec<Image>);
+    /// Returns what was done for copies, each once, in order. That something was dropped is not reported.
+    fn take_copied(&mut self) -> Option<CopyDone>;
     /// Returns true when a checkpoint is due.
     fn wants_image(&self) -> bool;
     /// Writes a checkpoint of the states of all groups after all returned entries.
     fn keep_images(&mut self, images: Vec<Image>);
     /// Returns how much room there is after everything that was submitted.
     fn room(&self) -> Room;
-    /// Makes all submitted entries durable, and writes a checkpoint of the state after all returned entries. No call
-    /// follows.
-    fn close(&mut self, images: Vec<Image>);
+    /// Makes all submitted entries durable, and writes a checkpoint of the states of all groups after all returned
+    /// entries, if there are any: not while a copied state is being installed. No call follows.
+    fn close(&mut self, images: Option<Vec<Image>>);
 }
 
 /// Logs in memory, in which everything is written at once. No body can be read back.
@@ -94,6 +101,15 @@ impl Store for MemoryStore {
         Some((query, Ok(LogPart { base: (query.index, 0), bodies: Vec::new() })))
     }
 
+    fn copy(&mut self, task: CopyTask, _images: Vec<Image>) {
+        // Nobody copies what is only in memory.
+        unreachable!("{task:?}: there is no log that could be copied")
+    }
+
+    fn take_copied(&mut self) -> Option<CopyDone> {
+        None
+    }
+
     fn wants_image(&self) -> bool {
         false
     }
@@ -104,7 +120,7 @@ impl Store for MemoryStore {
         Room::UNLIMITED
     }
 
-    fn close(&mut self, _images: Vec<Image>) {}
+    fn close(&mut self, _images: Option<Vec<Image>>) {}
 }
 
 /// A node, its connections and its log.
@@ -116,13 +132,20 @@ pub struct Turn<C, S> {
     /// The log.
     pub store: S,
     actions: Vec<Action>,
+    /// Copied states to be installed, one after the other, at the ends of turns: then the store knows what has become
+    /// of all applied entries.
+    installs: VecDeque<CopyTask>,
+    /// The slot and the number of the copy that the store is installing. The store may have replaced the state of the
+    /// group already, which the node still has. So the node's states may not be given to the store until it has
+    /// reported that.
+    installing: Option<(SlotId, u64)>,
     has_more: bool,
 }
 
 impl<C: Connections, S: Store> Turn<C, S> {
     /// Creates the turn of a node.
     pub const fn new(node: Node, conns: C, store: S) -> Self {
-        Self { node, conns, store, actions: Vec::new(), has_more: false }
+        Self { node, conns, store, actions: Vec::new(), installs: VecDeque::new(), installing: None, has_more: false }
     }
 
     /// Returns the node, for queries.
@@ -185,10 +208,27 @@ impl<C: Connections, S: Store> Turn<C, S> {
         let has_committed = self.apply_committed(now);
         let has_found = self.handle_found(now);
         self.has_more = has_committed || has_found;
-        if self.store.wants_image() {
+        self.install_next();
+        if self.has_states() && self.store.wants_image() {
             self.store.keep_images(self.node.images());
         }
         self.tell_room(now);
+    }
+
+    /// Returns true if the node has the same states of all groups as the store.
+    fn has_states(&self) -> bool {
+        planted!("checkpoint while a state is installed", self.installing.is_none(), true)
+    }
+
+    /// Has the store install the next copied state, unless it is installing another one.
+    fn install_next(&mut self) {
+        if !self.has_states() {
+            return;
+        }
+        if let Some(task) = self.installs.pop_front() {
+            self.installing = task.installs();
+            self.store.copy(task, self.node.images());
+        }
     }
 
     /// Tells the node how much room the log has, if that has changed.
@@ -222,6 +262,10 @@ impl<C: Connections, S: Store> Turn<C, S> {
                 self.handle(now, Event::Read { lookup, found });
             } else if let Some((query, part)) = self.store.take_fetched() {
                 self.handle(now, Event::Fetched { query, part });
+            } else if let Some(done) = self.store.take_copied() {
+                // A state that was installed is the node's once it has handled this.
+                self.handle(now, Event::Copied { done });
+                self.installing.take_if(|(slot, number)| (*slot, *number) == (done.slot, done.number));
             } else {
                 return false;
             }
@@ -231,7 +275,8 @@ impl<C: Connections, S: Store> Turn<C, S> {
 
     /// Closes the log with a last checkpoint.
     pub fn close(&mut self) {
-        self.store.close(self.node.images());
+        let images = self.has_states().then(|| self.node.images());
+        self.store.close(images);
     }
 
     /// Carries out an action, and returns the event by which the node learns the result, if any.
@@ -267,6 +312,14 @@ impl<C: Connections, S: Store> Turn<C, S> {
             }
             Action::Fetch { query } => {
                 self.store.fetch(query);
+                None
+            }
+            Action::Copy { task } => {
+                if task.installs().is_some() {
+                    self.installs.push_back(task);
+                } else {
+                    self.store.copy(task, Vec::new());
+                }
                 None
             }
             Action::Dial { node } => {

@@ -132,8 +132,8 @@ fn every_field_of_a_table_is_where_the_code_reads_it_under_that_name() {
         let is_in_tlv =
             |range: &Range<usize>| read.tlvs.iter().any(|tlv| tlv.start <= range.start && range.end <= tlv.end);
         read.fields.retain(|(_, range)| !is_in_tlv(range));
-        if good.opcode == Opcode::Raft {
-            // Its items have lengths of their own, and no table of offsets; `raft.txt` has their fields.
+        if matches!(good.opcode, Opcode::Raft | Opcode::Chunks) {
+            // Their items have lengths of their own, and no table of offsets. For RAFT, `raft.txt` has the fields.
             read.fields.retain(|(_, range)| range.end <= described.payload_at);
         }
         assert_eq!(read.fields, of_tables, "{}: the fields that the code reads, and those of the text", good.name);
@@ -717,6 +717,7 @@ fn the_limits_are_the_codes() {
         ("HEADS_ITEMS_MAX", limits::HEADS_ITEMS_MAX as u64),
         ("FEED_ITEMS_MAX", limits::FEED_ITEMS_MAX as u64),
         ("RAFT_ITEMS_MAX", limits::RAFT_ITEMS_MAX as u64),
+        ("CHUNK_BATCHES_MAX", limits::CHUNK_BATCHES_MAX as u64),
         ("PUSH_QUEUE_MAX", limits::PUSH_QUEUE_MAX as u64),
         ("TAIL_BYTES_MAX", limits::TAIL_BYTES_MAX as u64),
         ("TAILS_BYTES_MAX", limits::TAILS_BYTES_MAX as u64),

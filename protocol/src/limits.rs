@@ -86,6 +86,9 @@ pub const RAFT_ITEMS_MAX: usize = 1024;
 /// Bytes of a frame that are reserved for the header and args of a RAFT and for an item without the body of its entry.
 pub const RAFT_OVERHEAD: u32 = 1 << 10;
 
+/// Maximum number of batches in the response to one CHUNKS.
+pub const CHUNK_BATCHES_MAX: usize = 4096;
+
 /// Relations between the limits, checked by the compiler.
 const _: () = {
     assert!(FRAME_BEFORE_HELLO_MAX < FRAME_MAX_LEAST);

@@ -23,6 +23,7 @@
 // Lengths and counts come from peers and files: an overflow would wrap in a release.
 #![warn(clippy::arithmetic_side_effects)]
 
+pub mod chunks;
 pub mod feed;
 pub mod field;
 pub mod frame;

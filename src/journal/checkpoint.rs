@@ -84,7 +84,7 @@ fn take_group(bytes: &mut &[u8]) -> Option<(Image, usize)> {
 
 /// Returns the image of a group whose topics are still to be read.
 const fn image_of(slot: SlotId, applied: LogPosition) -> Image {
-    Image { slot, applied, open: None, needed: None, topics: Vec::new() }
+    Image { slot, applied, open: None, needed: None, pinned: None, topics: Vec::new() }
 }
 
 /// The decoded content of a checkpoint file.

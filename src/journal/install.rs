@@ -138,7 +138,7 @@ impl<D: Disk> Keeper<D> {
         let applied = LogPosition { index: state.index, term: state.term, end: mark.place };
         let needed = images.iter().find(|image| image.slot == slot).and_then(|image| image.needed);
         images.retain(|image| image.slot != slot);
-        images.push(Image { slot, applied, open: None, needed, topics });
+        images.push(Image { slot, applied, open: None, needed, pinned: None, topics });
         images.sort_by_key(|image| image.slot);
         if let Err(error) = self.checkpoint(mark, &images) {
             self.replace_spans(slot, before);

@@ -279,12 +279,23 @@ impl<D: Disk> Keeper<D> {
         // Records that retention has removed since the read was requested are not damage.
         let is_removed = |from: Offset| spans.is_some_and(|spans| from < spans.base());
         match wanted {
-            Wanted::Records { from, .. } if is_removed(from) => Ok(Found::Batches(Vec::new())),
-            Wanted::Records { from, max_bytes, max_records } => {
+            Wanted::Records { from, .. } | Wanted::Batches { from, .. } if is_removed(from) => {
+                Ok(Found::Batches(Vec::new()))
+            }
+            Wanted::Records { from, .. } | Wanted::Batches { from, .. } => {
                 let Some(span) = spans.and_then(|spans| spans.with(from)) else {
                     return Ok(Found::Batches(Vec::new()));
                 };
-                let mut filed = self.blocks(span.segment, topic)?.batches_from(from, max_bytes, max_records)?;
+                let blocks = self.blocks(span.segment, topic)?;
+                let mut filed = match wanted {
+                    Wanted::Records { max_bytes, max_records, .. } => {
+                        blocks.batches_from(from, max_bytes, max_records)?
+                    }
+                    Wanted::Batches { max_bytes, max_batches, .. } => {
+                        blocks.whole_batches_from(from, max_bytes, max_batches)?
+                    }
+                    Wanted::Time { .. } => unreachable!("batches are wanted"),
+                };
                 if filed.first().is_none_or(|first| from < first.base) {
                     let name = names::index(span.segment);
                     return Err(OpenError::damaged(&name, 0, "it lacks records of its segment"));

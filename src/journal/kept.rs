@@ -2,8 +2,9 @@
 //!
 //! A segment without live records, which no checkpoint needs either, would be removed. Those from the *log floor* on
 //! are kept: the first segment that has a body which another member may still need, but not more than a number of bytes
-//! at the end of the log. When space is short, they are given up, the oldest one first: a member that needs them then
-//! gets the records of its group instead. Segments above the floor are not cleaned, since that would free nothing.
+//! at the end of the log; and all from the first one on that a member needs which is making a copy. When space is
+//! short, they are given up, the oldest one first: a member that needs them then gets the records of its group instead.
+//! Segments above the floor are not cleaned, since that would free nothing.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -64,7 +65,16 @@ impl<D: Disk> Keeper<D> {
             bytes <= self.kept.bytes_max
         };
         let first = self.bodies.newest_first().take_while(fits).last();
-        self.kept.floor = planted!("log not kept for others", needed.and_then(|needed| Some(needed.max(first?))), None);
+        let by_size = planted!("log not kept for others", needed.and_then(|needed| Some(needed.max(first?))), None);
+        // A member that is making a copy needs what comes after the copied state, however long that takes.
+        let pinned = images.iter().filter_map(|image| self.bodies.first_with(image.slot, image.pinned?)).min();
+        let pinned = planted!("log not kept for a copy", pinned, None);
+        self.kept.floor = by_size.into_iter().chain(pinned).min();
+    }
+
+    /// Returns the bytes of the segments that are there only for other members.
+    pub fn log_kept(&self) -> u64 {
+        self.kept.dead.iter().map(|number| self.size_of(*number)).sum()
     }
 
     /// Removes the oldest segment that is there only for members that are behind. Returns false if there is none.

@@ -51,19 +51,42 @@ impl<F: DiskFile> Blocks<'_, F> {
     /// Returns consecutive batches, beginning with the one that holds the record `from`, until they have `max_bytes`
     /// bytes or reach `max_records` records after `from`. The last batch may exceed these limits.
     pub(super) fn batches_from(&self, from: Offset, max_bytes: u32, max_records: u32) -> Result<Vec<Filed>, OpenError> {
-        let first = self.partition(|entry| entry.end <= from)?;
-        let (mut found, mut bytes, mut end): (Vec<Filed>, u32, _) = (Vec::new(), 0, from);
         let mut times = 0;
+        self.batches_while(from, |found, bytes, filed| {
+            let end = found.last().map_or(from, Filed::end);
+            times += usize::from(found.last().is_none_or(|last| last.append_us != filed.append_us));
+            bytes < max_bytes && end.0 - from.0 < u64::from(max_records) && times <= FETCH_RUNS_MAX
+        })
+    }
+
+    /// Returns consecutive batches, beginning with the one that holds the record `from`, until they have `max_bytes`
+    /// bytes or are `max_batches`. The last batch may exceed the limit of bytes.
+    pub(super) fn whole_batches_from(
+        &self,
+        from: Offset,
+        max_bytes: u32,
+        max_batches: usize,
+    ) -> Result<Vec<Filed>, OpenError> {
+        self.batches_while(from, |found, bytes, _| bytes < max_bytes && found.len() < max_batches)
+    }
+
+    /// Returns consecutive batches, beginning with the one that holds the record `from`. Before each one is added,
+    /// `wants` is asked whether it is wanted, with those that were found, their bytes, and the batch.
+    fn batches_while(
+        &self,
+        from: Offset,
+        mut wants: impl FnMut(&[Filed], u32, &Filed) -> bool,
+    ) -> Result<Vec<Filed>, OpenError> {
+        let first = self.partition(|entry| entry.end <= from)?;
+        let (mut found, mut bytes): (Vec<Filed>, u32) = (Vec::new(), 0);
         for index in first..self.len() {
             let Some(block) = self.block(index)? else { break };
             for filed in block.into_iter().filter(|filed| filed.end() > from) {
-                let is_next = found.is_empty() || filed.base == end;
-                let is_enough = bytes >= max_bytes || end.0 - from.0 >= u64::from(max_records);
-                times += usize::from(found.last().is_none_or(|last| last.append_us != filed.append_us));
-                if !is_next || is_enough || times > FETCH_RUNS_MAX {
+                let is_next = found.last().is_none_or(|last| last.end() == filed.base);
+                if !is_next || !wants(&found, bytes, &filed) {
                     return Ok(found);
                 }
-                (bytes, end) = (bytes.saturating_add(filed.len), filed.end());
+                bytes = bytes.saturating_add(filed.len);
                 found.push(filed);
             }
         }

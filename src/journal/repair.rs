@@ -90,6 +90,7 @@ pub fn repair<D: Disk>(
         applied: LogPosition { end: writer.mark().place, ..log.applied },
         open: None,
         needed: None,
+        pinned: None,
         topics: state.image(*slot),
     };
     let images: Vec<Image> = groups.iter().map(image).collect();

@@ -38,6 +38,7 @@ const _: () = {
     assert!(ELECTION_TICKS[0] < ELECTION_TICKS[1] && ELECTION_TICKS[1] < ELECTION_TICKS[2], "ranks differ");
     assert!(APPENDS_INFLIGHT_MAX * APPEND_BYTES_MAX <= PUSH_QUEUE_MAX, "heartbeats wait behind no more than pushes");
     assert!(APPENDS_INFLIGHT_MAX * BODY_BYTES_MAX < UNWRITTEN_BYTES_MAX, "a follower takes all that is in flight");
+    assert!(CHUNK_AGAIN_US < STATE_AGAIN_US && STATE_AGAIN_US < COPY_SILENCE_US, "a lost answer ends no copy");
     assert!(BODY_BYTES_MAX <= UNCOMMITTED_BYTES_MAX && LOG_WINDOW_BYTES >= 4 * BODY_BYTES_MAX);
     assert!(HEADS_US < OUTAGE_ASK_US, "a leader that sends HEADS is not asked");
     assert!(OUTAGE_PROBE_US < OUTAGE_NOTIFIED_US, "it is asked once more before anybody is notified");

@@ -110,6 +110,42 @@ pub const LOG_SPOTS_MAX: usize = 4 * FETCHES_MAX;
 /// offer may be lost; a follower that is still copying ignores further ones.
 pub const OFFER_TICKS: usize = 10;
 
+/// Requests and writes of a copy of a group's state that are under way at once, each of up to `READ_BYTES_MAX` bytes or
+/// one batch.
+pub const COPY_STEPS_MAX: usize = 4;
+
+/// Reads of the journal for members that copy a group's state, of both others together.
+pub const COPY_READS_MAX: usize = 2 * COPY_STEPS_MAX;
+
+/// Bytes of copies of groups' states that a node takes in a second, of all groups together. A gigabyte takes half a
+/// minute, and a disk or a network of any server has much more than this, so that clients hardly notice.
+pub const COPY_BYTES_PER_S: u64 = 32 << 20;
+
+/// Bytes that a node may take at once after it has taken less than [`COPY_BYTES_PER_S`]: those of two ticks, since a
+/// copy that has used up its rate continues with the next tick.
+pub const COPY_BURST_BYTES: u64 = COPY_BYTES_PER_S / 5;
+
+/// Bytes of a group's state, without records, that one CHUNKS brings.
+pub const STATE_PART_BYTES: usize = 256 << 10;
+
+/// Maximum number of bytes of a group's state that is copied, without its records: more than the largest number of
+/// topics takes.
+pub const STATE_BYTES_MAX: u64 = 1 << 30;
+
+/// A part of a copy that has not come within this time is asked for again.
+pub const CHUNK_AGAIN_US: u64 = 1_000_000;
+
+/// Maximum number of consecutive records that a copy may lack because retention has removed them meanwhile: more than
+/// are published to a topic in a day. Each batch that stands for some of them in the journal covers 2^32.
+pub const GAP_RECORDS_MAX: u64 = 1 << 40;
+
+/// If a member has not asked for more of a copied state for this time, it is not copying it any more, and another
+/// member that begins a copy gets a newer state.
+pub const STATE_AGAIN_US: u64 = 2 * CHUNK_AGAIN_US;
+
+/// A copy that gets nothing for this long is given up, and the leader drops a state that nobody asks for.
+pub const COPY_SILENCE_US: u64 = 30_000_000;
+
 /// Maximum number of appends in flight to one follower. More would only lengthen the queue in which heartbeats wait.
 pub const APPENDS_INFLIGHT_MAX: usize = 8;
 

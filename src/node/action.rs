@@ -1,7 +1,7 @@
 //! The outputs of a node.
 
 use super::lookup::Lookup;
-use crate::entry::{LogQuery, Note, Write};
+use crate::entry::{CopyTask, LogQuery, Note, Write};
 use crate::types::{ConnId, NodeId, RequestId};
 use crate::wire::response::Acks;
 use crate::wire::{Goaway, Hello, Kept, Push, Response, Route, Status};
@@ -64,6 +64,11 @@ pub enum Action {
     Fetch {
         /// The query.
         query: LogQuery,
+    },
+    /// Does something for a copy of a group's state; [`super::Event::Copied`] reports it, unless that is to drop it.
+    Copy {
+        /// What is to be done.
+        task: CopyTask,
     },
     /// Connects to a node and drops an earlier attempt.
     Dial {

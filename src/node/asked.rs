@@ -53,6 +53,8 @@ pub(super) fn opens_reader(request: &Request<'_>, flags: Flags) -> bool {
 /// Returns the response budget to reserve for a request: the size of its largest possible answer.
 fn charge_of(request: &Request<'_>) -> u32 {
     match request {
+        // Only nodes send it, and they reserve nothing.
+        Request::Chunks(_) => RESPONSE_CHARGE,
         Request::Fetch(fetch) => or_most(fetch.max_bytes).clamp(FETCH_RESERVE_LEAST, PAYLOAD_MAX) + RESPONSE_CHARGE,
         Request::Nodes { .. } => NODES_BYTES_MAX + RESPONSE_CHARGE,
         Request::List(_) => LIST_BYTES_MAX + RESPONSE_CHARGE,

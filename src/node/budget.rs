@@ -1,6 +1,7 @@
 //! What the groups of a node share: its memory, the room in its log, and the queue of what waits for the disk.
 
 use super::cost::Cost;
+use super::pace::Pace;
 use crate::entry::Room;
 
 /// What a group uses, or all groups together.
@@ -41,13 +42,15 @@ impl Usage {
 pub(super) struct Budget {
     /// How much room the log has after everything that was passed on to the store.
     pub room: Room,
+    /// What copies of other nodes' groups may take now.
+    pub copies: Pace,
     /// What all groups use together.
     used: Usage,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { room: Room::UNLIMITED, used: Usage::default() }
+        Self { room: Room::UNLIMITED, copies: Pace::default(), used: Usage::default() }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::lookup::Lookup;
-use crate::entry::{Found, LogPart, LogQuery, Room, Unreadable, Written};
+use crate::entry::{CopyDone, Found, LogPart, LogQuery, Room, Unreadable, Written};
 use crate::types::{ConnId, NodeId, Source};
 use crate::wire::{Frame, FrameError};
 
@@ -106,6 +106,11 @@ pub enum Event<'a> {
         query: LogQuery,
         /// The answer, or the reason why the journal cannot give one.
         part: Result<LogPart, Unreadable>,
+    },
+    /// The store has done an [`super::Action::Copy`], or has failed to.
+    Copied {
+        /// The oldest one that was not reported before.
+        done: CopyDone,
     },
     /// The log has another amount of room than [`super::Node::room`] says.
     Space {

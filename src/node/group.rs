@@ -26,13 +26,15 @@
 //! | `feeds`, `feed`, `heads` | the nodes that have readers, and what they are told once a second |
 //! | `times`, `age` | append times, and how they compare with those from before; retention by age |
 //! | `hand_over`, `fitness` | transfer of leadership to another member; which members are fit to lead |
+//! | `copying`, `serving` | a state that this node copies from the leader; what a leader serves to others that do so |
 //! | `lead` | what only a leader has: it is made when leading begins, and dropped when it ends |
 //!
-//! What is in [`Group`] itself follows from the committed entries, but for the proposals.
+//! What is in [`Group`] itself follows from the committed entries, but for the proposals and the copies in progress.
 
 mod age;
 mod apply;
 mod compare;
+mod copying;
 mod feed;
 mod feeds;
 mod fetch;
@@ -50,6 +52,7 @@ mod restore;
 mod room;
 mod runs;
 mod seal;
+mod serving;
 mod tail;
 mod times;
 mod topics;
@@ -70,11 +73,13 @@ use crate::types::{Offset, SlotId, TopicId};
 use crate::wire::response::{Durability, ErrorResponse, Fetched};
 use crate::wire::{Request, Response};
 use compare::Digests;
+use copying::Copying;
 use lead::Lead;
 use member::Member;
 use proposal::Totals;
 use proposals::Proposals;
 use read::read_log;
+use serving::Serving;
 use tail::Tail;
 
 /// The topics of one slot.
@@ -97,6 +102,12 @@ pub(super) struct Group {
     lead: Option<Box<Lead>>,
     /// How many times this node has begun to lead the group.
     leads: u64,
+    /// The copy that this node takes from the leader, if it does, and how many it has begun.
+    copying: Option<Box<Copying>>,
+    copies: u64,
+    /// The state that other members are copying, if they are, and the number of states that were.
+    serving: Option<Box<Serving>>,
+    served: u64,
 }
 
 impl Group {
@@ -118,6 +129,10 @@ impl Group {
             digests: Digests::default(),
             lead: None,
             leads: 0,
+            copying: None,
+            copies: 0,
+            serving: None,
+            served: 0,
         };
         group.carry_out(settings);
         group
@@ -156,6 +171,7 @@ impl Group {
             | Request::List(_)
             | Request::Heads(_)
             | Request::Raft { .. }
+            | Request::Chunks(_)
             | Request::Unsubscribe { .. }
             | Request::Credit { .. }
             | Request::Trace { .. }

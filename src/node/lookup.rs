@@ -7,7 +7,8 @@ use crate::entry::{TopicKey, Wanted};
 pub struct Lookup {
     /// The topic.
     pub topic: TopicKey,
-    /// How many times this node had begun to lead the topic's slot: an answer to a query of an earlier time is ignored.
+    /// How many times this node had begun to lead the topic's slot, or to serve a copied state of it: an answer to a
+    /// query of an earlier time is ignored.
     pub(super) lead: u64,
     /// The name of the topic, for the log.
     pub topic_name: Box<str>,

@@ -6,19 +6,20 @@ mod tests;
 
 use super::action::Action;
 use super::call::{Answer, Call};
-use super::frames::{malformed, request_frame_of, sound_payload};
-use super::group::{FollowUp, member_of, node_of};
+use super::frames::{decode_response, malformed, request_frame, request_frame_of, sound_payload};
+use super::group::{FollowUp, Group, member_of, node_of};
 use super::leaders::Copies;
 use super::{Parts, Settings, Step};
 use crate::cube;
-use crate::entry::{LogPart, LogQuery, Unreadable};
+use crate::entry::{CopyDone, LogPart, LogQuery, Unreadable};
 use crate::limits::{RAFT_FRAME_BYTES, RAFT_ITEMS_MAX};
 use crate::replica::{Joining, Message, Payload, Role};
 use crate::types::{Link, NodeId, RequestId, SlotId};
+use crate::wire::chunks::Chunks;
 use crate::wire::field::Writer;
 use crate::wire::raft::RaftItem;
 use crate::wire::response::ErrorResponse;
-use crate::wire::{Flags, Kind, Origin, Request, Route, Status, TrafficClass};
+use crate::wire::{Flags, Frame, Kind, Opcode, Origin, Request, Response, Route, Status, TrafficClass};
 
 /// A message that is to be sent at the end of the event.
 #[derive(Debug)]
@@ -91,6 +92,52 @@ impl Parts {
         }
     }
 
+    /// Handles CHUNKS: another member copies the state of a group.
+    pub(super) fn on_chunks(
+        &mut self,
+        step: &mut Step<'_>,
+        chunks: &Chunks,
+        call: &Call<'_>,
+    ) -> Result<Answer, ErrorResponse> {
+        let slot = step.settings.slot(chunks.slot)?;
+        match self.groups.of_mut(slot) {
+            Some(group) => group.serve_chunk(step, chunks, (call.route.source, call.reply)),
+            None => Err(step.not_leader(slot)),
+        }
+    }
+
+    /// Handles the answer to CHUNKS.
+    pub(super) fn on_chunk(&mut self, step: &mut Step<'_>, frame: &Frame<'_>, route: &Route) {
+        let number = route.origin.number();
+        let slot = self.groups.iter().find(|group| group.has_asked(route.source, number)).map(Group::slot);
+        let Some(slot) = slot else {
+            step.stats.responses_late += 1;
+            return;
+        };
+        let answer = match decode_response(step, Opcode::Chunks, frame) {
+            Some(Response::Chunk(chunk)) => Ok(*chunk),
+            Some(Response::Error(error)) => Err(*error),
+            Some(_) | None => return,
+        };
+        self.groups.existing_mut(slot).on_chunk(step, number, answer);
+        self.follow_up(step, slot);
+    }
+
+    /// Handles the store's report of what it has done for a copy.
+    pub(super) fn on_copied(&mut self, step: &mut Step<'_>, done: CopyDone) {
+        if let Some(group) = self.groups.of_mut(done.slot) {
+            group.on_copied(step, done);
+            self.follow_up(step, done.slot);
+        }
+    }
+
+    /// Asks another node for a part of a copy. A lost request is sent again.
+    fn ask_for_chunk(&mut self, step: &mut Step<'_>, node: NodeId, number: u64, chunks: Chunks) {
+        let frame = request_frame(&Request::Chunks(chunks), &[], RequestId(0), Flags::default());
+        let origin = Origin::from_number(number);
+        let _ = self.router.send(step, frame, step.settings.new_route(node, Kind::Node, TrafficClass::Bulk, origin));
+    }
+
     /// Advances the clocks of this node's members by a tick, and answers requests that have waited for too long.
     pub(super) fn tick_members(&mut self, step: &mut Step<'_>) {
         if step.settings.copies == Copies::One {
@@ -114,8 +161,19 @@ impl Parts {
         if !group.has_follow_up() {
             return;
         }
-        let follow_up = group.take_follow_up();
-        let FollowUp { role, has_begun, confirmed_us, messages, fetches, withdrawn, fault, joining } = follow_up;
+        let FollowUp {
+            role,
+            has_begun,
+            confirmed_us,
+            messages,
+            fetches,
+            withdrawn,
+            unknown,
+            tasks,
+            chunks,
+            fault,
+            joining,
+        } = group.take_follow_up();
         group.file_notes(step);
         group.note_usage(step.budget);
         for message in messages {
@@ -124,6 +182,12 @@ impl Parts {
             }
         }
         step.out.extend(fetches.into_iter().map(|query| Action::Fetch { query }));
+        step.out.extend(tasks.into_iter().map(|task| Action::Copy { task }));
+        self.asks.extend(chunks);
+        for reply in unknown {
+            let message = "another node leads, and whether the request was executed before that is not known";
+            self.reply(step, reply, ErrorResponse::new(Status::OutcomeUnknown, message).into());
+        }
         if let Some(role) = role {
             self.on_role(step, slot, role);
         }
@@ -180,7 +244,7 @@ impl Parts {
         }
     }
 
-    /// Sends what the members have to tell others.
+    /// Sends what the members have to tell others, and asks for parts of copies.
     pub(super) fn send_messages(&mut self, step: &mut Step<'_>) {
         let mut outbox = std::mem::take(&mut self.outbox);
         outbox.sort_by_key(|outgoing| outgoing.way);
@@ -194,6 +258,9 @@ impl Parts {
         }
         outbox.clear();
         self.outbox = outbox;
+        for (node, number, chunks) in std::mem::take(&mut self.asks) {
+            self.ask_for_chunk(step, node, number, chunks);
+        }
     }
 
     /// Sends messages in one frame. Members tolerate that a message is lost.

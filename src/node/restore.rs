@@ -33,6 +33,11 @@ impl Node {
         self.parts.groups.of(slot).is_some()
     }
 
+    /// Returns true while the node copies the state of a group from its leader.
+    pub fn is_copying(&self, slot: SlotId) -> bool {
+        self.parts.groups.of(slot).is_some_and(Group::is_copying)
+    }
+
     /// Returns true if other nodes have a copy of each of the node's groups.
     pub fn shares_groups(&self) -> bool {
         self.settings.copies == Copies::Three
@@ -78,7 +83,7 @@ impl Node {
 
     fn image_of(&self, group: &Group) -> Image {
         // Only the leader knows how far the others are, and this node may lead next. So it keeps as much as it may.
-        Image { needed: self.shares_groups().then_some(1), ..group.image() }
+        Image { needed: self.shares_groups().then_some(1), pinned: group.pinned(), ..group.image() }
     }
 
     /// Restores the topics of a group from a checkpoint that was written in version `version` of the journal's format.

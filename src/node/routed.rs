@@ -33,6 +33,7 @@ impl Parts {
                         self.ingress.follow_leader(step, slot);
                     }
                 }
+                Some(Opcode::Chunks) => self.on_chunk(step, frame, route),
                 Some(Opcode::Heads) => self.on_heads_answered(step, frame, route.source),
                 _ if self.readers.has_asked(route.origin) => self.on_pulled(step, frame, route.origin),
                 _ => self.on_response(step, frame, route.origin),

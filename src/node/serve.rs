@@ -108,6 +108,7 @@ impl Parts {
             Request::Ping { token, .. } => Ok(self.pong(step, *token)),
             Request::Heads(heads) => self.on_heads(step, heads, call),
             Request::Raft { count } => self.on_raft(step, *count, call),
+            Request::Chunks(chunks) => self.on_chunks(step, chunks, call),
             Request::Trace { .. } => Ok(self.traced(step, call.route)),
             Request::Cluster { .. } => Ok(self.view(step)),
             Request::Stats { .. } => Ok(self.counters(step)),

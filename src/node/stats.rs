@@ -108,6 +108,10 @@ counters! {
     pushes_skipped,
     /// Fetches for readers that were behind.
     pulls,
+    /// Copies of the states of groups that were taken from other nodes.
+    copies,
+    /// Copies that were given up, and had to begin again.
+    copies_failed,
     /// Gap notices sent to subscribers, because retention removed records before they were delivered.
     gaps,
     /// Subscriptions ended by this node: topic deleted, records lost, or a record too large for the client.

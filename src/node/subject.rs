@@ -55,9 +55,11 @@ impl Subject {
             Request::Trace { target: TraceTarget::Node(node), .. } => Self::Node(*node),
             Request::Trace { target: TraceTarget::Topic(name), .. } => of_topic(*name),
             Request::Feed { slot, .. } => Self::Slot(settings.slot(*slot)?),
-            Request::Unsubscribe { .. } | Request::Credit { .. } | Request::Heads(_) | Request::Raft { .. } => {
-                Self::Peer
-            }
+            Request::Unsubscribe { .. }
+            | Request::Credit { .. }
+            | Request::Heads(_)
+            | Request::Raft { .. }
+            | Request::Chunks(_) => Self::Peer,
         })
     }
 

@@ -7,7 +7,8 @@ mod rounds;
 use super::voter::Voter;
 use super::*;
 use crate::limits::{
-    APPEND_BYTES_MAX, ELECTION_TICKS, HEARTBEAT_TICKS, ROUNDS_MAX, TICK_US, UNCOMMITTED_BYTES_MAX, VOTE_HOLD_TICKS,
+    APPEND_BYTES_MAX, ELECTION_TICKS, HEARTBEAT_TICKS, LOG_WINDOW_BYTES, ROUNDS_MAX, TICK_US, UNCOMMITTED_BYTES_MAX,
+    VOTE_HOLD_TICKS,
 };
 
 pub(super) fn member(number: u64) -> MemberId {
@@ -61,7 +62,8 @@ pub(super) fn heartbeat_answer(commit: u64, context: u64) -> Payload {
 }
 
 fn start(id: u64, restored: Restored) -> Voter {
-    let config = Config { id: member(id), members: [1, 2, 3].map(member).to_vec(), disk: 1 };
+    let config =
+        Config { id: member(id), members: [1, 2, 3].map(member).to_vec(), disk: 1, window_bytes: LOG_WINDOW_BYTES };
     Voter::new(&config, restored, true, &mut Vec::new()).expect("nothing is lost")
 }
 
@@ -96,7 +98,12 @@ fn sent(out: &[Output]) -> Vec<&Payload> {
 
 /// Returns a member that is alone, after it has put out what it does first.
 fn alone(restored: Restored, out: &mut Vec<Output>) -> Replica {
-    Replica::new(&Config { id: member(7), members: vec![member(7)], disk: 1 }, restored, out).expect("nothing is lost")
+    Replica::new(
+        &Config { id: member(7), members: vec![member(7)], disk: 1, window_bytes: LOG_WINDOW_BYTES },
+        restored,
+        out,
+    )
+    .expect("nothing is lost")
 }
 
 fn handled(replica: &mut Replica, input: Input) -> Vec<Output> {
@@ -156,7 +163,7 @@ fn a_member_that_is_alone_does_what_raft_does_with_one_voter() {
         let mut rng = fastrand::Rng::with_seed(seed);
         let (mut of_one, mut of_raft) = (Vec::new(), Vec::new());
         let mut one = alone(start.clone(), &mut of_one);
-        let config = Config { id: member(7), members: vec![member(7)], disk: 1 };
+        let config = Config { id: member(7), members: vec![member(7)], disk: 1, window_bytes: LOG_WINDOW_BYTES };
         let mut raft = Voter::new(&config, start.clone(), true, &mut of_raft).expect("nothing is lost");
         while raft.role() != one.role() {
             raft.handle(Input::Tick, &mut of_raft);
@@ -195,7 +202,12 @@ fn a_start_finds_what_is_lost_whether_a_member_is_alone_or_not() {
         (Restored { hard: Hard { term: 2, ..Hard::default() }, ..restored() }, Fault::Forgot { term: 3 }),
     ] {
         for members in [vec![7], vec![7, 8, 9]] {
-            let config = Config { id: member(7), members: members.into_iter().map(member).collect(), disk: 1 };
+            let config = Config {
+                id: member(7),
+                members: members.into_iter().map(member).collect(),
+                disk: 1,
+                window_bytes: LOG_WINDOW_BYTES,
+            };
             let found = Replica::new(&config, restored.clone(), &mut Vec::new()).map(|_| ());
             assert_eq!(found, Err(fault), "{config:?}");
         }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::limits::{
     APPEND_BYTES_MAX, APPENDS_INFLIGHT_MAX, BODY_BYTES_MAX, COMMIT_BYTES_MAX, ELECTION_TICKS, FETCHES_MAX,
-    HEARTBEAT_TICKS, INDEX_MAX, LOG_WINDOW_BYTES, OFFER_TICKS, ROUNDS_MAX, UNCOMMITTED_BYTES_MAX, VOTE_HOLD_TICKS,
+    HEARTBEAT_TICKS, INDEX_MAX, OFFER_TICKS, ROUNDS_MAX, UNCOMMITTED_BYTES_MAX, VOTE_HOLD_TICKS,
 };
 
 /// What the context of a heartbeat is more than the time of its round: zero stands for none.
@@ -522,10 +522,10 @@ impl fmt::Debug for Voter {
 ///
 /// Returns what the disk has lost.
 fn raw_node(config: &Config, restored: Restored) -> Result<RawNode<Log>, Fault> {
-    let Config { id, members, .. } = config;
+    let Config { id, members, window_bytes, .. } = config;
     let rank = members.iter().position(|member| member == id).expect("a member is in its own group");
     let raft_config = raft_config(*id, rank, restored.applied);
-    let log = Log::new(members, restored, LOG_WINDOW_BYTES)?;
+    let log = Log::new(members, restored, *window_bytes)?;
     let logger = slog::Logger::root(slog::Discard, slog::o!());
     Ok(RawNode::new(&raft_config, log, &logger).expect("the configuration has no contradictions"))
 }

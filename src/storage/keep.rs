@@ -7,10 +7,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::clean::Cleaner;
+use super::copy::Copies;
 use super::{News, OnFailure, Task, left, now};
-use crate::entry::{Image, LogQuery, Unreadable, Wanted};
+use crate::entry::{CopyTask, Image, LogQuery, Unreadable, Wanted};
 use crate::journal::{Disk, Fetching, Keeper, Mark, OpenError, Preparation, Prepared, Progress, is_transient};
-use crate::limits::{CHECKPOINT_AGAIN, SEGMENT_AGAIN_US, SHORTAGE_PATIENCE};
+use crate::limits::{CHECKPOINT_AGAIN, SEGMENT_AGAIN_US, SEGMENT_BYTES, SHORTAGE_PATIENCE};
 use crate::node::Lookup;
 use crate::types::SlotId;
 
@@ -34,6 +35,8 @@ pub(super) struct Bookkeeper<D: Disk> {
     /// The end of the part of the log whose notes have been received.
     noted: Mark,
     cleaner: Cleaner<D::File>,
+    /// The copies of the states of groups that are being made.
+    copies: Copies<D>,
     /// Queries for bodies, the oldest first.
     fetching: VecDeque<Fetching>,
     /// The last error of such queries of each group that was logged: members that are behind repeat them.
@@ -66,6 +69,7 @@ impl<D: Disk> Bookkeeper<D> {
             freeable,
             noted,
             cleaner,
+            copies: Copies::default(),
             fetching,
             unreadable,
             shortage,
@@ -97,6 +101,10 @@ impl<D: Disk> Bookkeeper<D> {
                     self.tell_freeable(&wake);
                     // The checkpoint may have freed the space that was missing for the next segment.
                     self.wanted = self.wanted.map(|(number, size, _)| (number, size, now()));
+                }
+                Ok(Task::Copy(task, mark, images)) => {
+                    self.copy(task, (mark, images));
+                    wake();
                 }
                 Ok(Task::Prepare { number, size }) => self.wanted = Some((number, size, now())),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -157,7 +165,22 @@ impl<D: Disk> Bookkeeper<D> {
         }
         // The loop discarded the last reported value when it began this checkpoint.
         self.freeable = 0;
-        let _ = self.news.send(News::Kept(self.keeper.holds_dead()));
+        let _ = self.news.send(News::Kept { holds_dead: self.keeper.holds_dead(), log_kept: self.keeper.log_kept() });
+    }
+
+    /// Does something for a copy of the state of a group.
+    fn copy(&mut self, task: CopyTask, of: (Mark, Vec<Image>)) {
+        match self.copies.perform(&mut self.keeper, task, of, SEGMENT_BYTES) {
+            Ok(None) => {}
+            Ok(Some((done, error))) => {
+                if let Some(error) = error {
+                    let slot = done.slot.index();
+                    log::warn!("cannot copy the topics of slot {slot} from the node that leads it: {error}");
+                }
+                let _ = self.news.send(News::Copied(done));
+            }
+            Err(error) => (self.on_failure)("cannot sync the journal", &error),
+        }
     }
 
     /// Reports to the loop how many bytes a checkpoint would free, when that has changed.
@@ -175,7 +198,9 @@ impl<D: Disk> Bookkeeper<D> {
             Err(error) => {
                 log::error!("cannot read records of topic {}: {error}", lookup.topic_name);
                 let next = match lookup.wanted {
-                    Wanted::Records { from, .. } => self.keeper.readable_from(lookup.topic, from),
+                    Wanted::Records { from, .. } | Wanted::Batches { from, .. } => {
+                        self.keeper.readable_from(lookup.topic, from)
+                    }
                     Wanted::Time { .. } => None,
                 };
                 Err(Unreadable::Lost { next })

@@ -63,7 +63,7 @@ impl Space {
         let (number, size) = self.prepared;
         // Once the log has continued in the prepared segment, that segment is the current one and must not count twice.
         let next = if number > self.segment { (size as u64).saturating_sub(self.own as u64 + UNUSED_MAX) } else { 0 };
-        Room { bytes: (self.left as u64 + next).saturating_sub(self.sum), is_full: self.is_full }
+        Room { bytes: (self.left as u64 + next).saturating_sub(self.sum), is_full: self.is_full, log_kept: 0 }
     }
 
     /// Returns true while the next segment cannot be prepared.

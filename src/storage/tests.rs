@@ -205,7 +205,7 @@ fn bodies_are_read_back_in_pieces_between_other_tasks() {
     let keeper = Bookkeeper::new(keeper, writer.mark(), (mpsc::channel().0, tell), on_failure);
     keeper.run(&tasks, || ());
     let told = news.try_iter().filter_map(|news| match news {
-        News::Kept(_) => Some(Told::Kept),
+        News::Kept { .. } => Some(Told::Kept),
         News::Fetched(query, part) => Some(Told::Fetched(
             query.index,
             part.map(|LogPart { base, bodies }| {
@@ -217,6 +217,7 @@ fn bodies_are_read_back_in_pieces_between_other_tasks() {
         News::Written(..)
         | News::Prepared { .. }
         | News::Read(..)
+        | News::Copied(_)
         | News::Freeable(_)
         | News::KeepAgain
         | News::Space(_) => None,
@@ -241,7 +242,8 @@ fn the_log_that_is_kept_for_others_makes_room_on_a_full_disk() {
     }
     writer.sync().unwrap();
     let is_there = |number: u32| disk.files().iter().any(|(name, _)| *name == format!("{number:010}.log"));
-    let image = |needed| Image { slot, applied: LogPosition::default(), open: None, needed, topics: Vec::new() };
+    let image =
+        |needed| Image { slot, applied: LogPosition::default(), open: None, needed, pinned: None, topics: Vec::new() };
     let (task, tasks) = mpsc::channel();
     let (tell, news) = mpsc::channel();
     let (supply, supplies) = mpsc::channel();

@@ -349,6 +349,11 @@ impl Catalogue {
         });
     }
 
+    /// Reverses the order in which free places are used again, so that ids of new topics differ: a planted bug.
+    pub fn reverse_free_places(&mut self) {
+        self.free.reverse();
+    }
+
     /// Forgets all producers, when it is not known which of their batches were stored.
     pub fn forget_producers(&mut self) {
         self.update_all(|topic| topic.producers = None);

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use super::*;
-use crate::limits::TURN_WORK;
+use crate::entry::{CopiedState, CopyOutcome};
+use crate::limits::{LOG_WINDOW_BYTES, TURN_WORK};
 use crate::node::{Copies, Settings, SourceLimits};
 use crate::types::{Dimension, Retention, Slots, Source, TopicName, crc32};
 use crate::wire::records::Record;
@@ -50,6 +51,18 @@ struct Hanging {
     hangs: bool,
     /// True if it has no room for anything, as before its next segment is ready.
     is_short: bool,
+    /// What it got for copies and checkpoints.
+    given: Vec<Given>,
+    /// What it has done for a copy.
+    copied: Option<CopyDone>,
+    wants_image: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Given {
+    Copy { number: Option<u64>, groups: usize },
+    Images,
+    End { has_images: bool },
 }
 
 impl Store for Hanging {
@@ -75,17 +88,29 @@ impl Store for Hanging {
         None
     }
 
-    fn wants_image(&self) -> bool {
-        false
+    fn copy(&mut self, task: CopyTask, images: Vec<Image>) {
+        self.given.push(Given::Copy { number: task.installs().map(|(_, number)| number), groups: images.len() });
     }
 
-    fn keep_images(&mut self, _: Vec<Image>) {}
+    fn take_copied(&mut self) -> Option<CopyDone> {
+        self.copied.take()
+    }
+
+    fn wants_image(&self) -> bool {
+        self.wants_image
+    }
+
+    fn keep_images(&mut self, _: Vec<Image>) {
+        self.given.push(Given::Images);
+    }
 
     fn room(&self) -> Room {
-        if self.is_short { Room { bytes: 0, is_full: false } } else { Room::UNLIMITED }
+        if self.is_short { Room { bytes: 0, is_full: false, log_kept: 0 } } else { Room::UNLIMITED }
     }
 
-    fn close(&mut self, _: Vec<Image>) {}
+    fn close(&mut self, images: Option<Vec<Image>>) {
+        self.given.push(Given::End { has_images: images.is_some() });
+    }
 }
 
 /// Returns the settings of a node of a cube of this dimension.
@@ -107,6 +132,7 @@ pub(crate) fn settings(dimension: Dimension) -> Settings {
         clients_max: 10,
         handshakes_max: 10,
         source_limits: SourceLimits::default(),
+        log_window_bytes: LOG_WINDOW_BYTES,
     }
 }
 
@@ -191,4 +217,38 @@ fn nothing_is_submitted_before_the_log_has_room_for_it_not_even_in_the_first_tur
     turn.finish(NOW);
     turn.finish(NOW);
     assert_eq!((turn.conns.frames, turn.node().topic_count()), (1, 1));
+}
+
+/// The store may have replaced the state of the group already, and the node has the old one until it is told.
+#[test]
+fn no_checkpoint_is_made_while_a_copied_state_is_installed() {
+    let mut turn = turn();
+    turn.store.wants_image = true;
+    let slot = SlotId::from_low_bits(0, Slots::one_per_node(Dimension::new(0).unwrap()));
+    let (topics, kept, void) = (Vec::new(), Vec::new(), Vec::new());
+    let state = CopiedState { slot, index: 1, term: 1, topics, kept, void };
+    for number in [7, 8] {
+        let task = CopyTask::Install { number, state: Box::new(state.clone()) };
+        turn.perform(Action::Copy { task }, None);
+    }
+    turn.perform(Action::Copy { task: CopyTask::Drop { slot } }, None);
+    (0..3).for_each(|_| turn.finish(NOW));
+    let [drop, first, second] =
+        [None, Some(7), Some(8)].map(|number| Given::Copy { number, groups: usize::from(number.is_some()) });
+    assert_eq!(std::mem::take(&mut turn.store.given), [drop, first], "one state at a time");
+    for (number, outcome, expected) in [
+        (6, CopyOutcome::Failed, vec![]),
+        (7, CopyOutcome::Installed(Place::default()), vec![second]),
+        (8, CopyOutcome::Failed, vec![Given::Images]),
+    ] {
+        turn.store.copied = Some(CopyDone { slot, number, outcome });
+        turn.finish(NOW);
+        assert_eq!(std::mem::take(&mut turn.store.given), expected, "{number}");
+    }
+    let task = CopyTask::Install { number: 9, state: Box::new(state) };
+    turn.perform(Action::Copy { task }, None);
+    turn.finish(NOW);
+    turn.close();
+    let end = turn.store.given.pop();
+    assert_eq!(end, Some(Given::End { has_images: false }));
 }

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use dht_node::limits::LABEL_MAX;
 use dht_node::types::Dimension;
+use dht_node::wire::chunks::ChunkBatch;
 use dht_node::wire::feed::{self, FeedItem};
 use dht_node::wire::field::{Reader, Writer};
 use dht_node::wire::push::Span;
@@ -120,17 +121,26 @@ fn check_response(opcode: Opcode, header: &Header, args: &[u8], payload: &Bytes)
         | Response::Traced(_)
         | Response::Stats { .. }
         | Response::Fed(_)
-        | Response::Heads { .. } => (true, true),
+        | Response::Heads { .. }
+        | Response::Chunk(_) => (true, true),
     };
     assert!(!is_whole || read == response);
     if is_in_order {
         assert_only_tlvs_behind(args, &again);
     }
-    if let Response::Stats { .. } | Response::Listed(_) | Response::Fed(_) | Response::Fetched(_) = response {
+    if let Response::Stats { .. } | Response::Listed(_) | Response::Fed(_) | Response::Fetched(_) | Response::Chunk(_) =
+        response
+    {
         assert_eq!(payload_again, payload, "the payload is unchanged");
     }
-    if let Response::Fetched(fetched) = response {
+    if let Response::Fetched(fetched) = &response {
         check_records(payload, Some(fetched.count));
+    }
+    if let Response::Chunk(chunk) = response
+        && chunk.batches > 0
+    {
+        let batches = ChunkBatch::decode_all(payload, chunk.batches).expect("they were decoded with the args");
+        assert_eq!(written(|out| batches.iter().for_each(|batch| batch.encode(out))), *payload);
     }
 }
 

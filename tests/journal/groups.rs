@@ -128,6 +128,8 @@ struct Member {
     fetched: usize,
     /// From which positions on other members need the logs.
     needed: BTreeMap<SlotId, u64>,
+    /// The body from which on a member needs the log that copies the state of that group.
+    pinned: Option<(SlotId, u64)>,
     /// The first segment that was within the limit for that at each checkpoint.
     kept_from: u32,
     applied: BTreeMap<SlotId, LogPosition>,
@@ -153,6 +155,7 @@ impl Member {
             durable,
             fetched: 0,
             needed: BTreeMap::new(),
+            pinned: None,
             kept_from: 0,
             applied: applied.collect(),
             ops,
@@ -275,10 +278,18 @@ impl Member {
         for (slot, needed) in &mut self.needed {
             *needed = (self.applied[slot].index + 1).saturating_sub(rng.u64(..40)).max(*needed);
         }
+        if rng.u8(..4) == 0 {
+            // A copy ends, or another one begins.
+            let slot = slots().nth(rng.usize(..slots().count())).expect("one of them");
+            self.pinned = rng.bool().then(|| (slot, self.applied[&slot].index + 1));
+        }
+        let pinned = self.pinned;
         let image = |(slot, node): (&SlotId, &Node)| {
             let applied = self.applied[slot];
             let open = logs[slot].bodies.get(usize::try_from(applied.index).unwrap()).map(|(_, place)| *place);
-            Image { applied, open, needed: self.needed.get(slot).copied(), ..node.image(*slot) }
+            let needed = self.needed.get(slot).copied();
+            let pinned = pinned.filter(|(of, _)| of == slot).map(|(_, index)| index);
+            Image { applied, open, needed, pinned, ..node.image(*slot) }
         };
         let images: Vec<Image> = self.states.0.iter().map(image).collect();
         let mark = self.writer.mark();
@@ -307,6 +318,11 @@ impl Member {
     /// Checks that the disk has what others need of the log, within the limit.
     fn check_kept(&self, disk: &FakeDisk) {
         for (slot, log) in logs(&self.ops) {
+            if let Some((_, pinned)) = self.pinned.filter(|(of, _)| *of == slot) {
+                for (body, place) in log.bodies.iter().filter(|(body, _)| body.index >= pinned) {
+                    assert!(disk.open(&name(*place)).is_ok(), "{slot:?}: body {} in {place:?} is pinned", body.index);
+                }
+            }
             let Some(needed) = self.needed.get(&slot) else { continue };
             // Of the body before the first one, the term is needed.
             let first = usize::try_from(needed.saturating_sub(2)).unwrap();

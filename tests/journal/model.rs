@@ -7,6 +7,7 @@ use dht_node::entry::{
 };
 use dht_node::journal::format::{Head, VERSION, put_record};
 use dht_node::journal::{Cleaning, Identity, Keeper, Look, Mark, NoRoom, OpenError, Taken, Victims, Writer};
+use dht_node::limits::LOG_WINDOW_BYTES;
 use dht_node::node::{Copies, Node, Settings, SourceLimits};
 use dht_node::storage::start;
 use dht_node::topic::Topic;
@@ -127,6 +128,7 @@ fn settings(id: u16, dimension: Dimension, memory_bytes: u64) -> Settings {
         clients_max: 1,
         handshakes_max: 1,
         source_limits: SourceLimits::default(),
+        log_window_bytes: LOG_WINDOW_BYTES,
     }
 }
 

@@ -9,7 +9,7 @@ mod clients;
 use std::fs;
 use std::time::Duration;
 
-use dht_client::{Batch, Client, Deadline, Item, Start};
+use dht_client::{Batch, Client, Deadline, Item, Retention, Start};
 use dht_node::wire::{Request, Response, Status};
 use fastrand::Rng;
 
@@ -95,6 +95,63 @@ fn a_node_that_has_lost_its_disk_gets_everything_back_while_clients_publish() {
             });
         }
     });
+    println!("{summary}");
+}
+
+/// The nodes keep 256 MiB of their logs. Once that has turned over, an empty folder is filled with the topics, and not
+/// with the log.
+#[test]
+fn a_lost_disk_is_replaced_when_the_logs_of_the_others_no_longer_begin_at_the_first_entry() {
+    const GROUPS: usize = 3;
+    const RECORD: usize = 1_000_000;
+    const KEPT: u64 = 48;
+    let mut cube = start();
+    let (old, kept) = (cube.topic_at(1, "old"), cube.topic_at(1, "kept"));
+    let record = |number: u64| number.to_be_bytes().repeat(RECORD / 8);
+    {
+        let mut client = cube.client_of(&[0, 3]);
+        client.create(&old, Retention { bytes: 8 << 20, ..EVERYTHING }).unwrap();
+        client.create(&kept, EVERYTHING).unwrap();
+        let mut fill = |topic: &str, count: u64| {
+            let mut producer = client.producer(topic).unwrap();
+            for number in 0..count {
+                producer.send(Batch::of(&record(number))).unwrap();
+            }
+            producer.flush().unwrap();
+        };
+        fill(&old, 330);
+        fill(&kept, KEPT);
+    }
+    let summary = live(&mut cube, |cube| {
+        cube.kill(1);
+        fs::remove_dir_all(cube.data(1)).unwrap();
+        cube.restart(1);
+        cube.wait_linked();
+        wait_for("a copy has begun", || (cube.counter(1, "groups_copying") > 0).then_some(()));
+        let leader = cube.client_of(&[0, 2, 3]).query(&kept).unwrap().copies.unwrap().leader;
+        cube.kill(leader);
+        pause(Duration::from_millis(1500));
+        cube.restart(leader);
+        cube.wait_linked();
+        wait_for("the node has its copies", || {
+            (cube.daemon(1).logged("this node has all topics of slot") == GROUPS).then_some(())
+        });
+        assert!(cube.counter(1, "copies") > 0);
+    });
+    // The node with the new disk leads its topics, and answers from its own copy.
+    let mut client = cube.client_of(&[2]);
+    wait_for("the home leads", || (client.query(&kept).unwrap().copies.unwrap().leader == 1).then_some(()));
+    let mut expected = 0;
+    for item in client.records(&kept, Start::Earliest).unwrap() {
+        let found = match item.unwrap() {
+            Item::Record(found) => found,
+            Item::Notice(_) => continue,
+            other @ (Item::Gap { .. } | Item::Lost { .. }) => panic!("{other:?}"),
+        };
+        assert!(found.value[..] == record(expected)[..], "record {expected}");
+        expected += 1;
+    }
+    assert_eq!(expected, KEPT);
     println!("{summary}");
 }
 

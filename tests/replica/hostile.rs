@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use dht_node::limits::{ELECTION_TICKS, INDEX_MAX, TERM_MAX, VOTE_HOLD_TICKS};
+use dht_node::limits::{ELECTION_TICKS, INDEX_MAX, LOG_WINDOW_BYTES, TERM_MAX, VOTE_HOLD_TICKS};
 use dht_node::replica::{
     Condition, Config, Founding, Hard, Input, LogEntry, MemberId, Message, Output, Payload, Progress, Replica,
     Restored, Stage, Standing,
@@ -163,7 +163,7 @@ fn start(restored: Restored) -> Replica {
 }
 
 fn begin(restored: Restored) -> Replica {
-    let config = Config { id: id(1), members: [1, 2, 3].map(id).to_vec(), disk: 1 };
+    let config = Config { id: id(1), members: [1, 2, 3].map(id).to_vec(), disk: 1, window_bytes: LOG_WINDOW_BYTES };
     Replica::new(&config, restored, &mut Vec::new()).expect("nothing is lost")
 }
 

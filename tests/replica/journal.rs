@@ -242,7 +242,7 @@ impl Journal {
             // Unless entries are trimmed, a member that is behind may need any of them.
             let needed = (!self.trims).then_some(1);
             let applied = last.map_or_else(LogPosition::default, |stored| self.position_of(group, stored));
-            Image { slot: slot(group), applied, open, needed, topics: topics(applied.index, *digest) }
+            Image { slot: slot(group), applied, open, needed, pinned: None, topics: topics(applied.index, *digest) }
         };
         let images = ends.iter().enumerate().map(image).collect();
         let (writer, keeper) = self.open.as_mut().expect("it is open");

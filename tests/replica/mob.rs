@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use dht_node::limits::{INDEX_MAX, TERM_MAX};
+use dht_node::limits::{INDEX_MAX, LOG_WINDOW_BYTES, TERM_MAX};
 use dht_node::replica::{
     Condition, Config, Founding, Hard, Input, LogEntry, MemberId, Message, Output, Payload, Progress, Replica,
     Restored, Role, Stage, Standing, Ticket,
@@ -396,7 +396,12 @@ fn kind(payload: &Payload) -> &'static str {
 pub(crate) const KINDS: usize = 17;
 
 fn start(member: usize, base: u64, stage: Option<Stage>) -> Replica {
-    let config = Config { id: id(member), members: (0..3).map(id).collect(), disk: member as u64 + 1 };
+    let config = Config {
+        id: id(member),
+        members: (0..3).map(id).collect(),
+        disk: member as u64 + 1,
+        window_bytes: LOG_WINDOW_BYTES,
+    };
     let restored = match stage {
         None if member == 2 => Restored::default(),
         stage => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use dht_node::limits::TICK_US;
+use dht_node::limits::{LOG_WINDOW_BYTES, TICK_US};
 use dht_node::replica::{Config, Input, LogEntry, MemberId, Message, Output, Payload, Replica, Role};
 use fastrand::Rng;
 
@@ -186,7 +186,12 @@ pub(crate) fn id(member: usize) -> MemberId {
 
 /// The configuration of a member. Its rank in the first group is its place; each other group begins with the next one.
 pub(crate) fn config((member, disk): (usize, u64), group: usize) -> Config {
-    Config { id: id(member), members: (group..group + 3).map(|member| id(member % 3)).collect(), disk }
+    Config {
+        id: id(member),
+        members: (group..group + 3).map(|member| id(member % 3)).collect(),
+        disk,
+        window_bytes: LOG_WINDOW_BYTES,
+    }
 }
 
 /// Returns what is durable of a group at each member.

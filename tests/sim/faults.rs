@@ -306,6 +306,7 @@ impl World {
         self.stop(node, Leave::Vanish);
         self.network.is_dark[node] = true;
         self.disks[node] = FakeDisk::default();
+        self.ground.nodes[node].has_new_disk = true;
     }
 
     fn drain(&mut self, node: usize) {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use dht_node::cube;
 use dht_node::node::{Copies, Node};
-use dht_node::types::{Link, NodeId};
+use dht_node::types::{Link, NodeId, SlotId};
 
 use crate::model::Span;
 use crate::profile::{Plan, Profile};
@@ -33,6 +33,8 @@ pub(crate) struct Truth {
     pub losses: Vec<Loss>,
     /// Everything acknowledged before this time is durable; otherwise nothing is.
     pub durable_us: u64,
+    /// True once its disk was replaced by an empty one.
+    pub has_new_disk: bool,
     /// How its last process ended.
     pub ending: Ending,
     /// The number of starts that may have begun a new epoch of every log, and the time of the last one that must have.
@@ -143,9 +145,10 @@ impl Ground {
         }
     }
 
-    /// Records which slots a node leads.
-    pub(crate) fn note_leading(&mut self, now_us: u64, index: usize, node: &Node) {
-        let Some(leaders) = &mut self.leaders else { return };
+    /// Records which slots a node leads. Returns those that it has begun to lead.
+    pub(crate) fn note_leading(&mut self, now_us: u64, index: usize, node: &Node) -> Vec<SlotId> {
+        let mut begun = Vec::new();
+        let Some(leaders) = &mut self.leaders else { return begun };
         for slot in node.slots() {
             let (number, homes) = (usize::from(slot.index()), self.led_us.len());
             if node.leads(slot) {
@@ -155,11 +158,13 @@ impl Ground {
             if node.leads(slot) {
                 if leader.replace(index) != Some(index) {
                     (self.elections, self.moved_us) = (self.elections + 1, now_us);
+                    begun.push(slot);
                 }
             } else if *leader == Some(index) {
                 (*leader, self.moved_us) = (None, now_us);
             }
         }
+        begun
     }
 
     /// Records that a node leads nothing any more.

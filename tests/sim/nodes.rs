@@ -4,7 +4,7 @@ use dht_node::journal::{Identity, OpenError};
 use dht_node::limits::{CLIENTS_MAX, CLOCK_JUMP_LASTS_US, HANDSHAKES_EXTRA};
 use dht_node::node::{Copies, Node, Settings, SourceLimits};
 use dht_node::turn::MemoryStore;
-use dht_node::types::{NodeId, Now};
+use dht_node::types::{NodeId, Now, SlotId};
 
 use crate::faults::{DAY_US, Fault, WALL_US};
 use crate::ground::{Ending, Loss};
@@ -35,12 +35,14 @@ impl World {
         let Some(host) = &mut self.hosts[node] else { return };
         let around = &mut Around { now_us, network: &mut self.network, trace: &mut self.trace };
         let fate = host.pass(around);
-        self.ground.note_leading(now_us, node, host.driver.turn.node());
         let next_us = host.next_us(now_us);
+        self.note_leading(node);
         match fate {
             Fate::GoesOn => return self.wake_node(node, next_us.max(now_us)),
             Fate::Ends => {
-                host.driver.turn.close();
+                if let Some(host) = &mut self.hosts[node] {
+                    host.driver.turn.close();
+                }
                 self.stop(node, Leave::Done);
             }
             Fate::Fails => self.stop(node, Leave::Reset),
@@ -58,6 +60,15 @@ impl World {
         self.network.accept(self.now_us, end, accepted);
         if accepted {
             self.wake_node(node, self.now_us);
+        }
+    }
+
+    /// Records which slots a node leads, and whether others were copying one of them when it began.
+    fn note_leading(&mut self, node: usize) {
+        let Some(host) = &self.hosts[node] else { return };
+        for slot in self.ground.note_leading(self.now_us, node, host.driver.turn.node()) {
+            let is_copying = |host: &Host| host.driver.turn.node().is_copying(slot);
+            self.trace.totals.copies_led_anew += u64::from(self.hosts.iter().flatten().any(is_copying));
         }
     }
 
@@ -81,6 +92,7 @@ impl World {
             clients_max: CLIENTS_MAX,
             handshakes_max: HANDSHAKES_EXTRA,
             source_limits: SourceLimits::default(),
+            log_window_bytes: self.profile.log_window_bytes(),
         }
     }
 
@@ -207,6 +219,7 @@ impl World {
         self.note_durable(node);
         let Some(host) = self.hosts[node].take() else { return };
         self.ground.note_ended(node);
+        self.note_copies(node, &host);
         let ending = host.driver.turn.store.ending(how);
         let around = &mut Around { now_us: self.now_us, network: &mut self.network, trace: &mut self.trace };
         host.end(how, around);
@@ -222,6 +235,19 @@ impl World {
         self.ground.disturb_node(self.now_us, node);
         self.turns_us[node] = None;
         self.start_later(node);
+    }
+
+    /// Counts the copies that a node has made, or was making, when it stops.
+    fn note_copies(&mut self, node: usize, host: &Host) {
+        let running = host.driver.turn.node();
+        let is_copying = |slot: &SlotId| running.has_group(*slot) && running.is_copying(*slot);
+        let totals = &mut self.trace.totals;
+        totals.copies_cut += self.profile.slots.all().filter(is_copying).count() as u64;
+        if let SimStore::Disk(store) = &host.driver.turn.store
+            && self.ground.nodes[node].has_new_disk
+        {
+            totals.copies_to_new_disks += store.totals.copies;
+        }
     }
 
     pub(crate) fn set_wall(&mut self, node: usize, offset_us: u64) {

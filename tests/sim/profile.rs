@@ -3,7 +3,7 @@
 
 use dht_node::cube;
 use dht_node::limits::{
-    CLIENT_QUEUE_MAX, DRAIN_US, LINK_QUEUE_MAX, PUSH_QUEUE_MAX, TOPIC_BYTES_DEFAULT, TURN_INPUT_US,
+    CLIENT_QUEUE_MAX, DRAIN_US, LINK_QUEUE_MAX, LOG_WINDOW_BYTES, PUSH_QUEUE_MAX, TOPIC_BYTES_DEFAULT, TURN_INPUT_US,
 };
 use dht_node::node::Copies;
 use dht_node::types::{Dimension, Retention, SlotId, Slots, TopicName};
@@ -89,6 +89,17 @@ pub(crate) struct Disks {
     pub interval_us: Option<u64>,
     /// The duration of each operation on notes, checkpoints and new segments.
     pub keep_us: (u64, u64),
+    /// What is kept of the log for other members of a group, if that is less than in production.
+    pub log_kept: Option<LogKept>,
+}
+
+/// How little of the log a node keeps for members that are behind, so that they often need a copy of the state.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogKept {
+    /// Bytes of segments on the disk.
+    pub disk_bytes: u64,
+    /// Bytes of applied bodies in memory.
+    pub window_bytes: usize,
 }
 
 /// The clients and their behaviour.
@@ -230,6 +241,12 @@ impl Profile {
         self.durability() == Durability::Interval
     }
 
+    /// Returns how many bytes of applied bodies of a group nodes keep in memory for others.
+    pub(crate) fn log_window_bytes(&self) -> usize {
+        let kept = self.disks.as_ref().and_then(|disks| disks.log_kept);
+        kept.map_or(LOG_WINDOW_BYTES, |kept| kept.window_bytes)
+    }
+
     /// Returns the durability that an acknowledgement promises.
     pub(crate) fn durability(&self) -> Durability {
         match &self.disks {
@@ -329,7 +346,11 @@ impl Disks {
         // A separate generator, so that later draws of the seed do not depend on this one.
         let apart = &mut Rng::with_seed(rng.clone().u64(..));
         let interval_us = (apart.u8(..3) == 0).then(|| *choose(apart, &[1_000, 20_000, 200_000, 1_000_000]));
-        Self { segment, sync_us, interval_us, keep_us }
+        let log_kept = (apart.u8(..3) > 0).then(|| LogKept {
+            disk_bytes: apart.u64(..4) * u64::from(segment),
+            window_bytes: *choose(apart, &[0, 1 << 10, 16 << 10]),
+        });
+        Self { segment, sync_us, interval_us, keep_us, log_kept }
     }
 }
 

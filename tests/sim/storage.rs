@@ -6,11 +6,13 @@
 use std::collections::VecDeque;
 use std::io;
 
-use dht_node::entry::{Found, Image, LogPart, LogQuery, Note, Room, Unreadable, Write, Written};
+use dht_node::entry::{
+    CopyDone, CopyOutcome, CopyTask, Found, Image, LogPart, LogQuery, Note, Room, Unreadable, Write, Written,
+};
 use dht_node::journal::{Cleaning, Identity, Keeper, Look, Mark, NoRoom, OpenError, Prepared, Writer};
 use dht_node::limits::SEGMENT_AGAIN_US;
 use dht_node::node::{Lookup, Node};
-use dht_node::storage::{Checkpoints, start};
+use dht_node::storage::{Checkpoints, Copies, start};
 use dht_node::turn::{MemoryStore, Store};
 use fastrand::Rng;
 
@@ -60,6 +62,8 @@ pub(crate) struct DiskStore {
     /// The results of lookups that the node has not taken yet.
     found: VecDeque<(Lookup, Result<Found, Unreadable>)>,
     fetched: VecDeque<(LogQuery, Result<LogPart, Unreadable>)>,
+    copies: Copies<FakeDisk>,
+    copied: VecDeque<CopyDone>,
     checkpoints: Checkpoints,
     has_space: bool,
     /// The segments being cleaned, and when cleaning continues or is checked.
@@ -76,6 +80,7 @@ enum Task {
     Read(Lookup),
     Fetch(LogQuery),
     Keep(Mark, Vec<Image>),
+    Copy(CopyTask, Mark, Vec<Image>),
 }
 
 impl DiskStore {
@@ -88,7 +93,8 @@ impl DiskStore {
         now_us: u64,
     ) -> Result<Self, OpenError> {
         let has_interval_sync = pace.interval_us.is_some();
-        let started = start(disk, identity, has_interval_sync, pace.segment, node)?;
+        let mut started = start(disk, identity, has_interval_sync, pace.segment, node)?;
+        pace.log_kept.into_iter().for_each(|kept| started.keeper.set_log_keep(kept.disk_bytes));
         assert!(
             has_interval_sync || !started.is_lossy,
             "a loss was reported although every acknowledged record was durable"
@@ -117,6 +123,8 @@ impl DiskStore {
             tasks: VecDeque::new(),
             found: VecDeque::new(),
             fetched: VecDeque::new(),
+            copies: Copies::default(),
+            copied: VecDeque::new(),
             checkpoints,
             has_space: true,
             cleaning: None,
@@ -279,20 +287,13 @@ impl DiskStore {
                     Err(error) if self.disk.has_stopped() => return Err(io::Error::other(error)),
                     Err(error) => panic!("{lookup:?}: {error}"),
                 },
-                Task::Fetch(query) => {
-                    let mut fetching = self.keeper.fetch(query);
-                    let read = loop {
-                        match self.keeper.fetch_some(&mut fetching) {
-                            Ok(false) => {}
-                            read => break read,
-                        }
-                    };
-                    match read {
-                        Ok(_) => self.fetched.push_back((query, Ok(fetching.finish().1))),
-                        Err(error) if self.disk.has_stopped() => return Err(io::Error::other(error)),
-                        Err(error) => panic!("{query:?}: {error}"),
-                    }
+                // As if the segment had been removed, which few are in such short runs.
+                Task::Fetch(query) if self.pace.log_kept.is_some() && self.rng.u8(..8) == 0 => {
+                    let base = (query.index, 0);
+                    self.fetched.push_back((query, Ok(LogPart { base, bodies: Vec::new() })));
                 }
+                Task::Fetch(query) => self.read_log(query)?,
+                Task::Copy(task, mark, images) => self.copy_state(task, (mark, images))?,
                 Task::Keep(mark, images) => {
                     self.keeper.sync_log(mark)?;
                     match self.keeper.checkpoint(mark, &images) {
@@ -325,6 +326,35 @@ impl DiskStore {
                 }
             }
         }
+        Ok(())
+    }
+
+    fn read_log(&mut self, query: LogQuery) -> io::Result<()> {
+        let mut fetching = self.keeper.fetch(query);
+        let read = loop {
+            match self.keeper.fetch_some(&mut fetching) {
+                Ok(false) => {}
+                read => break read,
+            }
+        };
+        match read {
+            Ok(_) => self.fetched.push_back((query, Ok(fetching.finish().1))),
+            Err(error) if self.disk.has_stopped() => return Err(io::Error::other(error)),
+            Err(error) => panic!("{query:?}: {error}"),
+        }
+        Ok(())
+    }
+
+    fn copy_state(&mut self, task: CopyTask, of: (Mark, Vec<Image>)) -> io::Result<()> {
+        let done = self.copies.perform(&mut self.keeper, task, of, self.pace.segment)?;
+        if self.disk.has_stopped() {
+            return Err(io::Error::other("the machine has stopped"));
+        }
+        let outcome = done.as_ref().map(|(done, _)| done.outcome);
+        self.totals.copies += u64::from(matches!(outcome, Some(CopyOutcome::Installed(_))));
+        self.totals.copies_failed += u64::from(matches!(outcome, Some(CopyOutcome::Failed)));
+        self.copied.extend(done.map(|(done, _)| done));
+        self.keeper.check();
         Ok(())
     }
 
@@ -376,7 +406,7 @@ impl DiskStore {
     }
 
     /// Ends the process in an orderly way: all operations are completed first.
-    fn end(&mut self, images: &[Image]) -> io::Result<()> {
+    fn end(&mut self, images: Option<&[Image]>) -> io::Result<()> {
         let ends_us = std::mem::replace(&mut self.now_us, u64::MAX / 2);
         while self.sync_ends_us.is_some() || !self.work.is_empty() {
             self.try_advance()?;
@@ -392,6 +422,7 @@ impl DiskStore {
         self.has_ended = self.writer.mark() != before;
         self.durable_us = ends_us;
         self.keep_books()?;
+        let Some(images) = images else { return Ok(()) };
         let mark = self.checkpoints.begin(len_of(images));
         self.keeper.sync_log(mark)?;
         self.keeper.checkpoint(mark, images)
@@ -488,6 +519,20 @@ impl Store for SimStore {
         }
     }
 
+    fn copy(&mut self, task: CopyTask, images: Vec<Image>) {
+        match self {
+            Self::Memory(store) => store.copy(task, images),
+            Self::Disk(store) => {
+                let mark = store.checkpoints.given();
+                store.give(Task::Copy(task, mark, images));
+            }
+        }
+    }
+
+    fn take_copied(&mut self) -> Option<CopyDone> {
+        if let Self::Disk(store) = self { store.copied.pop_front() } else { None }
+    }
+
     fn wants_image(&self) -> bool {
         matches!(self, Self::Disk(store) if store.checkpoints.is_due(store.has_space, store.pace.segment))
     }
@@ -504,9 +549,9 @@ impl Store for SimStore {
         Room { is_full: matches!(self, Self::Disk(store) if !store.has_space), ..Room::UNLIMITED }
     }
 
-    fn close(&mut self, images: Vec<Image>) {
+    fn close(&mut self, images: Option<Vec<Image>>) {
         if let Self::Disk(store) = self
-            && let Err(error) = store.end(&images)
+            && let Err(error) = store.end(images.as_deref())
         {
             store.failure = Some(error);
         }

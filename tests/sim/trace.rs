@@ -62,8 +62,9 @@ totals! {
     attacks,
     subscribed, delivered, waited, flowed, gaps, gaps_checked, ended, polled, pushes_lost, pushes_held, pushed_chunks,
     replicated_seeds, elections, disk_seeds, interval_seeds, truncations, lost_records, years, aged,
-    recoveries, reads, syncs, segments, checkpoints, cleaned, disk_crashes, disk_stops, disk_failures,
-    disks_filled, rotten, wipes
+    recoveries, reads, syncs, segments, checkpoints, cleaned, copies, copies_failed,
+    copied_seeds, copies_cut, copies_led_anew, copies_to_new_disks, disk_crashes, disk_stops,
+    disk_failures, disks_filled, rotten, wipes
 }
 
 impl Totals {
@@ -81,6 +82,10 @@ impl Totals {
         assert!(self.rotten > self.disk_seeds / 4, "{} disks have rotted", self.rotten);
         assert!(self.replicated_seeds > self.seeds / 20, "{} cubes kept three copies", self.replicated_seeds);
         assert!(self.wipes > self.replicated_seeds / 20, "only {} disks were replaced by empty ones", self.wipes);
+        assert!(self.copied_seeds > self.replicated_seeds / 20, "only {} cubes copied a state", self.copied_seeds);
+        assert!(self.copies_cut > 0, "no node stopped while it copied a state");
+        assert!(self.copies_led_anew > 0, "no leader changed while a state was copied");
+        assert!(self.copies_to_new_disks > self.wipes / 20, "only {} copies to new disks", self.copies_to_new_disks);
         assert!(self.elections > 20 * self.replicated_seeds, "{} times a node began to lead", self.elections);
         assert!(self.overtakes > 0, "no large response on a link was overtaken");
         assert!(self.years > 0 && self.aged > 0, "no clock jumped, or no record expired");

@@ -185,6 +185,7 @@ impl Verifier {
             | Response::Traced(_)
             | Response::Nodes(_)
             | Response::Fed(_)
+            | Response::Chunk(_)
             | Response::Heads { .. } => unreachable!("a response without a request"),
         }
     }

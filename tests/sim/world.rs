@@ -137,6 +137,7 @@ impl World {
         self.trace.totals.seeds = 1;
         self.trace.totals.disk_seeds = u64::from(self.profile.disks.is_some());
         self.trace.totals.replicated_seeds = u64::from(self.profile.copies == Copies::Three);
+        self.trace.totals.copied_seeds = u64::from(self.trace.totals.copies > 0);
         self.trace.totals.elections = self.ground.elections;
         self.trace.totals.interval_seeds = u64::from(self.profile.has_interval_sync());
         self.trace.totals.virtual_ms = self.now_us / 1000;

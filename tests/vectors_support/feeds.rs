@@ -3,10 +3,11 @@
 
 use bytes::Bytes;
 use dht_node::types::{Epoch, Link, LinkSet, NodeId, NodeSet, Offset, SlotId, Slots, TopicId};
+use dht_node::wire::chunks::{Chunk, ChunkBatch, Chunks};
 use dht_node::wire::feed::{Fed, FedList, FeedItem, Head, Heads};
 use dht_node::wire::field::Writer;
-use dht_node::wire::raft::{LogEntry, MemberId, Message, Payload, RaftItem};
-use dht_node::wire::response::{Detail, ErrorResponse};
+use dht_node::wire::raft::{self, LogEntry, MemberId, Message, RaftItem};
+use dht_node::wire::response::{Detail, ErrorResponse, Payload};
 use dht_node::wire::{Flags, Kind, Opcode, Origin, Push, Request, Response, Route, Status, TrafficClass};
 
 use super::frames::{ORDERS, because, error, name, request, response, state};
@@ -22,7 +23,7 @@ pub(crate) const HOME: u16 = 0b110;
 const VERSION: u64 = 17;
 
 pub(crate) fn all() -> Vec<Good> {
-    [feed(), heads(), pushes(), raft()].into_iter().flatten().collect()
+    [feed(), heads(), pushes(), raft(), chunks()].into_iter().flatten().collect()
 }
 
 /// The section of a control frame between two nodes, at its end.
@@ -155,7 +156,7 @@ fn heads() -> Vec<Good> {
 }
 
 fn raft() -> Vec<Good> {
-    let message = |from, to, payload| RaftItem {
+    let message = |from, to, payload: raft::Payload| RaftItem {
         slot: SlotId::new(HOME, Slots::MOST).expect("below 1024"),
         message: Message { from: member(from), to: member(to), term: 7, payload },
     };
@@ -164,7 +165,7 @@ fn raft() -> Vec<Good> {
         Good { route: Some(route), flags: Flags::ONEWAY, ..listed(request, &[item], RaftItem::encode) }
     };
     let entries = vec![LogEntry { index: 41, term: 7, body: Bytes::from_static(b"body") }];
-    let append = Payload::Append { index: 40, log_term: 6, commit: 40, entries };
+    let append = raft::Payload::Append { index: 40, log_term: 6, commit: 40, entries };
     let between_neighbours = |node, to: u16| {
         let home = |bit| Link::new(NodeId::new(node, cube(3)).expect("of eight"), bit);
         let mut down = LinkSet::new();
@@ -182,7 +183,7 @@ fn raft() -> Vec<Good> {
             "raft-request-around",
             "111 leads after 110 has died, and tells 100; its frame does not go over 110.",
             between_neighbours(0b111, 0b100),
-            message(8, 5, Payload::Heartbeat { commit: 40, context: 0 }),
+            message(8, 5, raft::Payload::Heartbeat { commit: 40, context: 0 }),
         ),
         Good {
             route: control(0b111, HOME),
@@ -195,6 +196,66 @@ fn raft() -> Vec<Good> {
             )
         },
     ]
+}
+
+fn chunks() -> Vec<Good> {
+    let asks = |name, what, index, topic, from| {
+        let request = request(name, what, 0, Request::Chunks(Chunks { slot: HOME, index, topic, from }));
+        Good { route: Some(straight(0b111, HOME, 1)), ..request }
+    };
+    let part = |from, batches, payload: Vec<Bytes>| {
+        let payload = Payload { parts: payload, crc: None };
+        Response::Chunk(Box::new(Chunk { slot: HOME, index: 40, term: 6, length: 9, from, batches, payload }))
+    };
+    let answers = |name, what, chunk| {
+        let answer = response(name, what, 0, Opcode::Chunks, chunk);
+        Good { route: Some(straight(HOME, 0b111, 1)), ..answer }
+    };
+    let found = records();
+    let records = Bytes::from(found.payload.parts.concat());
+    let mut payload = Vec::new();
+    let mut at = 0;
+    for length in lengths(&records) {
+        let next = at + length as usize;
+        let append_us = found.runs[0].append_us;
+        let batch = ChunkBatch { count: 1, append_us, records: records.slice(at..next) };
+        batch.encode(&mut Writer::new(&mut payload));
+        at = next;
+    }
+    vec![
+        asks("chunks-request", "111 copies the records of orders that it does not have.", 40, Some(state().id), 1234),
+        answers("chunks-response", "Two batches of one record each.", part(1234, 2, vec![payload.into()])),
+        Good {
+            route: Some(straight(HOME, 0b111, 1)),
+            ..error(
+                "chunks-error",
+                "110 does not lead the group any more.",
+                0,
+                Opcode::Chunks,
+                because(Status::NotLeader, "node 110 does not lead this slot", &[Detail::Node(0b111)]),
+            )
+        },
+        asks("chunks-request-state", "111 begins to copy the state of the group.", 0, None, 0),
+        answers(
+            "chunks-response-state",
+            "The whole state, up to entry 40.",
+            part(0, 0, vec![Bytes::from_static(b"the state")]),
+        ),
+        // A decoder gets the empty payload as a part.
+        answers("chunks-response-gap", "The records before 1300 are removed.", part(1300, 0, vec![Bytes::new()])),
+    ]
+}
+
+/// The lengths of records that are encoded back to back.
+fn lengths(payload: &[u8]) -> Vec<u32> {
+    let mut rest = payload;
+    let mut lengths = vec![];
+    while let Some((length, _)) = rest.split_first_chunk::<4>() {
+        let length = u32::from_be_bytes(*length) + 4;
+        lengths.push(length);
+        rest = &rest[length as usize..];
+    }
+    lengths
 }
 
 fn member(number: u64) -> MemberId {

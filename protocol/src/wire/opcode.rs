@@ -53,14 +53,15 @@ pub enum Opcode {
     Heads = 0x41,
     /// Between nodes: what the members of replica groups tell each other.
     Raft = 0x42,
+    /// Between nodes: copies the state of a replica group from its leader.
+    Chunks = 0x44,
 }
 
 /// Reserved numbers, with the names that they will have. Until they are assigned, they are unknown opcodes.
-pub const RESERVED: [(u8, &str); 20] = [
+pub const RESERVED: [(u8, &str); 19] = [
     (0x04, "AUTH"),
     (0x27, "SUBSCRIBE_MATCHING"),
     (0x43, "JOIN"),
-    (0x44, "CHUNKS"),
     (0x45, "WATCH"),
     (0x46, "CATALOGUE"),
     (0x47, "WORKERS"),
@@ -81,7 +82,7 @@ pub const RESERVED: [(u8, &str); 20] = [
 
 impl Opcode {
     /// All operations in the order of their numbers.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Hello,
         Self::Goaway,
         Self::Ping,
@@ -107,6 +108,7 @@ impl Opcode {
         Self::Feed,
         Self::Heads,
         Self::Raft,
+        Self::Chunks,
     ];
 
     /// Returns the operation, or `None` for a number that this version does not know.
@@ -125,7 +127,7 @@ impl Opcode {
 
     /// Returns true if the operation is used only between nodes.
     pub const fn is_between_nodes(self) -> bool {
-        matches!(self, Self::Feed | Self::Heads | Self::Raft)
+        matches!(self, Self::Feed | Self::Heads | Self::Raft | Self::Chunks)
     }
 
     /// Returns true for a push, which a client receives without a request, under the request id of its subscription.
@@ -148,7 +150,8 @@ impl Opcode {
             | Self::Trace
             | Self::Cluster
             | Self::Stats
-            | Self::Nodes => true,
+            | Self::Nodes
+            | Self::Chunks => true,
             Self::Hello
             | Self::Goaway
             | Self::Create
@@ -198,6 +201,7 @@ impl Opcode {
             Self::Feed => "FEED",
             Self::Heads => "HEADS",
             Self::Raft => "RAFT",
+            Self::Chunks => "CHUNKS",
         }
     }
 }

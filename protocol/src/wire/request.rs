@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::chunks::Chunks;
 use super::feed::Heads;
 use super::field::{DecodeError, Observer, Reader, TAG_CRITICAL, Writer};
 use super::hello::NO_NODE;
@@ -126,6 +127,8 @@ pub enum Request<'a> {
         /// Number of messages.
         count: u16,
     },
+    /// Between nodes: asks for a part of the state of a replica group.
+    Chunks(Chunks),
 }
 
 /// A topic by name. With an id, it refers only to the topic with this id, not to a re-created topic of the same name.
@@ -239,6 +242,7 @@ impl<'a> Request<'a> {
             Self::Feed { .. } => Opcode::Feed,
             Self::Heads(_) => Opcode::Heads,
             Self::Raft { .. } => Opcode::Raft,
+            Self::Chunks(_) => Opcode::Chunks,
         }
     }
 
@@ -274,6 +278,7 @@ impl<'a> Request<'a> {
             }
             Self::Heads(heads) => heads.encode(args),
             Self::Raft { count } => args.u16(*count),
+            Self::Chunks(chunks) => chunks.encode(args),
         };
     }
 
@@ -335,6 +340,7 @@ impl<'a> Request<'a> {
             },
             Opcode::Heads => Self::Heads(Heads::decode(&mut args)?),
             Opcode::Raft => Self::Raft { count: args.u16("count")? },
+            Opcode::Chunks => Self::Chunks(Chunks::decode(&mut args)?),
         };
         args.end()?;
         Ok(request)

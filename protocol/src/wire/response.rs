@@ -14,6 +14,7 @@ pub use log::{Fetched, OFFSET_FORGOTTEN, OpenedProducer, Payload, Published, Run
 pub use node::{GroupsView, LinkState, LinkView, NodeAddress, NodePage, Probe, View};
 pub use topic::{CopiesView, CopyView, Description, Durability, Listed, Page, TopicState};
 
+use super::chunks::Chunk;
 use super::feed::{Fed, FedList};
 use super::field::{DecodeError, Observer, Reader, Writer};
 use super::frame::{Flags, Head};
@@ -100,6 +101,8 @@ pub enum Response {
         /// The counter of the request.
         counter: u64,
     },
+    /// The response to CHUNKS.
+    Chunk(Box<Chunk>),
     /// The error response to any request.
     Error(Box<ErrorResponse>),
 }
@@ -127,7 +130,8 @@ impl Response {
             | Self::Subscribed(_)
             | Self::Unsubscribed { .. }
             | Self::Fed(_)
-            | Self::Heads { .. } => Status::Ok.number(),
+            | Self::Heads { .. }
+            | Self::Chunk(_) => Status::Ok.number(),
         }
     }
 
@@ -143,6 +147,11 @@ impl Response {
         match self {
             Self::Fetched(fetched) => {
                 let payload = &fetched.payload;
+                head.seal(route, (payload.len(), payload.checksum()), out, |args| self.encode_args(args));
+                return Some(payload);
+            }
+            Self::Chunk(chunk) => {
+                let payload = &chunk.payload;
                 head.seal(route, (payload.len(), payload.checksum()), out, |args| self.encode_args(args));
                 return Some(payload);
             }
@@ -229,6 +238,7 @@ impl Response {
             Self::Nodes(page) => {
                 args.u16(page.node).u8(page.dimension).u16(page.next).u16(count16(page.nodes.len()));
             }
+            Self::Chunk(chunk) => chunk.encode(args),
             Self::Error(error) => error.encode(args),
         }
     }
@@ -277,6 +287,7 @@ impl Response {
             Opcode::Unsubscribe => Self::Unsubscribed { next: Offset(args.u64("next_offset")?) },
             Opcode::Feed => Self::Fed(FedList::decode(&mut args, payload)?),
             Opcode::Heads => Self::Heads { slot: args.u16("slot")?, counter: args.u64("counter")? },
+            Opcode::Chunks => Self::Chunk(Box::new(Chunk::decode(&mut args, payload)?)),
             Opcode::Trace => {
                 Self::Traced(Probe { node: args.u16("node")?, hops: args.u16("hops")?, down: decode_links(&mut args)? })
             }

@@ -65,6 +65,9 @@ impl Group {
         &mut self,
         settings: &Settings,
     ) -> Option<impl Iterator<Item = (Entry, Proposal)> + use<>> {
+        if self.is_copying() {
+            return None;
+        }
         let body = self.tail.take(self.member.committed())?;
         let (index, term) = (body.index, body.term);
         assert_eq!(index, self.applied.index + 1, "bodies are applied in the order of the log");
@@ -78,9 +81,9 @@ impl Group {
         Some(body.into_entries())
     }
 
-    /// Returns true if a committed body is not applied yet.
+    /// Returns true if a committed body is to be applied now.
     pub(in crate::node) fn has_committed(&self) -> bool {
-        self.applied.index < self.member.committed()
+        self.applied.index < self.member.committed() && !self.is_copying()
     }
 
     /// Applies the next committed entry. Without a proposal there is nobody to answer.

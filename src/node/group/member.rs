@@ -17,13 +17,16 @@ use super::super::{Settings, Step};
 use super::Group;
 use super::fitness::{Fitness, Other};
 use super::proposal::Proposal;
-use crate::entry::{self, Body, LogPart, LogPosition, LogQuery, MemberState, Place, Unreadable, Write, Written};
+use crate::entry::{
+    self, Body, CopyTask, LogPart, LogPosition, LogQuery, MemberState, Place, Unreadable, Write, Written,
+};
 use crate::limits::REQUEST_TIMEOUT_US;
 use crate::replica::{
     Acknowledged, Config, Fault, Hard, Input, Joining, LogEntry, MemberId, Message, Output, Payload, Replica, Restored,
     Role, Ticket,
 };
 use crate::types::{Copies, Dimension, NodeId, SlotId};
+use crate::wire::chunks::Chunks;
 use crate::wire::response::{CopiesView, CopyView, Durability};
 
 /// This node's member of a group.
@@ -76,6 +79,12 @@ pub(in crate::node) struct FollowUp {
     pub fetches: Vec<LogQuery>,
     /// Who waits for what will never be done, because another leader has replaced it.
     pub withdrawn: Vec<ReplyTo>,
+    /// Who waits for what may be done or not: it is before the end of a state that was copied.
+    pub unknown: Vec<ReplyTo>,
+    /// What the store has to do for a copy.
+    pub tasks: Vec<CopyTask>,
+    /// Requests for parts of a copy: the node to ask, and the number of the request.
+    pub chunks: Vec<(NodeId, u64, Chunks)>,
     /// What is wrong with this copy, when that was detected.
     pub fault: Option<Fault>,
     /// Progress of this node's member in joining the group, to be logged for the operator.
@@ -84,13 +93,17 @@ pub(in crate::node) struct FollowUp {
 
 impl FollowUp {
     const fn is_empty(&self) -> bool {
-        let Self { role, has_begun, confirmed_us, messages, fetches, withdrawn, fault, joining } = self;
+        let Self { role, has_begun, confirmed_us, messages, fetches, withdrawn, fault, joining, .. } = self;
+        let Self { unknown, tasks, chunks, .. } = self;
         role.is_none()
             && !*has_begun
             && confirmed_us.is_none()
             && messages.is_empty()
             && fetches.is_empty()
             && withdrawn.is_empty()
+            && unknown.is_empty()
+            && tasks.is_empty()
+            && chunks.is_empty()
             && fault.is_none()
             && joining.is_empty()
     }
@@ -131,7 +144,8 @@ impl Member {
         };
         let mut outputs = Vec::new();
         let members = settings.members_of(slot).map(member_of).collect();
-        let config = Config { id: member_of(settings.id), members, disk: folder };
+        let config =
+            Config { id: member_of(settings.id), members, disk: folder, window_bytes: settings.log_window_bytes };
         let replica = Replica::new(&config, restored, &mut outputs).expect("a start has found the whole log");
         let (writes, unreported, follow_up) = (VecDeque::new(), VecDeque::new(), FollowUp::default());
         let (committed, elected) = (applied.index, None);
@@ -182,6 +196,20 @@ impl Member {
     pub(super) fn check(&self) {
         self.replica.check();
         assert!(self.outputs.is_empty() && self.writes.len() <= self.unreported.len());
+    }
+
+    /// Returns what the other parts of the node have to do, to add something.
+    pub(super) const fn follow_up_mut(&mut self) -> &mut FollowUp {
+        &mut self.follow_up
+    }
+
+    /// Takes everything up to this index as committed: a copied state includes it. Whoever waits for what was proposed
+    /// before is told that its outcome is not known.
+    pub(super) fn restart(&mut self, committed: u64, unknown: Vec<ReplyTo>) {
+        let is_state = |(unreported, _): &(Unreported, _)| *unreported == Unreported::State;
+        assert!(self.unreported.iter().all(is_state), "all bodies are durable");
+        self.committed = committed;
+        self.follow_up.unknown.extend(unknown);
     }
 
     fn note_role(&mut self, role: Role) {
@@ -251,7 +279,7 @@ impl Group {
 
     /// Lets the member know that a tick has passed. Returns who has waited for too long for what was proposed: it is
     /// not known whether that will be done.
-    pub(in crate::node) fn on_tick(&mut self, step: &Step<'_>) -> Vec<ReplyTo> {
+    pub(in crate::node) fn on_tick(&mut self, step: &mut Step<'_>) -> Vec<ReplyTo> {
         let now_us = step.now.monotonic_us;
         if self.lead.as_mut().is_some_and(|lead| lead.lease.begins_ahead(now_us)) {
             self.confirm(step);
@@ -259,6 +287,8 @@ impl Group {
         self.member.replica.handle(Input::Tick, &mut self.member.outputs);
         self.carry_out(step.settings);
         self.tick_fitness(step);
+        self.tick_copy(step);
+        self.tick_serving(now_us);
         let late = self.tail.proposed_mut().take_while(|body| body.at_us.saturating_add(REQUEST_TIMEOUT_US) <= now_us);
         late.flat_map(|body| body.proposals.iter_mut().flat_map(Proposal::take_replies)).collect()
     }
@@ -338,6 +368,12 @@ impl Group {
         true
     }
 
+    /// Tells the member something about a copy.
+    pub(super) fn tell_member(&mut self, settings: &Settings, input: Input) {
+        self.member.replica.handle(input, &mut self.member.outputs);
+        self.carry_out(settings);
+    }
+
     /// Returns true if the other parts of the node have something to do about what the member has decided.
     pub(in crate::node) const fn has_follow_up(&self) -> bool {
         !self.notes.is_empty() || !self.member.follow_up.is_empty()
@@ -351,7 +387,7 @@ impl Group {
     /// Does what the replica wants done.
     pub(super) fn carry_out(&mut self, settings: &Settings) {
         let mut outputs = std::mem::take(&mut self.member.outputs);
-        let mut is_offered = false;
+        let mut offered = None;
         for output in outputs.drain(..) {
             match output {
                 Output::Proposed { .. } => {}
@@ -375,6 +411,9 @@ impl Group {
                 }
                 Output::Role(role) => {
                     self.member.note_role(role);
+                    if let Role::Follower { .. } = role {
+                        self.serving = None;
+                    }
                     // A member that is alone has applied its whole log before it starts, and so everything from
                     // earlier terms.
                     if let Role::Leader { term } = role
@@ -389,6 +428,7 @@ impl Group {
                     // term among them would make this node begin to lead.
                     self.member.elected = None;
                     self.member.follow_up.fault = Some(fault);
+                    self.end_copy();
                 }
                 Output::Joining(joining) => self.member.follow_up.joining.push(joining),
                 Output::Confirmed { at_us } => self.member.follow_up.confirmed_us = Some(at_us),
@@ -397,15 +437,19 @@ impl Group {
                     let (slot, last) = (self.slot, self.member.committed);
                     self.member.follow_up.fetches.push(LogQuery { slot, index, last, bytes_max });
                 }
-                Output::Copy { .. } => is_offered = true,
-                Output::NoCopy | Output::Install => unreachable!("{output:?}: no copy is made"),
+                Output::Copy { from } => offered = Some(from),
+                Output::NoCopy => {
+                    offered = None;
+                    self.drop_copy();
+                }
+                Output::Install => self.install_copy(),
             }
         }
         self.member.outputs = outputs;
-        if is_offered {
-            // No node makes copies yet.
-            self.member.replica.handle(Input::NotCopied, &mut self.member.outputs);
-            self.carry_out(settings);
+        match offered.map(|from| node_of(from, settings.dimension)) {
+            Some(Some(from)) => self.begin_copy(settings, from),
+            Some(None) => self.tell_member(settings, Input::NotCopied),
+            None => {}
         }
     }
 
@@ -535,7 +579,7 @@ mod tests {
         with(&mut node, propose);
         let state = begin(1, 2)[0].in_journal() as u64;
         for (bytes, expected) in [(state - 1, 0), (state, 1), (1 << 20, 2)] {
-            with(&mut node, |_, step| step.budget.room = Room { bytes, is_full: true });
+            with(&mut node, |_, step| step.budget.room = Room { bytes, is_full: true, log_kept: 0 });
             let writes = seal(&mut node);
             assert_eq!(writes.len(), expected, "{bytes}: {writes:?}");
             assert_eq!(node.room().bytes, bytes - writes.iter().map(|write| write.in_journal() as u64).sum::<u64>());

@@ -179,6 +179,9 @@ impl Group {
         lookup: Lookup,
         found: Result<Found, Unreadable>,
     ) -> Option<Finished> {
+        if let Wanted::Batches { from, .. } = lookup.wanted {
+            return self.on_read_for_copy(step, &lookup, from, found);
+        }
         let lead = self.lead.as_mut().filter(|lead| lead.number == lookup.lead)?;
         let Read { extent, reader } = lead.reads.reads.remove(lookup.token);
         lead.reads.in_flight -= 1;

@@ -16,7 +16,7 @@ impl Group {
     pub(in crate::node) fn image(&self) -> Image {
         let mut topics = Vec::new();
         self.catalogue.encode(&mut topics);
-        Image { slot: self.slot, applied: self.applied, open: self.tail.place(), needed: None, topics }
+        Image { slot: self.slot, applied: self.applied, open: self.tail.place(), needed: None, pinned: None, topics }
     }
 
     /// Restores the state of a checkpoint that was written in version `version` of the journal's format.

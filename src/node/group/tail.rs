@@ -185,6 +185,39 @@ impl Tail {
         Some(logged)
     }
 
+    /// Returns where the journal has the batches of all bodies.
+    pub(super) fn void(&self) -> Vec<Place> {
+        let mut void = Vec::new();
+        for logged in &self.bodies {
+            let Some(body) = logged.place else { continue };
+            let mut add = |entry: &Entry| {
+                if let Entry::Publish(batch) = entry {
+                    void.push(batch.place);
+                }
+            };
+            match &logged.content {
+                Content::Proposed(sealed) => sealed.entries.iter().for_each(|entry| {
+                    let mut entry = entry.clone();
+                    entry.locate(body);
+                    add(&entry);
+                }),
+                Content::Received(bytes) => {
+                    entry::decode(bytes, body).expect("decoded when it came").iter().for_each(add);
+                }
+            }
+        }
+        void
+    }
+
+    /// Forgets all bodies, because another state has taken the place of what they would change. Returns who waits for
+    /// what was proposed in them.
+    pub(super) fn restart(&mut self) -> Vec<ReplyTo> {
+        let unknown = self.bodies.iter_mut().flat_map(Logged::take_replies).collect();
+        // Bodies are numbered on, since the store may still report earlier ones.
+        *self = Self { written: self.written, ..Self::default() };
+        unknown
+    }
+
     /// Forgets all bodies, before a start restores others.
     pub(super) fn clear(&mut self) {
         assert_eq!(self.totals.requests(), 0, "nothing is proposed before the start");

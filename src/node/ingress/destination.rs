@@ -143,6 +143,7 @@ const fn is_repeatable(request: &Request<'_>) -> bool {
         | Request::Credit { .. }
         | Request::Feed { .. }
         | Request::Heads(_)
-        | Request::Raft { .. } => false,
+        | Request::Raft { .. }
+        | Request::Chunks(_) => false,
     }
 }

@@ -1,6 +1,7 @@
 //! Three nodes with a copy of one group. The test carries their messages, and is their disk.
 
 mod copies;
+mod copying;
 mod join;
 mod moves;
 mod reads;
@@ -10,7 +11,7 @@ use std::ops::Range;
 
 use super::*;
 use crate::entry::{Note, Place, Write};
-use crate::limits::{BODY_BYTES_MAX, ELECTION_TICKS, FAILOVER_US, REQUEST_TIMEOUT_US, TICK_US};
+use crate::limits::{BODY_BYTES_MAX, ELECTION_TICKS, FAILOVER_US, LOG_WINDOW_BYTES, REQUEST_TIMEOUT_US, TICK_US};
 use crate::node::action::Packet;
 use crate::node::frames::request_frame;
 use crate::node::tests::{found, settings};
@@ -45,6 +46,8 @@ struct Three {
     answers: Vec<Vec<u8>>,
     /// The acknowledgements that were sent together, with the first offset.
     runs: Vec<(Offset, Vec<RequestId>)>,
+    /// Copies of the state, and what is on its way because of them.
+    copying: copying::Way,
 }
 
 impl Three {
@@ -57,8 +60,13 @@ impl Three {
 
     /// Returns three nodes with empty data folders, whose groups have not been founded.
     fn of_new_nodes() -> Self {
+        Self::with_window(LOG_WINDOW_BYTES)
+    }
+
+    /// Returns three nodes with empty data folders that keep so much of their logs in memory for each other.
+    fn with_window(window_bytes: usize) -> Self {
         let now = Now { monotonic_us: 1_000_000, wall_us: 1_700_000_000_000_000 };
-        let nodes: Vec<Node> = (0..3).map(|id| new_node(id, now)).collect();
+        let nodes: Vec<Node> = (0..3).map(|id| new_node(id, now, window_bytes)).collect();
         let writes = vec![VecDeque::new(); 3];
         let (notes, answers) = (vec![Vec::new(); 3], vec![Vec::new(); 3]);
         let mut three = Self {
@@ -72,6 +80,7 @@ impl Three {
             notes,
             answers,
             runs: Vec::new(),
+            copying: copying::Way::default(),
         };
         (0..3).for_each(|node| three.greet(node));
         three
@@ -96,13 +105,20 @@ impl Three {
         parts.follow_up(&mut step, SLOT);
         parts.seal(&mut step);
         parts.carry_out(&mut step);
-        let outbox = std::mem::take(&mut parts.outbox);
+        let (outbox, asks) = (std::mem::take(&mut parts.outbox), std::mem::take(&mut parts.asks));
+        self.note_asks(node, asks);
         self.nodes[node].check();
         for action in out {
             if let Action::Write { write } = action {
                 self.writes[node].push_back(write);
             } else if let Action::File { notes } = action {
                 self.notes[node].extend(notes);
+            } else if let Action::Fetch { query } = action {
+                self.copying.queries.push_back((node, query));
+            } else if let Action::Read { lookup } = action {
+                self.copying.lookups.push_back((node, lookup));
+            } else if let Action::Copy { task } = action {
+                self.copying.tasks.push_back((node, task));
             } else if let Action::Send { packet: Packet::Response(_, response), .. } = action {
                 self.answers[node].push(response.status());
             } else if let Action::Send { packet: Packet::Published(acks), .. } = action {
@@ -133,11 +149,17 @@ impl Three {
                 let write = self.writes[node].pop_front().expect("it has one");
                 self.written[node] += 1000;
                 let place = Place { segment: 1, position: self.written[node] };
+                if let Write::Body(body) = &write {
+                    self.copying.logs[node].insert(body.index, body.clone());
+                }
                 self.act(node, |parts, step| parts.on_written(step, write.written(place)));
                 continue;
             }
-            let Some(node) = (0..3).find(|node| self.nodes[*node].has_committed()) else { return };
-            self.act(node, Parts::on_committed);
+            if let Some(node) = (0..3).find(|node| self.nodes[*node].has_committed()) {
+                self.act(node, Parts::on_committed);
+            } else if !self.advance_copies() {
+                return;
+            }
         }
     }
 
@@ -203,10 +225,10 @@ impl Three {
 }
 
 /// Returns a node with an empty data folder.
-fn new_node(id: u16, now: Now) -> Node {
+fn new_node(id: u16, now: Now, log_window_bytes: usize) -> Node {
     let instance = now.monotonic_us + u64::from(id);
-    let settings = Settings { copies: Copies::Three, durability: Durability::Synced, instance, ..settings(id, 2) };
-    Node::new(settings, now)
+    let (copies, durability) = (Copies::Three, Durability::Synced);
+    Node::new(Settings { copies, durability, instance, log_window_bytes, ..settings(id, 2) }, now)
 }
 
 /// Returns the names of topics of the slot.

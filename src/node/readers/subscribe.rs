@@ -71,7 +71,8 @@ impl Readers {
             | Request::Nodes { .. }
             | Request::Feed { .. }
             | Request::Heads(_)
-            | Request::Raft { .. } => Ok(false),
+            | Request::Raft { .. }
+            | Request::Chunks(_) => Ok(false),
         }
     }
 

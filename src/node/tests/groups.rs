@@ -92,7 +92,7 @@ fn groups_share_the_room_in_the_log_and_a_full_disk_refuses_for_all_of_them() {
     let client = node.client();
     let names = names(1);
     names.iter().for_each(|name| _ = node.create(client, name, Retention::default()));
-    node.handle(Event::Space { room: Room { bytes: 1 << 20, is_full: false } });
+    node.handle(Event::Space { room: Room { bytes: 1 << 20, is_full: false, log_kept: 0 } });
     let mut left = node.node.room().bytes;
     for name in &names {
         assert_eq!(publish(&mut node, client, name), Status::Ok);
@@ -100,7 +100,7 @@ fn groups_share_the_room_in_the_log_and_a_full_disk_refuses_for_all_of_them() {
         assert!((1000..1200).contains(&(left - room)), "{left} and then {room}");
         left = room;
     }
-    node.handle(Event::Space { room: Room { bytes: left, is_full: true } });
+    node.handle(Event::Space { room: Room { bytes: left, is_full: true, log_kept: 0 } });
     for name in &names {
         assert_eq!(publish(&mut node, client, name), Status::Quota);
     }

@@ -12,7 +12,7 @@ use std::io::ErrorKind;
 use super::sent::Sent;
 use crate::cube;
 use crate::entry::{Entry, Founding, LogPosition, MemberState, Place, TopicKey, Write};
-use crate::limits::{FRAME_MAX, LINK_FRAME_EXTRA, TICK_US};
+use crate::limits::{FRAME_MAX, LINK_FRAME_EXTRA, LOG_WINDOW_BYTES, TICK_US};
 use crate::node::group::Group;
 use crate::node::{Action, Copies, Event, Lookup, Node, Settings, SourceLimits};
 use crate::types::{ConnId, Dimension, Epoch, NodeId, Now, Offset, RequestId, TopicId, TopicName};
@@ -91,6 +91,7 @@ pub(in crate::node) fn settings(id: u16, dimension: u8) -> Settings {
         clients_max: CLIENTS,
         handshakes_max: HANDSHAKES,
         source_limits: SourceLimits::default(),
+        log_window_bytes: LOG_WINDOW_BYTES,
     }
 }
 
@@ -348,6 +349,7 @@ impl Harness {
                 Action::Close { conn } => assert!(self.conns.remove(&conn).is_some(), "closed once"),
                 Action::Read { lookup } => self.asked.push(lookup),
                 Action::Fetch { query } => panic!("{query:?}: nobody is behind"),
+                Action::Copy { task } => panic!("{task:?}: nobody is behind"),
                 Action::Dial { .. } | Action::Admit { .. } | Action::File { .. } => {}
             }
         }

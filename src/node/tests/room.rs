@@ -55,7 +55,7 @@ fn payload_of(request: &Request<'_>, len: usize) -> Vec<u8> {
 
 #[test]
 fn what_finds_no_room_waits_in_its_order_and_is_in_the_log_when_the_next_segment_is_ready() {
-    let room = Room { bytes: u64::from(SEGMENT_RESERVE) + 3000, is_full: false };
+    let room = Room { bytes: u64::from(SEGMENT_RESERVE) + 3000, is_full: false, log_kept: 0 };
     let (mut node, client) = node_with(room);
     let requests = [publish(), publish(), publish(), delete(), publish()];
     for (id, request) in (2..).zip(&requests) {
@@ -84,7 +84,7 @@ fn before_the_next_segment_is_ready_each_kind_of_entry_leaves_room_for_those_tha
         (delete(), SEGMENT_RESERVE_CLOCK),
     ];
     for (request, reserve) in &kinds {
-        let (mut node, client) = node_with(Room { bytes: 1 << 19, is_full: false });
+        let (mut node, client) = node_with(Room { bytes: 1 << 19, is_full: false, log_kept: 0 });
         node.fill(|node| {
             let mut before = 0;
             while node.held() > before || before == 0 {
@@ -98,19 +98,19 @@ fn before_the_next_segment_is_ready_each_kind_of_entry_leaves_room_for_those_tha
         assert!(node.held() > 1000, "{} of {request:?}", node.held());
         // On a full disk, the one that waits is refused.
         assert_eq!(node.node.parts.groups.proposals(), node.held() + 1);
-        node.handle(Event::Space { room: Room { bytes: left, is_full: true } });
+        node.handle(Event::Space { room: Room { bytes: left, is_full: true, log_kept: 0 } });
         assert_eq!(node.node.parts.groups.proposals(), node.held());
     }
 }
 
 #[test]
 fn on_a_full_disk_what_makes_space_goes_on_among_what_is_refused() {
-    let (mut node, client) = node_with(Room { bytes: 0, is_full: false });
+    let (mut node, client) = node_with(Room { bytes: 0, is_full: false, log_kept: 0 });
     let requests = [alter(4), delete(), alter(5), trim(), delete()];
     for (id, request) in (2..).zip(&requests) {
         assert_eq!(node.ask(client, id, request).len(), 0);
     }
-    let room = Room { bytes: u64::from(SEGMENT_RESERVE_DELETES), is_full: true };
+    let room = Room { bytes: u64::from(SEGMENT_RESERVE_DELETES), is_full: true, log_kept: 0 };
     let refused: Vec<u64> = node.handle(Event::Space { room }).iter().map(super::sent::Sent::id).collect();
     assert_eq!(refused, [2, 4, 5]);
     assert_eq!(node.held(), 2);
@@ -120,18 +120,18 @@ fn on_a_full_disk_what_makes_space_goes_on_among_what_is_refused() {
 
 #[test]
 fn a_jump_of_the_clock_is_never_refused_and_waits_for_space() {
-    let (mut node, client) = node_with(Room { bytes: 0, is_full: true });
+    let (mut node, client) = node_with(Room { bytes: 0, is_full: true, log_kept: 0 });
     node.now.wall_us += 1 << 40;
     node.pass(2 * crate::limits::CLOCK_JUMP_LASTS_US + crate::limits::TICK_US);
     assert_eq!((node.held(), node.node.parts.groups.proposals()), (0, 1));
     assert_eq!(node.ask(client, 2, &delete())[0].status(), Status::Quota, "what comes behind it finds no room either");
-    node.handle(Event::Space { room: Room { bytes: 300, is_full: true } });
+    node.handle(Event::Space { room: Room { bytes: 300, is_full: true, log_kept: 0 } });
     assert!(matches!(node.held_bodies()[..], [(_, [Entry::Reclock(_)])]));
 }
 
 #[test]
 fn a_body_has_one_entry_or_at_most_so_many_bytes() {
-    let (mut node, client) = node_with(Room { bytes: 0, is_full: false });
+    let (mut node, client) = node_with(Room { bytes: 0, is_full: false, log_kept: 0 });
     let largest = PAYLOAD_MAX as usize - 16;
     for (id, len) in (2..).zip([10, 10, BODY_BYTES_MAX / 2, BODY_BYTES_MAX / 2, 10, largest, 5000]) {
         assert_eq!(node.ask_with(client, id, &publish(), &payload_of(&publish(), len)).len(), 0);

@@ -165,10 +165,10 @@ fn batches_of_more_topics_than_can_have_runs_are_all_appended() {
 #[test]
 fn a_full_disk_refuses_each_request_of_a_run() {
     let (mut node, client) = node_with(&["topic"], KEEPS_ALL);
-    node.handle(Event::Space { room: Room { bytes: 0, is_full: false } });
+    node.handle(Event::Space { room: Room { bytes: 0, is_full: false, log_kept: 0 } });
     let sent = node.turn(|node| (2..6).for_each(|id| publish(node, client, id, "topic", 1)));
     assert_eq!(sent.len(), 0, "they wait for room");
-    let sent = node.handle(Event::Space { room: Room { bytes: 0, is_full: true } });
+    let sent = node.handle(Event::Space { room: Room { bytes: 0, is_full: true, log_kept: 0 } });
     let answers: Vec<(u64, Status)> = sent.iter().map(|sent| (sent.id(), sent.status())).collect();
     assert_eq!(answers, (2..6).map(|id| (id, Status::Quota)).collect::<Vec<_>>());
     assert_eq!(node.node.parts.groups.proposals(), 0);

@@ -302,7 +302,7 @@ fn a_change_that_changes_nothing_writes_nothing() {
 #[test]
 fn what_the_journal_has_no_space_for_is_refused_and_leaves_the_counts_right() {
     let (mut node, client) = node_with_topics(1, Retention::default());
-    node.handle(Event::Space { room: Room { bytes: 0, is_full: false } });
+    node.handle(Event::Space { room: Room { bytes: 0, is_full: false, log_kept: 0 } });
     let new = Request::Create { topic: TopicName::new("new").unwrap(), retention: Retention::default() };
     let opening = Opening { producer: ProducerId::new(7).unwrap(), token: 1, resume: false };
     let requests = [
@@ -316,7 +316,7 @@ fn what_the_journal_has_no_space_for_is_refused_and_leaves_the_counts_right() {
         let payload = if matches!(request, Request::Publish(_)) { records(1, 10) } else { Vec::new() };
         assert_eq!(node.ask_with(client, id, request, &payload).len(), 0, "{request:?}");
     }
-    let full = Event::Space { room: Room { bytes: 0, is_full: true } };
+    let full = Event::Space { room: Room { bytes: 0, is_full: true, log_kept: 0 } };
     let answers: Vec<(u64, Status)> = node.handle(full).iter().map(|sent| (sent.id(), sent.status())).collect();
     assert_eq!(answers, (2..7).map(|id| (id, Status::Quota)).collect::<Vec<_>>());
     assert_eq!(node.answer_to(client, 9, &Request::Info(topic("topic-00000"))).status(), Status::Ok.number());

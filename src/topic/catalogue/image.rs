@@ -86,6 +86,14 @@ impl Catalogue {
         }
     }
 
+    /// Decodes what [`Self::encode`] wrote, of this version of the program or another one.
+    ///
+    /// # Errors
+    /// Returns [`DecodeError`] when the image is malformed or comes from a newer program.
+    pub fn decode_newest(bytes: &[u8]) -> Result<Self, DecodeError> {
+        Self::decode(bytes, PARTS_SINCE)
+    }
+
     /// Decodes an image in the given format version. The resulting catalogue has no records in memory.
     ///
     /// # Errors

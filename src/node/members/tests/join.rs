@@ -6,10 +6,12 @@ use crate::types::Epoch;
 
 impl Three {
     /// Replaces a node by one with an empty data folder. Messages on their way to the old one reach the new one.
-    fn wipe(&mut self, node: usize) {
+    pub(super) fn wipe(&mut self, node: usize) {
         let id = u16::try_from(node).expect("one of three");
         self.now.monotonic_us += 1;
-        self.nodes[node] = new_node(id, self.now);
+        let window_bytes = self.nodes[node].settings.log_window_bytes;
+        self.nodes[node] = new_node(id, self.now, window_bytes);
+        self.copying.forget(node);
         self.writes[node].clear();
         self.notes[node].clear();
         self.greet(node);

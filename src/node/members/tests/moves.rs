@@ -4,6 +4,17 @@ use super::*;
 use crate::entry::Room;
 use crate::limits::{HAND_OVER_TICKS, HOME_TICKS, SLOW_MEMORY_TICKS, SLOW_TICKS};
 
+/// Lets time pass until a node leads.
+pub(super) fn led_by(three: &mut Three, node: usize) {
+    for _ in 0..4 * ELECTION_TICKS[2] {
+        if three.leads() == [node] {
+            return;
+        }
+        three.tick(1);
+    }
+    panic!("{:?} lead", three.leads());
+}
+
 /// Returns a group whose home, node 0, was elected and has created a topic, and the name of the topic.
 pub(super) fn led_by_home() -> (Three, String) {
     let mut three = Three::new();
@@ -30,7 +41,7 @@ impl Three {
     }
 
     fn fill(&mut self, node: usize, is_full: bool) {
-        self.act(node, |parts, step| parts.on_space(step, Room { bytes: 1 << 20, is_full }));
+        self.act(node, |parts, step| parts.on_space(step, Room { bytes: 1 << 20, is_full, log_kept: 0 }));
     }
 }
 
