@@ -21,6 +21,9 @@ limit=${PLANTED_LIMIT:-300}
 table() {
     cat <<'TABLE'
 journal             acknowledged before the sync
+journal             recovery keeps the epochs
+journal             founding forgotten before the epochs begin
+journal             copies in a recovered backup stay
 journal             log written after the sync
 journal             segment left before its sync
 journal             watermark ahead of the sync
@@ -66,6 +69,9 @@ replica             reads before the own first entry is applied
 replica             wiped folder votes at once
 replica             recovering without both terms
 replica             no target
+replica             messages of another founding
+unit:founding       entries from before the founding are sent
+unit:founding       member of a dropped copy
 replica             state installed before all writes are durable
 replica             entries taken while a state is installed
 sim                 journal not told of records

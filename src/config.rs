@@ -33,11 +33,13 @@ use crate::types::{Copies, Dimension, NodeId, Retention, Size};
 
   {command_name} --id 101")]
 #[argh(
-    example = "Inspecting the data folder of a node, also while it runs; repairing that of a stopped node; backing it up:
+    example = "Inspecting the data folder of a node, also while it runs; repairing that of a stopped node; backing it up;
+recovering topics from the last of their three copies:
 
   {command_name} inspect --help
   {command_name} repair --help
-  {command_name} backup --help"
+  {command_name} backup --help
+  {command_name} recover --help"
 )]
 #[argh(note = "A SIZE is a number of bytes, alone or with a unit: 64KiB and 64MiB are powers of 1024;
 64K, 64KB, 64M and 64MB are powers of 1000.")]

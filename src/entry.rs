@@ -65,6 +65,12 @@ pub enum Entry {
     },
     /// Raises the epoch of every topic, because acknowledged records at the ends of the logs may be lost.
     RaiseEpochs,
+    /// Begins a new epoch of every topic after the recovery of the group from one copy, which may lack records that
+    /// readers have seen in any epoch since.
+    BeginEpochs {
+        /// Wall time of the recovery, in microseconds since 1970.
+        at_us: u64,
+    },
     /// Carries a digest of what the leader had applied up to some body, so that each member can compare it with its
     /// own.
     Check {
@@ -177,7 +183,7 @@ pub const RECORD_HEADER: usize = 32;
 pub const RECORD_ALIGN: usize = 8;
 
 /// Bytes of a record of the journal with a [`MemberState`], without the header.
-pub const STATE_LEN: usize = 6 * 8 + 1;
+pub const STATE_LEN: usize = 7 * 8 + 1;
 
 /// Returns the length of a record with so many bytes of content.
 #[expect(clippy::arithmetic_side_effects, reason = "lengths of buffers in memory add up to less than a usize holds")]

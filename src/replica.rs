@@ -260,13 +260,27 @@ pub enum Joining {
     /// It has a log from before the group had several members, and so has another member. Only the operator can decide
     /// which of the two logs to keep.
     TwoLogs,
-    /// It has a log from before the group had several members, but another member belongs to a group that was founded
-    /// without that log.
+    /// It has a log from before the group had several members, or one from which the group was to be recovered, but
+    /// another member belongs to a group that was founded without that log.
     Outside,
     /// It founds the group, with the log that it has.
     Founded,
     /// It joins the group at whose founding it was present.
     Joined,
+    /// A member has a copy from before the group was founded anew. That copy takes no part any more.
+    Older {
+        /// The member.
+        member: MemberId,
+    },
+    /// This member has nothing, nor has one of the others: only one copy is left. If the disks of both are lost, the
+    /// operator has to recover the group from that copy.
+    OneLeft {
+        /// The member that has a copy.
+        member: MemberId,
+    },
+    /// The group has had no leader for a long time. If the disks of two members are lost, the operator has to recover
+    /// the group from the copy of the third one.
+    Leaderless,
     /// Its folder has replaced a lost one: it does not vote until it has what the lost one may have acknowledged.
     Recovers,
     /// It has everything that it lacked, and votes without restriction from now on.
@@ -323,6 +337,8 @@ pub enum Fault {
         /// Its index.
         index: u64,
     },
+    /// The group was founded anew without this copy.
+    Replaced,
     /// The entries are those of the leader, but applying them has led to a different state.
     Digest {
         /// The index up to which they were compared.
@@ -340,6 +356,7 @@ impl fmt::Display for Fault {
                 write!(formatter, "its log is of term {term}, but its votes of that term are lost")
             }
             Self::Differs { index } => write!(formatter, "its committed entry {index} differs from the leader's"),
+            Self::Replaced => formatter.write_str("the group was recovered from another copy (dht-node recover)"),
             Self::Digest { index } => {
                 write!(formatter, "its state after entry {index} differs from the leader's")
             }
@@ -443,6 +460,14 @@ impl Replica {
         match &self.0 {
             Kind::Alone(_) | Kind::Newcomer(_) => false,
             Kind::Voter(voter) => voter.is_bad(),
+        }
+    }
+
+    /// Returns the founding of the group, as far as this member knows; the default in a group of one member.
+    pub fn founding(&self) -> Founding {
+        match &self.0 {
+            Kind::Alone(_) | Kind::Newcomer(_) => Founding::default(),
+            Kind::Voter(voter) => voter.membership.founding,
         }
     }
 

@@ -1,5 +1,5 @@
-//! The subcommands `inspect`, `repair` and `backup`, which work on a node's data folder. `dht-node` without a
-//! subcommand is the daemon.
+//! The subcommands `inspect`, `repair`, `backup` and `recover`, which work on a node's data folder. `dht-node` without
+//! a subcommand is the daemon.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -11,9 +11,10 @@ use dht_node::journal::{
     BackupError, Copied, Folder, Identity, IndexState, LogLoss, Mark, OpenError, Repaired, Report, SegmentReport,
     TopicReport, Watermarked, backup, check_backup_folder, inspect, owner, repair,
 };
+use dht_node::net::Clock;
 use dht_node::node::{Node, Settings, SourceLimits};
-use dht_node::storage::Scratch;
-use dht_node::types::{Copies, Now, Offset, Retention, Slots};
+use dht_node::storage::{Anew, AnewGroup, Plan, RecoverError, Scratch, recover};
+use dht_node::types::{Copies, Dimension, NodeId, Now, Offset, Retention, SlotId, Slots};
 use dht_node::wire::response::Durability;
 use serde_json::{Value, json};
 
@@ -82,6 +83,30 @@ struct Backup {
     dest: PathBuf,
 }
 
+/// Recovers topics that three nodes keep (--replicas 3) from the data folder of one of them, while its node is stopped:
+/// when the disks of the two others are lost for good, or when all nodes were restored from backups. Its copy becomes
+/// the only one. Every record in it counts, also one that was not acknowledged; records that it lacks are lost, and
+/// every topic begins a new epoch, so that its readers are told. Then the two other nodes are started with empty
+/// folders, and get the topics from it. In a backup, the copies of all other topics are dropped. Never start a node
+/// again on a folder from before: its copy takes no part any more.
+#[derive(Debug, FromArgs)]
+#[argh(help_triggers("-h", "--help"), name = "recover")]
+#[argh(error_code(1, "the folder is damaged"))]
+#[argh(error_code(2, "the command line or the folder cannot be used, or nothing has to be recovered"))]
+struct Recover {
+    /// id of the node that is the home of the topics to recover, as that node has it with --id; may be repeated
+    #[argh(option, arg_name = "id")]
+    home: Vec<String>,
+
+    /// use a copy even if it is known to be incomplete, because it was still being filled from the other nodes
+    #[argh(switch)]
+    incomplete: bool,
+
+    /// data folder of the node, as given to it with --data
+    #[argh(positional, arg_name = "folder")]
+    folder: PathBuf,
+}
+
 /// Runs the subcommand that the first word names; returns `None` when it names none. A repair makes the id of a folder
 /// that has none from `random` bits.
 pub(crate) fn run(words: &[&str], random: u64) -> Option<ExitCode> {
@@ -96,6 +121,9 @@ pub(crate) fn run(words: &[&str], random: u64) -> Option<ExitCode> {
             result.map_err(|error| (arguments.folder.clone(), error))
         }),
         "backup" => with_arguments(command, rest, run_backup),
+        "recover" => with_arguments(command, rest, |arguments: &Recover| {
+            run_recover(arguments).map_err(|error| (arguments.folder.clone(), error))
+        }),
         _ => return None,
     })
 }
@@ -188,6 +216,83 @@ fn run_backup(arguments: &Backup) -> Result<ExitCode, (PathBuf, OpenError)> {
     Ok(ExitCode::from(if damaged.is_empty() { 0 } else { EXIT_LOSS }))
 }
 
+fn run_recover(arguments: &Recover) -> Result<ExitCode, OpenError> {
+    let path = &arguments.folder;
+    let refuse = |why: &dyn std::fmt::Display| Ok(fail(EXIT_USAGE, &format!("{}: {why}", path.display())));
+    let identity = owner(&Folder::look(path.clone()).map_err(OpenError::folder)?)?;
+    let mut node = blank_node(&identity);
+    let Identity { dimension, .. } = identity;
+    let name = |slot: SlotId| home_of(slot, dimension).binary(dimension);
+    let kept: Vec<String> = node.slots().into_iter().map(name).collect();
+    let mut plan =
+        Plan { slots: Vec::new(), takes_incomplete: arguments.incomplete, at_us: Clock::start().now().wall_us };
+    for text in &arguments.home {
+        match node.slots().into_iter().find(|slot| name(*slot) == *text) {
+            Some(slot) if !plan.slots.contains(&slot) => plan.slots.push(slot),
+            Some(_) => {}
+            None => return refuse(&format!("--home {text}: this node keeps the topics of {} only", kept.join(", "))),
+        }
+    }
+    if plan.slots.is_empty() && identity.copies == Copies::Three {
+        return refuse(&format!(
+            "say which topics to recover, with --home: this node keeps those of {}",
+            kept.join(", ")
+        ));
+    }
+    let folder = Folder::make(path.clone()).map_err(OpenError::folder)?;
+    let folder = folder.take().map_err(OpenError::folder)?.ok_or(OpenError::Busy)?;
+    match recover(&folder, &identity, &plan, &mut node) {
+        Ok(anew) => {
+            tell_recovery(path, &identity, &anew);
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(RecoverError::Open(error)) => Err(error),
+        Err(error) => refuse(&error),
+    }
+}
+
+/// Returns the home of the topics of a slot.
+fn home_of(slot: SlotId, dimension: Dimension) -> NodeId {
+    NodeId::new(slot.index(), dimension).expect("there is one slot for each node")
+}
+
+/// Prints what a recovery has done, what nobody can know, and what to do next.
+fn tell_recovery(path: &Path, identity: &Identity, anew: &Anew) {
+    let Identity { dimension, node, .. } = identity;
+    let name = |slot: SlotId| home_of(slot, *dimension).binary(*dimension);
+    for AnewGroup { slot, topics, bodies, unsettled, is_incomplete } in &anew.groups {
+        let home = home_of(*slot, *dimension);
+        let members = [home, home.across(0), home.across(1)].into_iter().filter(|member| member != node);
+        let others: Vec<String> = members.map(|member| member.binary(*dimension)).collect();
+        let home = name(*slot);
+        print_line(&format!(
+            "the topics of {home} ({topics}) continue from {}; each of them begins a new epoch",
+            path.display()
+        ));
+        print_line(&format!(
+            "  of {bodies} bodies in its log, {unsettled} were not known to be committed; all of them count"
+        ));
+        if *is_incomplete {
+            print_line("  this copy was incomplete: it had not yet got everything from the other nodes");
+        }
+        print_line("  it cannot be known which acknowledged records only the lost disks had: they are missing");
+        print_line(&format!(
+            "  start this node, and nodes {} without a copy of these topics: with empty data folders, or recovered like \
+             this one; the topics are available once all three run",
+            others.join(" and ")
+        ));
+    }
+    if !anew.others.is_empty() {
+        let others: Vec<String> = anew.others.iter().map(|slot| name(*slot)).collect();
+        let what = if anew.was_backup {
+            "its copies are dropped, and filled again from the nodes on which these topics are recovered"
+        } else {
+            "unchanged"
+        };
+        print_line(&format!("the topics of {}: {what}", others.join(" and ")));
+    }
+}
+
 /// Refuses a backup inside the folder of the node, which is lost together with it, or around it.
 fn check_places(folder: &Path, dest: &Path) -> Result<(), OpenError> {
     let dest = std::path::absolute(dest).map_err(OpenError::folder)?;
@@ -210,8 +315,13 @@ fn beside(path: &Path, number: u32) -> PathBuf {
     name.into()
 }
 
-/// Returns a node that serves nobody, to read the folder into.
+/// Returns a state to read the folder into.
 fn scratch(identity: &Identity) -> Scratch {
+    Scratch::new(blank_node(identity))
+}
+
+/// Returns a node that serves nobody.
+fn blank_node(identity: &Identity) -> Node {
     let Identity { cluster, dimension, node, copies } = identity.clone();
     let settings = Settings {
         id: node,
@@ -232,7 +342,7 @@ fn scratch(identity: &Identity) -> Scratch {
         source_limits: SourceLimits::default(),
         log_window_bytes: 0,
     };
-    Scratch::new(Node::new(settings, Now { monotonic_us: 0, wall_us: 0 }))
+    Node::new(settings, Now { monotonic_us: 0, wall_us: 0 })
 }
 
 /// Prints a report as text.

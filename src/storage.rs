@@ -15,6 +15,7 @@ mod clean;
 mod commit;
 mod copy;
 mod keep;
+mod recover;
 mod room;
 mod space;
 mod start;
@@ -30,6 +31,7 @@ use std::time::{Duration, Instant};
 
 pub use checkpoints::Checkpoints;
 pub use copy::Copies;
+pub use recover::{Anew, AnewGroup, Plan, RecoverError, recover};
 pub use start::{Scratch, Started, start};
 
 use crate::entry::{CopyDone, CopyTask, Found, Image, LogPart, LogQuery, Note, Room, Unreadable, Write, Written};

@@ -30,16 +30,14 @@ impl Config {
     /// folder is empty or the node has none.
     ///
     /// # Errors
-    /// Returns [`ConfigError`] if the command line gives another number than the folder has, or if the number cannot be
-    /// used with the other options.
+    /// Returns [`ConfigError`] if the number cannot be used with the other options, or if the command line gives 1 and
+    /// the folder has 3: the other nodes would rely on copies that nobody keeps.
     pub fn copies(&self, kept: Option<Copies>) -> Result<Copies, ConfigError> {
-        match (self.replicas, kept) {
-            (Some(Copies::Three), Some(Copies::One)) => return Err(ConfigError::MoreCopies),
-            (Some(Copies::One), Some(Copies::Three)) => return Err(ConfigError::FewerCopies),
-            (Some(_) | None, _) => {}
+        if let (Some(Copies::One), Some(Copies::Three)) = (self.replicas, kept) {
+            return Err(ConfigError::FewerCopies);
         }
         let possible = check(Copies::Three, self.dimension, self.storage.as_ref()).map_or(Copies::One, |()| DEFAULT);
-        let copies = kept.or(self.replicas).unwrap_or(possible);
+        let copies = self.replicas.or(kept).unwrap_or(possible);
         check(copies, self.dimension, self.storage.as_ref()).map(|()| copies)
     }
 }
@@ -100,7 +98,7 @@ mod tests {
             (&[], three, Ok(Copies::Three)),
             (&["--replicas", "3"], None, Ok(Copies::Three)),
             (&["--replicas", "3"], three, Ok(Copies::Three)),
-            (&["--replicas", "3"], one, Err("--replicas 3: this data folder")),
+            (&["--replicas", "3"], one, Ok(Copies::Three)),
             (&["--replicas", "1"], three, Err("--replicas 1: this data folder")),
             (&["--sync", "interval=1s"], three, Err("--sync always")),
         ];

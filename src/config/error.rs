@@ -33,8 +33,6 @@ pub enum ConfigError {
     TooFewNodes(Dimension),
     /// Three copies of each topic without an fsync before each acknowledgement.
     NotSynced,
-    /// `--replicas 3` with a folder of a cube in which one node keeps each topic.
-    MoreCopies,
     /// `--replicas 1` with a folder of a cube in which three nodes keep each topic.
     FewerCopies,
     /// Too little for a journal.
@@ -84,10 +82,6 @@ impl fmt::Display for ConfigError {
             Self::NotSynced => f.write_str(
                 "--replicas 3 needs --sync always and a data folder, because other nodes rely on what this one has \
                  acknowledged; change these options, or use --replicas 1",
-            ),
-            Self::MoreCopies => f.write_str(
-                "--replicas 3: this data folder is of a cube in which one node keeps each topic; \
-                 leave --replicas out, or export the topics (dht-cli export) and import them into a new cube",
             ),
             Self::FewerCopies => f.write_str(
                 "--replicas 1: this data folder is of a cube in which three nodes keep each topic; \

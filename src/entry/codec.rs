@@ -8,6 +8,7 @@
 //!   publish     topic, [u64 producer, u32 epoch, u64 sequence], time, varint count, varint len, payload
 //!   trim        u64 topic, u64 first
 //!   raise       nothing
+//!   begin       u64 at_us
 //!   alter       topic, then for each setting: u8 number, varint value; then u8 0
 //!   open        topic, u64 producer, u64 token, u8 resume
 //!   check       u64 index, u64 digest
@@ -46,6 +47,7 @@ const ALTER: u8 = 8;
 const OPEN_PRODUCER: u8 = 17;
 const RECLOCK: u8 = 18;
 const CHECK: u8 = 19;
+const BEGIN_EPOCHS: u8 = 20;
 /// Tag bit: the entry names its topic by name, not by id.
 const BY_NAME: u8 = 0x40;
 /// Tag bit of a publish entry: the batch has a producer, epoch and sequence.
@@ -122,6 +124,7 @@ fn len_of(entry: &Entry, base_us: u64) -> usize {
         }
         Entry::Trim { .. } | Entry::Check { .. } => 8 + 8,
         Entry::RaiseEpochs => 0,
+        Entry::BeginEpochs { .. } => 8,
         Entry::Alter { topic: of, change } => {
             topic(of) + change.settings().map(|(_, value)| 1 + varint::len(value)).sum::<usize>() + 1
         }
@@ -176,6 +179,10 @@ pub fn encode(entries: &mut [Entry], out: &mut Vec<u8>) {
                 out.put_u64(first.0);
             }
             Entry::RaiseEpochs => out.put_u8(RAISE),
+            Entry::BeginEpochs { at_us } => {
+                out.put_u8(BEGIN_EPOCHS);
+                out.put_u64(*at_us);
+            }
             Entry::Check { index, digest } => {
                 out.put_u8(CHECK);
                 out.put_u64(*index);
@@ -250,6 +257,7 @@ impl Reader<'_> {
             PUBLISH => self.batch(tag, base_us, start).map(Entry::Publish),
             TRIM => Ok(Entry::Trim { topic: self.id()?, first: Offset(self.u64()?) }),
             RAISE => Ok(Entry::RaiseEpochs),
+            BEGIN_EPOCHS => Ok(Entry::BeginEpochs { at_us: self.u64()? }),
             CHECK => Ok(Entry::Check { index: self.u64()?, digest: self.u64()? }),
             ALTER => Ok(Entry::Alter { topic: self.topic(tag)?, change: self.change()? }),
             OPEN_PRODUCER => {
@@ -374,6 +382,7 @@ const fn time_of(entry: &Entry) -> Option<u64> {
         Entry::Delete { .. }
         | Entry::Trim { .. }
         | Entry::RaiseEpochs
+        | Entry::BeginEpochs { .. }
         | Entry::Check { .. }
         | Entry::Alter { .. }
         | Entry::OpenProducer { .. } => None,
@@ -437,6 +446,7 @@ mod tests {
             Entry::Delete { topic: TopicRef::Id(id) },
             Entry::Trim { topic: id, first: Offset(77) },
             Entry::RaiseEpochs,
+            Entry::BeginEpochs { at_us: 1_700_000_000_000_001 },
             Entry::Check { index: u64::MAX, digest: 7 },
             Entry::Alter { topic: TopicRef::Name("a/topic".into()), change: SettingsChange::default() },
             Entry::Alter {
@@ -520,7 +530,11 @@ mod tests {
                 Entry::Delete { .. } | Entry::Alter { .. } | Entry::OpenProducer { .. } => {
                     assert_eq!(decode(0x80, &[]), Err(Newer), "{entry:?}");
                 }
-                Entry::Trim { .. } | Entry::RaiseEpochs | Entry::Check { .. } | Entry::Reclock(_) => {
+                Entry::Trim { .. }
+                | Entry::RaiseEpochs
+                | Entry::BeginEpochs { .. }
+                | Entry::Check { .. }
+                | Entry::Reclock(_) => {
                     assert_eq!([0x80, BY_NAME].map(|bit| decode(bit, &[])), [Err(Newer), Err(Newer)], "{entry:?}");
                 }
             }

@@ -134,6 +134,12 @@ impl Bodies {
         OfGroup { begin: self.begins.insert(slot, index + 1), extents }
     }
 
+    /// Forgets all bodies of a group, whose log begins anew.
+    pub(super) fn forget(&mut self, slot: SlotId) {
+        self.segments.values_mut().for_each(|Extents(of)| _ = of.remove(&slot));
+        self.set_begin(slot, None);
+    }
+
     /// Undoes [`Self::begin_after`].
     pub(super) fn restore(&mut self, slot: SlotId, before: OfGroup) {
         self.segments.values_mut().for_each(|Extents(of)| _ = of.remove(&slot));

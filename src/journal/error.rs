@@ -32,6 +32,10 @@ pub enum OpenError {
         /// What the folder lacks, or why it is out of date, as a clause with the subject "it".
         why: &'static str,
     },
+    /// The folder is a backup of a node whose topics other nodes keep as well, and may have promised more of since.
+    SharedBackup,
+    /// The recovery of a group from the folder was interrupted.
+    HalfRecovered,
     /// The folder holds a first backup that was never completed.
     Unfinished,
     /// A file in the folder was written for another folder.
@@ -65,6 +69,8 @@ impl OpenError {
         match self {
             Self::Io { cause, .. } => is_transient(cause),
             Self::Busy
+            | Self::SharedBackup
+            | Self::HalfRecovered
             | Self::Unfinished
             | Self::Foreign { .. }
             | Self::Superseded { .. }
@@ -83,6 +89,8 @@ impl OpenError {
             Self::Io { file, cause } if is_lost(cause) => Some(file),
             Self::Io { .. }
             | Self::Busy
+            | Self::SharedBackup
+            | Self::HalfRecovered
             | Self::Unfinished
             | Self::Foreign { .. }
             | Self::Superseded { .. }
@@ -132,6 +140,12 @@ impl fmt::Display for OpenError {
             Self::Superseded { why } => {
                 write!(f, "{why}; move it away and start with an empty one, which is then filled from the other nodes")
             }
+            Self::SharedBackup => f.write_str(
+                "it is a backup, and other nodes may have newer copies of its topics; if they have, start with an empty \
+                 folder, which is then filled from them, and if the folders of all nodes were restored, run `dht-node \
+                 recover` on each of them",
+            ),
+            Self::HalfRecovered => f.write_str("`dht-node recover` was interrupted; run it again"),
             Self::Misplaced { file, whose } => {
                 write!(
                     f,

@@ -257,22 +257,21 @@ impl Begin {
 pub fn put_state(segment: u32, slot: SlotId, synced: u32, state: &MemberState, out: &mut Vec<u8>) {
     let head = Head { kind: Kind::State, slot, index: 0, term: state.term, synced };
     put_record(segment, head, out, |out| {
-        let Founding { disks: [first, second, third], last } = state.founding;
-        for number in [state.vote, state.commit, first, second, third, last] {
+        let Founding { number, disks: [first, second, third], last } = state.founding;
+        for number in [state.vote, state.commit, first, second, third, last, number.into()] {
             out.extend_from_slice(&number.to_be_bytes());
         }
         out.push(state.stage.number());
     });
 }
 
-/// Decodes a record of kind [`Kind::State`]; returns `None` when its length is wrong or the number of its stage is
-/// unknown.
+/// Decodes a record of kind [`Kind::State`]; returns `None` when its length or a number in it is wrong.
 pub(super) fn state_of(record: &Record) -> Option<MemberState> {
     let (stage, numbers) = record.body.split_last().filter(|_| record.body.len() == STATE_LEN)?;
-    let mut of_body = [0; 6];
+    let mut of_body = [0; 7];
     BigEndian::read_u64_into(numbers, &mut of_body);
-    let [vote, commit, first, second, third, last] = of_body;
-    let founding = Founding { disks: [first, second, third], last };
+    let [vote, commit, first, second, third, last, number] = of_body;
+    let founding = Founding { number: u32::try_from(number).ok()?, disks: [first, second, third], last };
     Some(MemberState { term: record.head.term, vote, commit, stage: Stage::from_number(*stage)?, founding })
 }
 
@@ -349,7 +348,7 @@ mod tests {
 
     #[test]
     fn what_a_member_has_promised_comes_back() {
-        let (slot, founding) = (head().slot, Founding { disks: [1 << 47, 2, 3], last: 1 << 49 });
+        let (slot, founding) = (head().slot, Founding { number: 9, disks: [1 << 47, 2, 3], last: 1 << 49 });
         let state = MemberState { term: 7, vote: 1 << 63, commit: 1 << 50, stage: Stage::Full, founding };
         for stage in [Stage::Full, Stage::Joining, Stage::Recovering] {
             let state = MemberState { stage, ..state };

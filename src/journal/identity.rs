@@ -151,9 +151,11 @@ pub(super) fn stamp<D: Disk>(disk: &D) -> Result<Stamp, OpenError> {
 /// Returns the errors of [`check_owner`], or that of writing the file.
 pub fn raise_format<D: Disk>(disk: &D, identity: &Identity, random: u64) -> Result<(Stamp, u64), OpenError> {
     let version = check_owner(disk, identity)?;
-    let known = find(disk)?.as_deref().and_then(disk_of);
+    let found = find(disk)?;
+    let known = found.as_deref().and_then(disk_of);
     let id = known.unwrap_or_else(|| DiskId::new(random));
-    if version != Some(VERSION) || known.is_none() {
+    let gets_copies = found.is_some_and(|found| copies_of(&found) != identity.copies);
+    if version != Some(VERSION) || known.is_none() || gets_copies {
         write(disk, identity, id)?;
     }
     Ok((Stamp::of(identity, id), id.number()))
@@ -170,7 +172,10 @@ fn write<D: Disk>(disk: &D, identity: &Identity, id: DiskId) -> Result<(), OpenE
 }
 
 fn version_of(found: &str, identity: &Identity) -> Result<u32, OpenError> {
-    if let Some(version) = (1..=VERSION).find(|version| found == text(identity, *version, disk_of(found))) {
+    // A folder of a cube with one copy of each topic can become one of a cube with three, but not the other way round.
+    let copies = if copies_of(found) == Copies::One { Copies::One } else { identity.copies };
+    let expected = Identity { copies, ..identity.clone() };
+    if let Some(version) = (1..=VERSION).find(|version| found == text(&expected, *version, disk_of(found))) {
         return Ok(version);
     }
     let version = found.lines().next().and_then(|line| line.strip_prefix("dht-node journal, format "));
@@ -221,21 +226,25 @@ mod tests {
 
     #[test]
     fn a_folder_remembers_how_many_nodes_keep_each_topic() {
-        for (copies, other) in [(Copies::One, Copies::Three), (Copies::Three, Copies::One)] {
-            let folder = tempfile::tempdir().unwrap();
-            let disk = Folder::make(folder.path().to_owned()).unwrap();
-            let dimension = Dimension::new(2).unwrap();
-            let node = NodeId::new(1, dimension).unwrap();
-            let identity = Identity { cluster: "dht".to_owned(), dimension, node, copies };
-            claim(&disk, &identity, 7 << 20).unwrap();
-            let before = text_of(&disk, names::IDENTITY).unwrap();
-            assert_eq!(owner(&disk).unwrap(), identity);
-            raise_format(&disk, &identity, 8 << 20).unwrap();
-            assert_eq!(text_of(&disk, names::IDENTITY).unwrap(), before, "it keeps its id");
-            let other = Identity { copies: other, ..identity };
-            for refused in [claim(&disk, &other, 0).err(), raise_format(&disk, &other, 0).err()] {
-                assert!(matches!(refused, Some(OpenError::Foreign { .. })), "{refused:?}");
-            }
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Folder::make(folder.path().to_owned()).unwrap();
+        let dimension = Dimension::new(2).unwrap();
+        let node = NodeId::new(1, dimension).unwrap();
+        let identity = |copies| Identity { cluster: "dht".to_owned(), dimension, node, copies };
+        let read = || text_of(&disk, names::IDENTITY).unwrap();
+        let (one, three) = (identity(Copies::One), identity(Copies::Three));
+        claim(&disk, &one, 7 << 20).unwrap();
+        let before = read();
+        assert_eq!(owner(&disk).unwrap(), one);
+        raise_format(&disk, &one, 8 << 20).unwrap();
+        assert_eq!(read(), before, "it keeps its id");
+        // It gets more copies, but only once a start has read everything.
+        claim(&disk, &three, 8 << 20).unwrap();
+        assert_eq!(read(), before);
+        raise_format(&disk, &three, 8 << 20).unwrap();
+        assert_eq!((read(), owner(&disk).unwrap()), (format!("{before}replicas 3\n"), three));
+        for refused in [claim(&disk, &one, 0).err(), raise_format(&disk, &one, 0).err()] {
+            assert!(matches!(refused, Some(OpenError::Foreign { .. })), "{refused:?}");
         }
     }
 }

@@ -11,11 +11,12 @@
 //! the segment to which the log is still being written are the only exception: they are copied as well, so that no
 //! segment ever has two separate runs of one topic. The bookkeeping of topics that are not in the state is dropped.
 //!
-//! **What a crash leaves.** Until the checkpoint, nothing refers to the new files. The next start removes those that
-//! still have a temporary name, and the renamed ones once neither of the two newest checkpoints needs them. The
-//! checkpoint replaces the state of the group and the bookkeeping of its records in one step. A second checkpoint
-//! follows at once, so that no start falls back to a checkpoint from before the installation: the log has no entries
-//! that lead from that state to the new one.
+//! **What a crash leaves.** Until the checkpoint, nothing refers to the new files. (If the checkpoint fails, and the
+//! process goes on, the files that have been renamed remain as segments without live records, which cleaning removes.)
+//! The next start removes those that still have a temporary name, and the renamed ones once neither of the two newest
+//! checkpoints needs them. The checkpoint replaces the state of the group and the bookkeeping of its records in one
+//! step. A second checkpoint follows at once, so that no start falls back to a checkpoint from before the installation:
+//! the log has no entries that lead from that state to the new one.
 //!
 //! **What becomes of the log.** Bodies of the group that lie before the checkpoint's end are no longer part of its log.
 //! They only remain as the places of records that were applied. The batches of those that were not applied count as
@@ -151,6 +152,12 @@ impl<D: Disk> Keeper<D> {
             log::warn!("the copy of slot {} is in one checkpoint only: {error}", slot.index());
         }
         Ok(mark.place)
+    }
+
+    /// Forgets the records and the log of a group whose copy is given up. The next checkpoint must have no state of it.
+    pub fn drop_group(&mut self, slot: SlotId) {
+        self.replace_spans(slot, HashMap::default());
+        self.bodies.forget(slot);
     }
 
     /// Removes the copied segments that still have a temporary name.

@@ -25,6 +25,11 @@ impl GroupLog {
     pub fn new(is_lossy: bool) -> Self {
         Self { is_lossy, ..Self::default() }
     }
+
+    /// Returns true if the member has neither promised nor applied anything.
+    pub const fn is_blank(&self) -> bool {
+        self.state.term == 0 && self.applied.index == 0
+    }
 }
 
 /// The position of a body's record, and what its header says.

@@ -125,7 +125,8 @@ pub(super) fn list(
                 | Entry::Alter { .. }
                 | Entry::OpenProducer { .. }
                 | Entry::Check { .. }
-                | Entry::RaiseEpochs => {}
+                | Entry::RaiseEpochs
+                | Entry::BeginEpochs { .. } => {}
             }
         }
     }

@@ -27,6 +27,15 @@ pub const JOIN_NOTE_TICKS: u64 = 50;
 /// Ticks between two such reports.
 pub const JOIN_REMINDER_TICKS: u64 = 600;
 
+/// Ticks without a leader after which a member reports that to its operator, and between two such reports. Far more
+/// than the restart of a node takes.
+pub const LEADERLESS_TICKS: u64 = 600;
+
+/// How many terms a recovery of a group from one copy skips. Nodes still remember the leaders of the group from before,
+/// and the lost members may have known far later terms than the copy. They would take a new leader with an earlier term
+/// for one that has been replaced.
+pub const RECOVERY_TERMS: u32 = 1 << 20;
+
 /// Microseconds for which a leader may answer reads from what it has applied, from the time at which it sent a
 /// heartbeat that another member has answered. Three quarters of the time for which that member holds its vote, so that
 /// no other leader acknowledges anything meanwhile even if the clocks of the two run at different rates.
@@ -165,6 +174,9 @@ pub const HELD_MESSAGES_MAX: usize = 1024;
 /// The highest term that is accepted from a peer. The journal stores terms in 32 bits; a member that a faulty peer has
 /// brought to this term can still start an election each second for 68 years.
 pub const TERM_MAX: u64 = 1 << 31;
+
+/// A thousand recoveries leave room for as many terms as elections could ever need.
+const _: () = assert!(RECOVERY_TERMS as u64 * 1_000 < TERM_MAX);
 
 /// The highest index that is accepted from a peer, so that no addition to it can overflow.
 pub const INDEX_MAX: u64 = 1 << 62;

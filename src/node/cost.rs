@@ -32,7 +32,11 @@ impl Cost {
             Entry::OpenProducer { topic, .. } => (name_len(topic), 0, PRODUCER_COST_MAX, 0),
             Entry::Create { name, .. } => (name.len(), 0, 0, topic_cost(name.len())),
             Entry::Delete { topic } | Entry::Alter { topic, .. } => (name_len(topic), 0, 0, 0),
-            Entry::Trim { .. } | Entry::RaiseEpochs | Entry::Check { .. } | Entry::Reclock(_) => (0, 0, 0, 0),
+            Entry::Trim { .. }
+            | Entry::RaiseEpochs
+            | Entry::BeginEpochs { .. }
+            | Entry::Check { .. }
+            | Entry::Reclock(_) => (0, 0, 0, 0),
         };
         Self { records, producers, topics, entry: (ENTRY_COST + encoded) as u64 }
     }

@@ -297,13 +297,27 @@ fn report(settings: &Settings, slot: SlotId, joining: Joining) {
                 name(second)
             );
         }
+        Joining::Older { member } => log::error!(
+            "the copy of slot {slot} on node {} is from before these topics were recovered (dht-node recover), and takes \
+             no part: stop that node, move its data folder away, and start it with an empty one",
+            name(member)
+        ),
+        Joining::OneLeft { member } => log::error!(
+            "only node {} has the topics of slot {slot}, and a majority of the three nodes that keep them is needed: if \
+             the disks of the two others are lost, stop node {0}, run dht-node recover on its data folder, and start it",
+            name(member)
+        ),
+        Joining::Leaderless => log::error!(
+            "the topics of slot {slot} are not available: two of the three nodes that keep them must run; if the disks of \
+             two are lost, stop this node, run dht-node recover on its data folder, and start it"
+        ),
         Joining::TwoLogs => log::error!(
             "another node has topics of slot {slot} of its own, and the nodes cannot decide which to keep: stop the \
              node whose topics are to be given up, move its data folder away, and start it with an empty one"
         ),
         Joining::Outside => log::error!(
-            "the other nodes that keep slot {slot} began without the topics in this data folder: move the folder away \
-             and start the node with an empty one, into which they copy theirs"
+            "the other nodes that keep slot {slot} began without the topics in this data folder: stop the node, move \
+             the folder away, and start the node with an empty one, into which they copy theirs"
         ),
         Joining::Founded => {
             log::info!("the three nodes of slot {slot} have found each other and keep its topics from now on")

@@ -98,6 +98,18 @@ impl Node {
         Ok(())
     }
 
+    /// Drops the topics of a group. The node must not have served anybody.
+    pub fn forget_group(&mut self, slot: SlotId) {
+        assert!(self.events == 0, "a node is restored before anything else");
+        *self.parts.groups.existing_mut(slot) = Group::new(&self.settings, slot);
+    }
+
+    /// Returns the topics of a group.
+    pub fn topics_of(&self, slot: SlotId) -> Vec<&Topic> {
+        let groups = self.parts.groups.of(slot).into_iter();
+        groups.flat_map(|group| group.topics().scan(0, usize::MAX)).map(|(_, topic)| topic).collect()
+    }
+
     /// Applies committed entries of a group, and returns their outcomes.
     pub fn replay(&mut self, slot: SlotId, entries: Vec<Entry>) -> Vec<Note> {
         let mut out = Vec::new();

@@ -80,13 +80,13 @@ pub(super) fn to_raft(message: Message) -> eraftpb::Message {
     raw
 }
 
-/// Converts a message that the library wants to send to our own type.
+/// Converts a message that the library wants to send to our own type. `founding` is the id of the group's founding.
 ///
 /// # Panics
 ///
 /// Panics if the library sends a message of a kind that this module never asks it for, such as a read index request, or
 /// entries with a gap.
-pub(super) fn from_raft(mut raw: eraftpb::Message) -> Message {
+pub(super) fn from_raft(mut raw: eraftpb::Message, founding: u64) -> Message {
     let payload = match raw.get_msg_type() {
         Type::MsgAppend => {
             let entries: Vec<_> = raw.take_entries().into_iter().map(from_raft_entry).collect();
@@ -136,7 +136,7 @@ pub(super) fn from_raft(mut raw: eraftpb::Message) -> Message {
         | Type::MsgReadIndexResp) => panic!("the library sends a {kind:?}, which nothing asks for"),
     };
     let member = |number| MemberId::new(number).expect("members have numbers");
-    Message { from: member(raw.from), to: member(raw.to), term: raw.term, payload }
+    Message { from: member(raw.from), to: member(raw.to), term: raw.term, founding, payload }
 }
 
 /// Returns the library's form of a snapshot of a group with these voters. It carries no data: the state is transferred
@@ -196,8 +196,8 @@ mod tests {
         payloads.push(Payload::Snapshot { index: 9, log_term: 4 });
         let member = |number| MemberId::new(number).expect("not zero");
         for payload in payloads {
-            let message = Message { from: member(1), to: member(u64::MAX), term: 5, payload };
-            assert_eq!(from_raft(to_raft(message.clone())), message);
+            let message = Message { from: member(1), to: member(u64::MAX), term: 5, founding: 6, payload };
+            assert_eq!(from_raft(to_raft(message.clone()), 6), message);
         }
     }
 
@@ -207,6 +207,6 @@ mod tests {
         let entries = vec![LogEntry { index: 10, term: 4, body: Bytes::new() }];
         let payload = Payload::Append { index: 198, log_term: 4, commit: 0, entries };
         let member = |number| MemberId::new(number).expect("not zero");
-        from_raft(to_raft(Message { from: member(1), to: member(2), term: 4, payload }));
+        from_raft(to_raft(Message { from: member(1), to: member(2), term: 4, founding: 0, payload }), 0);
     }
 }

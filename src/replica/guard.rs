@@ -18,6 +18,7 @@
 //! | `TimeoutNow` | it is not from the leader of this term, or a committed entry is not applied here yet |
 //! | `TimeoutNow` | this member is recovering from a lost disk (`join`) |
 //! | `Join`, `JoinAnswer` | always: the library has no such messages, and `voter` handles them before |
+//! | any other | its sender belongs to another founding of the group: `voter` has dropped it before (`join`) |
 //! | `Snapshot` | another member leads in this term or in a later one; its index or a term is impossible |
 //! | `Snapshot` | bad copy: an entry differs from one that is committed here |
 //!
@@ -266,7 +267,7 @@ mod tests {
     fn check(replica: &Voter, cases: Vec<(u64, u64, Payload, Expected)>) {
         for (from, term, payload, expected) in cases {
             let to = MemberId::new(replica.raw.raft.id).expect("not zero");
-            let message = Message { from: member(from), to, term, payload };
+            let message = Message { from: member(from), to, term, founding: 0, payload };
             let expected = match expected {
                 Step => Verdict::Step(message.clone()),
                 Expected::Drop => Verdict::Drop,

@@ -13,6 +13,8 @@
 //! | `Recovering` | yes | no | no |
 //! | `Full` | yes | yes | yes |
 //!
+//! A group whose copies are lost but for one is founded anew from that one, when its operator says so.
+//!
 //! Each change of the stage is durable before the member acts on it. The following sections show why none of them harms
 //! the group. `W` is the member in question, `X` and `Y` are the two others.
 //!
@@ -23,6 +25,10 @@
 //! others had nothing at that time: they have said so in answers that name the folder of the founder. So no earlier
 //! founding, by a folder that has been lost since, had reached them, and nobody had a vote or an acknowledgement from
 //! them.
+//!
+//! It does not matter where the founder's log begins. Its state includes everything up to `L`, and that is what the
+//! others get: entries up to `L` are never sent (`log`), so a newcomer copies a state that includes all of them before
+//! it gets its first entry. Such a state counts as a log of that length, and is durable before it is acknowledged.
 //!
 //! A newcomer that finds the id of its own folder among the three has never voted or acknowledged anything, since that
 //! would be on its disk. So it may take part at once, with one restriction: all entries up to `L` count as committed,
@@ -67,10 +73,34 @@
 //! is a second one. Entries that only these two had are then lost, and the third member cannot be elected; it may go on
 //! leading if it already leads, and then it has every committed entry. No loss goes unnoticed.
 //!
-//! A recovery needs the answers of both others. While one of them is away, or if its disk is lost as well, the group
-//! has a single full member.
+//! A recovery needs the answers of both others, and both must belong to the same founding. While one of them is away,
+//! or if its disk is lost as well, the group has a single full member.
+//!
+//! # Founding anew
+//!
+//! If the disks of two members are lost for good, or if all folders were restored from backups of different times, the
+//! operator chooses one copy, that of `S`. On the stopped node, `dht-node recover` writes that the group has a single
+//! member, with a later term, and adds an entry that raises the epochs of all topics, so that readers learn that
+//! records may be missing. In this state `S` founds the group as above, once both others have nothing. Everything in
+//! the log of `S` counts as committed: what really was committed is not known, and less would lose more.
+//!
+//! - *Foundings do not mix.* Each message names the founding of its sender by an id, and only those of the own founding
+//!   count, except joins. So votes, acknowledgements and leases of the previous group have no effect in the new one,
+//!   and the sections above hold for each founding by itself. The id has the number of the founding, which a recovery
+//!   derives from the time in seconds, and so exceeds that of every earlier founding, even of one that followed the
+//!   same backup.
+//! - *Copies that were dropped.* A folder that was restored from a backup keeps its id, but its copies of groups that
+//!   are recovered from other folders are dropped. Its member is a newcomer that remembers the number of the founding
+//!   to which it belonged, and does not take part in that one as if it had been present and promised nothing.
+//! - *Members of the previous group that are still there.* `S` does not found the group while another member answers
+//!   with a founding of its own, since that member would have to forget what it has promised. The operator is told
+//!   instead.
+//! - *Members that come back later.* The messages of a member of an earlier founding are dropped. As soon as it hears
+//!   of the later one, its copy is bad: it neither votes nor serves. The heartbeats of the new leader tell it. Only if
+//!   both lost disks came back, and no member of the new group was running, could they serve the previous group again;
+//!   they cannot tell that from a group that was never recovered.
 
-use super::message::{Founding, Message, Payload, Progress, Standing};
+use super::message::{Founding, MemberId, Message, Payload, Progress, Standing};
 use super::{Config, Fault, Hard, Input, Joining, Output, Refusal, Restored, Role, Stage, Ticket};
 use crate::limits::{INDEX_MAX, JOIN_ANSWER_TICKS, JOIN_NOTE_TICKS, JOIN_REMINDER_TICKS, JOIN_TICKS, TERM_MAX};
 
@@ -99,6 +129,11 @@ struct Answer {
     founding: Founding,
     /// The tick of this member at which it arrived.
     tick: u64,
+}
+
+/// Returns true if a member that has answered belongs to a founded group.
+fn is_member(answer: &Answer) -> bool {
+    answer.standing == Standing::Member
 }
 
 /// The ticket of the write in which a newcomer records what it becomes. It precedes all tickets of a voter.
@@ -176,9 +211,10 @@ impl Newcomer {
         }
         if ticks % JOIN_TICKS == 1 {
             let payload = Payload::Join { disk: self.config.disk, last: self.restored.last().0 };
-            ask(&self.config, self.restored.hard.term, &payload, out);
+            ask(&self.config, (self.restored.hard.term, 0), &payload, out);
         }
         if ticks % JOIN_REMINDER_TICKS == JOIN_NOTE_TICKS {
+            out.extend(self.only_copy().map(|member| Output::Joining(Joining::OneLeft { member })));
             let silent = |rank: &usize| self.config.members[*rank] != self.config.id && self.answers[*rank].is_none();
             let mut silent = (0..3).filter(silent).map(|rank| self.config.members[rank]);
             out.extend(silent.next().map(|first| Output::Joining(Joining::Waits { first, second: silent.next() })));
@@ -186,7 +222,7 @@ impl Newcomer {
     }
 
     fn on_message(&mut self, message: &Message, out: &mut Vec<Output>) {
-        let Message { from, to, term, ref payload } = *message;
+        let Message { from, to, term, ref payload, .. } = *message;
         let rank = self.config.members.iter().position(|member| *member == from);
         let Some(rank) = rank.filter(|_| to == self.config.id && from != to) else {
             self.dropped += 1;
@@ -204,7 +240,8 @@ impl Newcomer {
                     last: self.restored.last().0,
                     founding: Founding::default(),
                 };
-                out.push(Output::Send(Message { from: to, to: from, term: self.restored.hard.term, payload: answer }));
+                let (from, to, term) = (to, from, self.restored.hard.term);
+                out.push(Output::Send(Message { from, to, term, founding: 0, payload: answer }));
             }
             Payload::JoinAnswer { standing, asker, disk, founding, .. } => {
                 if asker != self.config.disk || term > TERM_MAX || founding.last > INDEX_MAX {
@@ -234,7 +271,8 @@ impl Newcomer {
         for (rank, to) in self.config.members.iter().copied().enumerate() {
             if let Some(Answer { standing: Standing::Newcomer, disk: asker, .. }) = self.answers[rank] {
                 let payload = Membership::new(&self.config, hard).answer(asker, false, last);
-                out.push(Output::Send(Message { from, to, term: hard.term, payload }));
+                let (term, founding) = (hard.term, hard.founding.id());
+                out.push(Output::Send(Message { from, to, term, founding, payload }));
             }
         }
     }
@@ -250,12 +288,37 @@ impl Newcomer {
         if is_blank { Standing::Newcomer } else { Standing::Founder }
     }
 
+    /// Returns the member that has the only copy of a group that was founded, as far as the answers say: the folders of
+    /// this member and of the other one are empty.
+    fn only_copy(&self) -> Option<MemberId> {
+        let of = |standing| self.answers.iter().position(|it| it.is_some_and(|it| it.standing == standing));
+        if self.standing() != Standing::Newcomer || of(Standing::Newcomer).is_none() {
+            return None;
+        }
+        of(Standing::Member).map(|rank| self.config.members[rank])
+    }
+
+    /// Returns a member that belongs to an earlier founding than another one, or than the log from which the group is
+    /// to be recovered.
+    fn older(&self) -> Option<MemberId> {
+        let number = |rank: usize| self.answers[rank].filter(is_member).map(|answer| answer.founding.number);
+        let newest = (0..3).filter_map(number).max()?;
+        let is_older = |rank: &usize| match self.standing() {
+            Standing::Founder => number(*rank).is_some_and(|number| number <= self.restored.hard.founding.number),
+            Standing::Newcomer | Standing::Member => number(*rank).is_some_and(|number| number < newest),
+        };
+        (0..3).find(is_older).map(|rank| self.config.members[rank])
+    }
+
     /// Decides what this member becomes, if the answers so far are enough for that.
     fn decide(&mut self, out: &mut Vec<Output>) {
         let is_blank = self.standing() == Standing::Newcomer;
         let own = self.rank();
-        let was_there =
-            |answer: &Answer| answer.standing == Standing::Member && answer.founding.disks[own] == self.config.disk;
+        let (disk, dropped) = (self.config.disk, self.restored.hard.founding.number);
+        let was_there = |answer: &Answer| {
+            let Founding { number, disks, .. } = answer.founding;
+            is_member(answer) && disks[own] == disk && planted!("member of a dropped copy", number > dropped, true)
+        };
         if is_blank && let Some(answer) = self.answers.iter().flatten().copied().find(was_there) {
             return self.join(answer, out);
         }
@@ -269,9 +332,14 @@ impl Newcomer {
 
     fn decide_by(&mut self, one: Answer, other: Answer, is_blank: bool, out: &mut Vec<Output>) {
         let is_home = self.rank() == 0;
+        if let Some(member) = self.older() {
+            return self.tell(Joining::Older { member }, out);
+        }
         match (one.standing, other.standing) {
             (Standing::Newcomer, Standing::Newcomer) if !is_blank || is_home => self.found(out),
-            (Standing::Member, Standing::Member) if is_blank => self.recover(one, other, out),
+            (Standing::Member, Standing::Member) if is_blank && one.founding == other.founding => {
+                self.recover(one, other, out)
+            }
             (Standing::Member, _) | (_, Standing::Member) if !is_blank => self.tell(Joining::Outside, out),
             (Standing::Founder, _) | (_, Standing::Founder) if !is_blank => self.tell(Joining::TwoLogs, out),
             // This member waits until another one has founded the group, or has joined it.
@@ -283,8 +351,9 @@ impl Newcomer {
     fn found(&mut self, out: &mut Vec<Output>) {
         let (last, newest) = self.restored.last();
         let disk = |rank: usize| self.answers[rank].map_or(self.config.disk, |answer| answer.disk);
-        let founding = Founding { disks: [disk(0), disk(1), disk(2)], last };
-        let Hard { term, vote, .. } = self.restored.hard;
+        let Hard { term, vote, founding: Founding { number, .. }, .. } = self.restored.hard;
+        let number = number.saturating_add(1);
+        let founding = Founding { number, disks: [disk(0), disk(1), disk(2)], last };
         let term = term.max(newest).max(1);
         let vote = vote.filter(|_| term == self.restored.hard.term);
         // The only member of a group has committed everything in its log.
@@ -320,10 +389,10 @@ impl Newcomer {
     }
 }
 
-/// Sends a message to both other members.
-fn ask(config: &Config, term: u64, payload: &Payload, out: &mut Vec<Output>) {
+/// Sends a message to both other members, with this member's term and the id of its founding.
+fn ask(config: &Config, (term, founding): (u64, u64), payload: &Payload, out: &mut Vec<Output>) {
     for to in config.members.iter().copied().filter(|member| *member != config.id) {
-        out.push(Output::Send(Message { from: config.id, to, term, payload: payload.clone() }));
+        out.push(Output::Send(Message { from: config.id, to, term, founding, payload: payload.clone() }));
     }
 }
 
@@ -337,6 +406,8 @@ pub(super) struct Membership {
     acknowledged: (u64, u64),
     /// A term, and the index of the last entry that the leader of that term had when it answered a join.
     target: Option<(u64, u64)>,
+    /// The member that was last reported to have a copy from before the founding.
+    older: Option<MemberId>,
     ticks: u64,
 }
 
@@ -364,7 +435,7 @@ impl Votes {
 impl Membership {
     pub(super) fn new(config: &Config, hard: Hard) -> Self {
         let Hard { stage, founding, .. } = hard;
-        Self { config: config.clone(), stage, founding, acknowledged: (0, 0), target: None, ticks: 0 }
+        Self { config: config.clone(), stage, founding, acknowledged: (0, 0), target: None, older: None, ticks: 0 }
     }
 
     /// Returns the candidates to which this member gives its vote. `holds_vote` is true while it gives nobody its vote
@@ -388,8 +459,34 @@ impl Membership {
     pub(super) fn on_tick(&mut self, term: u64, last: u64, out: &mut Vec<Output>) {
         self.ticks += 1;
         if self.is_recovering() && self.ticks % JOIN_TICKS == 1 {
-            ask(&self.config, term, &Payload::Join { disk: self.config.disk, last }, out);
+            let payload = Payload::Join { disk: self.config.disk, last };
+            ask(&self.config, (term, self.founding.id()), &payload, out);
         }
+    }
+
+    /// Returns true if a message is to be handled: it comes from a member of the same founding, or it is a join or an
+    /// answer to one. A join from another founding is answered, so that its sender learns of this one.
+    ///
+    /// # Errors
+    ///
+    /// Returns a fault if the sender belongs to a later founding, in which this copy has no part.
+    pub(super) fn admit(&mut self, message: &Message, out: &mut Vec<Output>) -> Result<bool, Fault> {
+        let Message { from, to, founding, ref payload, .. } = *message;
+        let is_asking = matches!(payload, Payload::Join { .. });
+        let (own, Config { id, members, .. }) = (self.founding.id(), &self.config);
+        if founding == own || founding == 0 && (is_asking || matches!(payload, Payload::JoinAnswer { .. })) {
+            return Ok(true);
+        }
+        if founding == 0 || to != *id || from == to || !members.contains(&from) {
+            return Ok(false);
+        }
+        if Founding::number_of(founding) > Founding::number_of(own) {
+            return Err(Fault::Replaced);
+        }
+        if self.older.replace(from) != Some(from) {
+            out.push(Output::Joining(Joining::Older { member: from }));
+        }
+        Ok(is_asking)
     }
 
     /// Returns the answer to a join.

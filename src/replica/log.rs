@@ -23,7 +23,7 @@ use crate::limits::{FETCHES_MAX, LOG_ENTRY_BYTES};
 pub(super) struct Log {
     /// The state in which the library begins.
     initial: RaftState,
-    /// Entries before this index are not on the disk any more.
+    /// Entries before this index are not on the disk any more, or are not sent because they precede the founding.
     first: u64,
     /// Index and term of the entry before the first one in memory.
     base: (u64, u64),
@@ -67,9 +67,12 @@ impl Log {
         };
         let voters = members.iter().map(|member| member.as_u64()).collect();
         let initial = RaftState::new(hard_state, ConfState { voters, ..ConfState::default() });
+        // Entries from before the founding are never sent. What they lead to may differ from the founder's state, which
+        // an earlier version of the program, a repair or a restored backup has shaped. So the others copy that state.
+        let first = (hard.founding.last + 1).min(base.0 + 1);
         let mut log = Self {
             initial,
-            first: 1,
+            first: planted!("entries from before the founding are sent", first, 1),
             base,
             entries: entries.into(),
             applied: base.0,
@@ -228,8 +231,8 @@ impl Storage for Log {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Hard;
     use super::super::tests::{entry, member};
+    use super::super::{Founding, Hard};
     use super::*;
 
     fn log(commit: u64, applied: u64, base: (u64, u64), count: u64) -> Result<Log, Fault> {
@@ -303,6 +306,18 @@ mod tests {
         let snapshot = log.snapshot(0, 2).expect("it has applied something");
         let metadata = snapshot.get_metadata();
         assert_eq!((metadata.index, metadata.term, metadata.get_conf_state().voters.as_slice()), (30, 2, &[1][..]));
+    }
+
+    #[test]
+    fn entries_from_before_the_founding_are_not_sent() {
+        let founding = Founding { number: 1, disks: [1, 2, 3], last: 15 };
+        for (base, count, first) in [((20, 2), 10, 16), ((10, 2), 20, 11), ((0, 0), 0, 1)] {
+            let hard = Hard { term: 2, founding, ..Hard::default() };
+            let entries = (base.0 + 1..=base.0 + count).map(|index| entry(index, 2)).collect();
+            let restored = Restored { hard, commit: base.0, applied: base.0, base, entries };
+            let log = Log::new(&[member(1)], restored, 0).expect("nothing is lost");
+            assert_eq!(log.first_index(), Ok(first), "{base:?}");
+        }
     }
 
     #[test]

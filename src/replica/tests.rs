@@ -1,6 +1,7 @@
 //! What one member puts out for each input.
 
 mod copies;
+mod foundings;
 mod moves;
 mod rounds;
 
@@ -16,7 +17,7 @@ pub(super) fn member(number: u64) -> MemberId {
 }
 
 pub(super) fn message(from: u64, to: u64, term: u64, payload: Payload) -> Message {
-    Message { from: member(from), to: member(to), term, payload }
+    Message { from: member(from), to: member(to), term, founding: 0, payload }
 }
 
 pub(super) fn entry(index: u64, term: u64) -> LogEntry {

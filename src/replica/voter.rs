@@ -17,7 +17,7 @@ use super::{
 };
 use crate::limits::{
     APPEND_BYTES_MAX, APPENDS_INFLIGHT_MAX, BODY_BYTES_MAX, COMMIT_BYTES_MAX, ELECTION_TICKS, FETCHES_MAX,
-    HEARTBEAT_TICKS, INDEX_MAX, OFFER_TICKS, ROUNDS_MAX, UNCOMMITTED_BYTES_MAX, VOTE_HOLD_TICKS,
+    HEARTBEAT_TICKS, INDEX_MAX, LEADERLESS_TICKS, OFFER_TICKS, ROUNDS_MAX, UNCOMMITTED_BYTES_MAX, VOTE_HOLD_TICKS,
 };
 
 /// What the context of a heartbeat is more than the time of its round: zero stands for none.
@@ -47,6 +47,8 @@ pub(super) struct Voter {
     wants: Vec<Want>,
     /// The snapshot that this member is copying from its leader, if any.
     copying: Option<Copying>,
+    /// For how many ticks no leader has been known.
+    leaderless_ticks: u64,
     /// The ticks left until followers that have not acknowledged a snapshot are offered one again.
     offer_ticks: usize,
     fault: Option<Fault>,
@@ -84,6 +86,7 @@ impl Voter {
             hold_ticks: planted!("no vote hold after a start", if holds_vote { VOTE_HOLD_TICKS } else { 0 }, 0),
             wants: Vec::new(),
             copying: None,
+            leaderless_ticks: 0,
             offer_ticks: OFFER_TICKS,
             fault: None,
             dropped: 0,
@@ -202,10 +205,20 @@ impl Voter {
         if !self.membership.is_recovering() {
             self.raw.tick();
         }
+        self.note_leaderless(out);
         self.offer_ticks -= 1;
         if self.offer_ticks == 0 {
             self.offer_ticks = OFFER_TICKS;
             self.offer_again();
+        }
+    }
+
+    /// Reports now and then that the group has no leader.
+    fn note_leaderless(&mut self, out: &mut Vec<Output>) {
+        let is_leaderless = matches!(self.role, Role::Follower { leader: None, .. });
+        self.leaderless_ticks = if is_leaderless { self.leaderless_ticks + 1 } else { 0 };
+        if is_leaderless && self.leaderless_ticks.is_multiple_of(LEADERLESS_TICKS) {
+            out.push(Output::Joining(Joining::Leaderless));
         }
     }
 
@@ -255,6 +268,12 @@ impl Voter {
     }
 
     fn on_message(&mut self, message: Message, out: &mut Vec<Output>) {
+        let admitted = self.membership.admit(&message, out);
+        match planted!("messages of another founding", admitted, Ok(true)) {
+            Ok(true) => {}
+            Ok(false) => return self.dropped += 1,
+            Err(fault) => return self.on_fault(fault, out),
+        }
         if self.on_join(&message, out) {
             return;
         }
@@ -279,7 +298,8 @@ impl Voter {
     /// Handles a join of another member, or the answer to one. Returns false if the message is neither of the two.
     fn on_join(&mut self, message: &Message, out: &mut Vec<Output>) -> bool {
         let raft = &mut self.raw.raft;
-        let Message { from, to, term, ref payload } = *message;
+        let Message { from, to, term, founding, ref payload } = *message;
+        let own = self.membership.founding.id();
         let (leads, last) = (raft.state == StateRole::Leader, raft.raft_log.last_index());
         let is_of_group = to.as_u64() == raft.id && from != to && raft.prs().get(from.as_u64()).is_some();
         match *payload {
@@ -288,16 +308,16 @@ impl Voter {
                 let progress = raft.mut_prs().get_mut(from.as_u64()).expect("it is a member");
                 // The member has lost its disk, and will reject appends to entries that it no longer has. `guard` would
                 // drop such a rejection as older than an acknowledgement, so the progress of the member is reset here.
-                if leads && of_follower < progress.matched {
+                if leads && of_follower < progress.matched && (founding == 0 || founding == own) {
                     progress.matched = 0;
                     progress.become_probe();
                     progress.next_idx = of_follower + 1;
                 }
                 let payload = self.membership.answer(disk, leads, last);
-                out.push(Output::Send(Message { from: to, to: from, term: raft.term, payload }));
+                out.push(Output::Send(Message { from: to, to: from, term: raft.term, founding: own, payload }));
             }
             Payload::JoinAnswer { is_leading, asker, last, .. } => {
-                if is_leading && term == raft.term {
+                if is_leading && term == raft.term && founding == own {
                     self.membership.on_answer(term, asker, last);
                 }
             }
@@ -363,7 +383,8 @@ impl Voter {
         let Role::Follower { term, leader: Some(leader) } = self.role else { return };
         if leader == copying.from {
             let payload = Payload::Snapshot { index, log_term: base.1 };
-            self.on_message(Message { from: leader, to: self.config.id, term, payload }, out);
+            let founding = self.membership.founding.id();
+            self.on_message(Message { from: leader, to: self.config.id, term, founding, payload }, out);
         }
     }
 
@@ -443,9 +464,11 @@ impl Voter {
                 let commit = planted!("commit index ahead of its entries", committed.min(before), committed);
                 out.push(Output::Write { ticket, hard, commit, entries });
             }
+            let founding = self.membership.founding.id();
+            let convert = |raw| convert::from_raft(raw, founding);
             // A leader's messages do not rely on its own disk.
-            out.extend(ready.take_messages().into_iter().map(|raw| Output::Send(convert::from_raft(raw))));
-            for message in ready.take_persisted_messages().into_iter().map(convert::from_raft) {
+            out.extend(ready.take_messages().into_iter().map(|raw| Output::Send(convert(raw))));
+            for message in ready.take_persisted_messages().into_iter().map(convert) {
                 let waits = message::needs_durability(&message.payload);
                 if let Some(message) = if waits { self.unwritten.hold(message) } else { Some(message) } {
                     self.membership.on_acknowledged(&message);

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use super::Checkpoints;
+use super::recover::end_restore;
 use crate::entry::{self, Body, DecodeError, Entry, LogPosition, MemberState, Note, Place, TopicKey};
 use crate::journal::{
     self, Cut, Disk, GroupLog, Identity, Keeper, Mark, Membership, OpenError, Salvage, State, Watermark, Watermarked,
     Writer,
 };
+use crate::limits::RECOVERY_TERMS;
 use crate::node::Node;
-use crate::types::{Offset, Size, SlotId, TopicId, TopicName};
+use crate::types::{Copies, Offset, Size, SlotId, TopicId, TopicName};
 
 /// An open journal.
 #[derive(Debug)]
@@ -51,9 +53,10 @@ pub fn start<D: Disk>(
     node: &mut Node,
 ) -> Result<Started<D>, OpenError> {
     journal::claim(disk, identity, node.instance())?;
+    let had_others = journal::owner(disk)?.copies == Copies::Three;
     let is_restored = journal::begin_restore(disk)?;
-    if is_restored && node.shares_groups() {
-        return Err(OpenError::Superseded { why: "it is a backup, and other nodes have newer copies of its topics" });
+    if is_restored && had_others {
+        return Err(OpenError::SharedBackup);
     }
     assert!(!is_lazy || !node.shares_groups(), "other nodes rely on what this one has acknowledged");
     let mut recovered = journal::recover(disk, identity.node, &mut Fresh(node))?;
@@ -76,10 +79,10 @@ pub fn start<D: Disk>(
     let mut is_lossy = false;
     for slot in node.slots() {
         let log = recovered.groups.entry(slot).or_insert_with(|| GroupLog::new(recovered.is_lossy));
-        let is_blank = log.state == MemberState::default() && log.applied.index == 0;
-        if is_blank && node.shares_groups() {
+        if log.is_blank() && node.shares_groups() {
             // A log may lack its end only if it was written while the group had a single member. This group has no log
-            // here.
+            // here. Or all of it is lost, which is possible before format 3: then there is no topic whose epoch could
+            // be raised.
             log.is_lossy = false;
         } else if !log.state.founding.is_known() {
             log.state = state_alone(log);
@@ -106,14 +109,8 @@ pub fn start<D: Disk>(
     }
     let mut kept = recovered.checkpoint;
     if is_restored {
-        // The new epochs are in no entry, only in the checkpoint. Once the folder is no longer a backup, a second
-        // checkpoint replaces that of the backup, so that no later start falls back to the old epochs.
-        let io = |cause: io::Error| OpenError::Io { file: "a checkpoint".to_owned(), cause };
-        planted!("restore over before its checkpoint", (), journal::end_restore(disk).map_err(io)?);
-        keeper.checkpoint(writer.mark(), &node.images()).map_err(io)?;
-        planted!("restore over before its checkpoint", journal::end_restore(disk).map_err(io)?, ());
-        writer.release_watermark().map_err(io)?;
-        keeper.checkpoint(writer.mark(), &node.images()).map_err(io)?;
+        // The new epochs are in no entry, only in the checkpoint.
+        end_restore(disk, &mut keeper, &mut writer, node)?;
         kept = writer.mark();
     }
     let checkpoints = Checkpoints::new(writer.mark(), kept, recovered.image_len);
@@ -127,13 +124,16 @@ fn state_alone(log: &GroupLog) -> MemberState {
     assert_eq!(log.rest, [], "everything in the log of a group of one member is committed");
     let term = log.state.term.max(log.applied.term).max(1);
     let vote = if term == log.state.term { log.state.vote } else { 0 };
-    MemberState { term, vote, commit: log.applied.index, ..MemberState::default() }
+    MemberState { term, vote, commit: log.applied.index, founding: log.state.founding, ..MemberState::default() }
 }
 
 /// Checks that the log of a group has everything that its member has acknowledged to the others.
 fn check_promises(log: &GroupLog) -> Result<(), OpenError> {
     let MemberState { term, commit, founding, .. } = log.state;
     let last = log.rest.last().map_or((log.applied.index, log.applied.term), |(body, _)| (body.index, body.term));
+    if founding.is_known() && last.1 >= term.saturating_add(RECOVERY_TERMS) {
+        return Err(OpenError::HalfRecovered);
+    }
     if founding.is_known() && (log.is_lossy || last.0 < commit || term < last.1) {
         let why = "it lacks data that this node has acknowledged, and on which other nodes rely";
         return Err(OpenError::Superseded { why });
@@ -220,7 +220,7 @@ impl Salvage for Scratch {
 }
 
 /// A fresh node whose state is being restored.
-struct Fresh<'n>(&'n mut Node);
+pub(super) struct Fresh<'n>(pub(super) &'n mut Node);
 
 impl State for Fresh<'_> {
     fn membership(&self, slot: SlotId) -> Membership {

@@ -4,13 +4,16 @@ use std::fs;
 use std::path::Path;
 
 use byteorder::{BigEndian, ByteOrder};
+use dht_node::entry::MemberState;
 use dht_node::journal::format::{HEADER, VERSION, record_at};
-use dht_node::journal::{Disk, DiskFile, OpenError};
+use dht_node::journal::{Disk, DiskFile, Identity, OpenError};
 use dht_node::node::Node;
+use dht_node::storage::start;
+use dht_node::types::{Copies, Dimension, NodeId};
 use fastrand::Rng;
 
 use crate::disk::FakeDisk;
-use crate::model::{Live, SLOT, create, put_checkpoint};
+use crate::model::{Live, SEGMENT, SLOT, create, put_checkpoint, sharing_node};
 
 /// Returns a disk with the files that the program of format 1 wrote.
 pub(crate) fn first_format(folder: &str) -> FakeDisk {
@@ -92,6 +95,39 @@ fn the_identity_file_names_the_newest_format_before_any_file_has_it() {
             assert_eq!(formats(&disk).0, VERSION);
         }
         assert!(raised > seeds / 12 && stopped > seeds / 2, "{folder}: {raised} raised, {stopped} stopped of {seeds}");
+    }
+}
+
+/// The cube of an old folder may get three copies by the first start of this program, which may stop at any point.
+#[test]
+fn a_folder_of_an_older_format_becomes_one_with_three_copies() {
+    let dimension = Dimension::new(2).unwrap();
+    let (node, cluster, copies) = (NodeId::new(0, dimension).unwrap(), "dht".to_owned(), Copies::Three);
+    let identity = Identity { cluster, dimension, node, copies };
+    let begin = |disk: &FakeDisk| {
+        let mut node = sharing_node(0, dimension);
+        start(disk, &identity, false, SEGMENT, &mut node).map(|started| (node, started))
+    };
+    for (format, folder) in [(1, "stopped"), (1, "killed"), (2, "stopped"), (2, "killed")] {
+        let expected = offsets(&Live::start(&disk_of(format, folder), false).unwrap().0.node);
+        for changes in 0..40 {
+            let disk = disk_of(format, folder);
+            let text = String::from_utf8(contents(&disk, "identity")).unwrap();
+            let text = text.replace("node 0 of a cube of dimension 0", "node 00 of a cube of dimension 2");
+            disk.remove("identity").unwrap();
+            put(&disk, "identity", text.as_bytes());
+            disk.stop_after(changes);
+            let _ = begin(&disk);
+            disk.crash(&mut Rng::with_seed(changes));
+            let (node, started) = begin(&disk).unwrap();
+            assert_eq!(offsets(&node), expected, "{folder} of format {format}, {changes} changes");
+            let mut states = started.groups.values().map(|log| log.state);
+            let own = states.next().unwrap();
+            assert!(own.term > 0 && own.commit > 0 && !own.founding.is_known(), "{own:?}");
+            assert_eq!(states.collect::<Vec<_>>(), [MemberState::default(); 2], "it has nothing of the other groups");
+            let text = String::from_utf8(contents(&disk, "identity")).unwrap();
+            assert!(text.starts_with("dht-node journal, format 3\n") && text.ends_with("\nreplicas 3\n"), "{text}");
+        }
     }
 }
 

@@ -206,7 +206,7 @@ impl Member {
         let log = logs(&self.ops).remove(&slot).unwrap();
         if !log.state.founding.is_known() {
             // While no founding is known, everything in the log counts as committed.
-            let founding = Founding { disks: [1, 2, 3], last: 0 };
+            let founding = Founding { number: 1, disks: [1, 2, 3], last: 0 };
             return self.promise(slot, MemberState { founding, ..log.state });
         }
         let (last, mut term) = (log.bodies.len() as u64, log.bodies.last().map_or(1, |(body, _)| body.term));

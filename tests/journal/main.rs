@@ -24,6 +24,7 @@ mod owners;
 mod reads;
 #[path = "../support/records.rs"]
 mod records;
+mod recovered;
 mod rescue;
 mod taken;
 

@@ -17,19 +17,19 @@ use crate::model::{self, create};
 const SEGMENT: u32 = 4 << 10;
 
 /// Number of bodies in the log of each group, and how many of them its member knows to be committed.
-const GROUPS: [(u64, u64); 3] = [(30, 30), (40, 3), (20, 11)];
+pub(crate) const GROUPS: [(u64, u64); 3] = [(30, 30), (40, 3), (20, 11)];
 
-fn dimension() -> Dimension {
+pub(crate) fn dimension() -> Dimension {
     Dimension::new(2).unwrap()
 }
 
-fn identity() -> Identity {
+pub(crate) fn identity() -> Identity {
     let node = NodeId::new(1, dimension()).unwrap();
     Identity { cluster: "dht".to_owned(), dimension: dimension(), node, copies: Copies::Three }
 }
 
 /// Starts a node that is a member of three groups.
-fn start_on(disk: &FakeDisk, is_lazy: bool) -> Result<(Node, Started<FakeDisk>), OpenError> {
+pub(crate) fn start_on(disk: &FakeDisk, is_lazy: bool) -> Result<(Node, Started<FakeDisk>), OpenError> {
     let mut node = model::sharing_node(1, dimension());
     let started = start(disk, &identity(), is_lazy, SEGMENT, &mut node)?;
     started.keeper.check();
@@ -43,14 +43,17 @@ fn body(slot: SlotId, index: u64, term: u32) -> Body {
 }
 
 /// Returns the state of a member of a group that was founded.
-fn state(term: u32, commit: u64) -> MemberState {
-    let founding = Founding { disks: [7, 8, 9], last: 0 };
+pub(crate) fn state(term: u32, commit: u64) -> MemberState {
+    let founding = Founding { number: 1, disks: [7, 8, 9], last: 0 };
     MemberState { term, vote: 3, commit, stage: Stage::Full, founding }
 }
 
+/// Where the bodies of the groups are, by their indexes.
+pub(crate) type Places = BTreeMap<(SlotId, u64), Place>;
+
 /// Writes the logs of the groups, with what their members have promised, one body of each group at a time. Those that
 /// are not committed were first written in an earlier term.
-fn write(started: &mut Started<FakeDisk>, slots: &[SlotId]) -> BTreeMap<(SlotId, u64), Place> {
+pub(crate) fn write(started: &mut Started<FakeDisk>, slots: &[SlotId]) -> Places {
     let mut places = BTreeMap::new();
     let mut append = |started: &mut Started<FakeDisk>, body: &Body| {
         let place = loop {
@@ -82,15 +85,22 @@ fn write(started: &mut Started<FakeDisk>, slots: &[SlotId]) -> BTreeMap<(SlotId,
 }
 
 /// Checks that a node has applied what is committed, and has the rest of each log.
-fn check(node: &Node, started: &Started<FakeDisk>, slots: &[SlotId], places: &BTreeMap<(SlotId, u64), Place>) {
-    for (slot, (last, commit)) in slots.iter().zip(GROUPS) {
-        let image = node.image(*slot);
-        assert_eq!((image.applied.index, image.applied.term), (commit, 4), "{slot:?}");
-        assert_eq!(image.open, (commit < last).then(|| places[&(*slot, commit + 1)]), "{slot:?}");
-        assert_eq!(started.groups[slot].state, state(5, commit));
-        let topics = node.topics().into_iter().filter(|topic| topic.slot == *slot).count() as u64;
-        assert_eq!(topics, commit, "{slot:?}");
-    }
+fn check(node: &Node, started: &Started<FakeDisk>, slots: &[SlotId], places: &Places) {
+    slots.iter().zip(GROUPS).for_each(|(slot, of)| check_group(node, started, (*slot, of), places));
+}
+
+/// Checks the same for one group, with so many bodies, of which so many are committed.
+pub(crate) fn check_group(
+    node: &Node,
+    started: &Started<FakeDisk>,
+    (slot, (last, commit)): (SlotId, (u64, u64)),
+    places: &Places,
+) {
+    let image = node.image(slot);
+    assert_eq!((image.applied.index, image.applied.term), (commit, 4), "{slot:?}");
+    assert_eq!(image.open, (commit < last).then(|| places[&(slot, commit + 1)]), "{slot:?}");
+    assert_eq!(started.groups[&slot].state, state(5, commit));
+    assert_eq!(node.topics_of(slot).len() as u64, commit, "{slot:?}");
 }
 
 #[test]

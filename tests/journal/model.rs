@@ -475,6 +475,7 @@ fn entry(rng: &mut Rng, node: &Node, serial: &mut u64) -> Entry {
         }
         4 => Entry::Delete { topic },
         5 if known.is_some() => Entry::Trim { topic: known.unwrap(), first: Offset(rng.u64(..300)) },
+        6 if rng.bool() => Entry::BeginEpochs { at_us: 1_000_000 * rng.u64(..5) },
         6 => Entry::RaiseEpochs,
         7 => {
             let one_of = |rng: &mut Rng, bound| rng.bool().then_some(bound);

@@ -37,6 +37,7 @@ mod space;
 use std::time::Duration;
 
 pub(crate) use acked::EVERYTHING;
+pub(crate) use rescue::{command, said, text};
 
 use crate::cube::Cube;
 

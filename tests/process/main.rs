@@ -30,6 +30,7 @@
 //! | `durable` | acknowledged records survive whatever happens to process, folder and disk |
 //! | `history` | whether the history of all requests for a topic is linearizable |
 //! | `replicated` | three copies of each topic, while nodes are killed or stopped, or a majority of a group is down |
+//! | `recovery` | three copies of each topic, made from one copy, from the last one that is left, or from backups |
 //! | `document` | the Python client that is printed in protocol.md |
 //!
 //! No test relies on timing: conditions are polled until a deadline that no healthy run comes near.
@@ -58,6 +59,7 @@ mod memory;
 mod names;
 mod polls;
 mod raw;
+mod recovery;
 mod replicated;
 mod requests;
 mod rubbish;

@@ -250,7 +250,7 @@ fn with_two_of_three_nodes_down_only_their_topics_stop_and_nothing_is_lost() {
 }
 
 /// Returns the values of all records of a topic.
-fn values(client: &mut Client, topic: &str) -> Vec<Vec<u8>> {
+pub(crate) fn values(client: &mut Client, topic: &str) -> Vec<Vec<u8>> {
     let value = |item: Item| match item {
         Item::Record(message) => message.value.to_vec(),
         other @ (Item::Gap { .. } | Item::Lost { .. } | Item::Notice(_)) => panic!("{other:?}"),

@@ -51,9 +51,10 @@ fn no_combination_of_odd_fields_makes_a_member_panic() {
     let (mut dropped, mut handled) = (0, 0);
     for (state, build) in STATES {
         let mut member = build();
+        let founding = member.founding().id();
         for term in [0, 2, 3, 4, TERM_MAX, TERM_MAX + 1] {
             for payload in &payloads {
-                let message = Message { from: id(2), to: id(1), term, payload: payload.clone() };
+                let message = Message { from: id(2), to: id(1), term, founding, payload: payload.clone() };
                 let before = member.dropped();
                 let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                     let mut out = Vec::new();
@@ -152,7 +153,7 @@ fn restored() -> Restored {
 
 /// The hard state of a full member that knows the founding of its group.
 fn founded() -> Hard {
-    Hard { founding: Founding { disks: [1, 2, 3], last: 0 }, ..Hard::default() }
+    Hard { founding: Founding { number: 1, disks: [1, 2, 3], last: 0 }, ..Hard::default() }
 }
 
 /// A member that votes.
@@ -169,7 +170,10 @@ fn begin(restored: Restored) -> Replica {
 
 fn receive(member: &mut Replica, term: u64, payload: Payload) -> Vec<Output> {
     let mut out = Vec::new();
-    member.handle(Input::Message(Message { from: id(2), to: id(1), term, payload }), &mut out);
+    member.handle(
+        Input::Message(Message { from: id(2), to: id(1), term, founding: founded().founding.id(), payload }),
+        &mut out,
+    );
     out
 }
 
@@ -250,7 +254,7 @@ fn odd_joins() -> Vec<Payload> {
             .flat_map(|standing| lasts.map(|last| (standing, last)))
         {
             for (is_leading, disks) in [(true, [1, 2, 3]), (false, [4, 2, 3]), (true, [0; 3]), (false, [1, 1, 1])] {
-                let founding = Founding { disks, last: founded_last };
+                let founding = Founding { number: 1, disks, last: founded_last };
                 all.push(Payload::JoinAnswer { standing, is_leading, asker: disk, disk, last, founding });
             }
         }

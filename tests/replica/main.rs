@@ -10,7 +10,7 @@
 //! | `reads` | reads, which miss nothing that was acknowledged before them |
 //! | `truth` | what must hold after every event |
 //! | `chaos` | runs with faults by chance |
-//! | `directed`, `wiped` | faults at the moments in which chance would find them too rarely |
+//! | `directed`, `wiped`, `recovered` | faults at the moments in which chance would find them too rarely |
 //! | `hostile`, `mob` | peers that send anything |
 //!
 //! REPLICA_START and REPLICA_SEEDS choose the seeds; a failure prints its seed.
@@ -26,6 +26,7 @@ mod mob;
 #[path = "../support/opened.rs"]
 mod opened;
 mod reads;
+mod recovered;
 mod store;
 mod truth;
 mod wiped;

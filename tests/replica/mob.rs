@@ -290,7 +290,12 @@ impl<C: Choose> Mob<C> {
         let (from, receiver) = (or_strange(from), or_strange(to));
         let (Role::Leader { term } | Role::Follower { term, .. }) = self.replicas[to].role();
         let term = self.term(term);
-        Message { from, to: receiver, term, payload: self.payload(term, self.lasts[to]) }
+        let mut founding = self.replicas[to].founding().id();
+        if self.choose.rarely(30) {
+            // A later founding would end the member.
+            founding = [0, 1, founding & 0xffff_ffff, founding ^ 1][self.choose.place(4)];
+        }
+        Message { from, to: receiver, term, founding, payload: self.payload(term, self.lasts[to]) }
     }
 
     fn payload(&mut self, term: u64, last: u64) -> Payload {
@@ -313,7 +318,7 @@ impl<C: Choose> Mob<C> {
             8 => Payload::Join { disk: self.disk(), last: index },
             9 => {
                 let standing = [Standing::Newcomer, Standing::Founder, Standing::Member][self.choose.place(3)];
-                let founding = Founding { disks: [0; 3].map(|_| self.disk()), last: other_index };
+                let founding = Founding { number: 1, disks: [0; 3].map(|_| self.disk()), last: other_index };
                 let (is_leading, asker, disk) = (is_granted, self.disk(), self.disk());
                 Payload::JoinAnswer { standing, is_leading, asker, disk, last: index, founding }
             }
@@ -405,8 +410,10 @@ fn start(member: usize, base: u64, stage: Option<Stage>) -> Replica {
     let restored = match stage {
         None if member == 2 => Restored::default(),
         stage => {
+            // Entries up to `last` are not sent to others.
+            let last = if stage == Some(Stage::Joining) { base + 2 } else { 0 };
             let stage = stage.filter(|_| member == 2).unwrap_or_default();
-            let founding = Founding { disks: [1, 2, 3], last: base + 2 };
+            let founding = Founding { number: 1, disks: [1, 2, 3], last };
             let hard = Hard { term: 1, vote: None, stage, founding };
             Restored { hard, commit: base, applied: base, base: (base, base.min(1)), entries: Vec::new() }
         }

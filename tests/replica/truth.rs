@@ -95,6 +95,12 @@ impl Truth {
         );
     }
 
+    /// Takes over the log from which the group is recovered: whatever else was committed is lost.
+    pub(crate) fn begin_anew(&mut self, log: &[Stored]) {
+        (self.committed, self.digests, self.acked) = (Vec::new(), Vec::new(), 0);
+        self.begin_with(log);
+    }
+
     /// Takes over the log of the only member of a group. Everything in it is committed.
     pub(crate) fn begin_with(&mut self, log: &[Stored]) {
         for Stored { entry, .. } in log {

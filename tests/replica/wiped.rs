@@ -10,7 +10,7 @@ use crate::world::{Profile, World};
 const RECOVERS_US: u64 = 2_000_000;
 
 /// Repairs everything, and waits until all members vote again and what was acknowledged is everywhere.
-fn ends_well(world: &mut World) {
+pub(crate) fn ends_well(world: &mut World) {
     world.heal();
     let healed_us = world.now_us;
     let is_done =

@@ -158,7 +158,7 @@ fn heads() -> Vec<Good> {
 fn raft() -> Vec<Good> {
     let message = |from, to, payload: raft::Payload| RaftItem {
         slot: SlotId::new(HOME, Slots::MOST).expect("below 1024"),
-        message: Message { from: member(from), to: member(to), term: 7, payload },
+        message: Message { from: member(from), to: member(to), term: 7, founding: 1 << 32 | 0x5ba1_c3e7, payload },
     };
     let tells = |name, what, route, item: RaftItem| {
         let request = request(name, what, 0, Request::Raft { count: 1 });

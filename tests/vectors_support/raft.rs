@@ -18,10 +18,26 @@ pub(crate) fn all() -> Vec<Entry> {
     good.chain([unknown()]).chain(bad()).collect()
 }
 
+/// The founding of the group.
+const FOUNDING: Founding = Founding { number: 1, disks: [0x1111, 0x2222, 0x3333], last: 12 };
+
 fn item(slot: u16, (from, to, term): (u64, u64, u64), payload: Payload) -> RaftItem {
     let slot = SlotId::new(slot, Slots::MOST).expect("below 1024");
     let member = |number| MemberId::new(number).expect("not 0");
-    RaftItem { slot, message: Message { from: member(from), to: member(to), term, payload } }
+    let founding = match payload {
+        Payload::Join { .. } => 0,
+        Payload::JoinAnswer { founding, .. } => founding.id(),
+        Payload::Append { .. }
+        | Payload::Appended { .. }
+        | Payload::Rejected { .. }
+        | Payload::Heartbeat { .. }
+        | Payload::HeartbeatAnswer { .. }
+        | Payload::RequestVote { .. }
+        | Payload::Vote { .. }
+        | Payload::TimeoutNow
+        | Payload::Snapshot { .. } => FOUNDING.id(),
+    };
+    RaftItem { slot, message: Message { from: member(from), to: member(to), term, founding, payload } }
 }
 
 fn good() -> Vec<(&'static str, &'static str, Vec<RaftItem>)> {
@@ -48,7 +64,6 @@ fn good() -> Vec<(&'static str, &'static str, Vec<RaftItem>)> {
         [item(1023, down, request), item(1023, up, granted), item(1023, up, refused)]
     });
     let asker = 0x5e2a_c901_4d77;
-    let founding = Founding { disks: [0x1111, 0x2222, 0x3333], last: 12 };
     let answer = |standing, disk, last, founding| Payload::JoinAnswer {
         standing,
         is_leading: standing == Standing::Member,
@@ -59,7 +74,7 @@ fn good() -> Vec<(&'static str, &'static str, Vec<RaftItem>)> {
     };
     let joins = vec![
         item(3, (0xB2, 0xA1, 0), Payload::Join { disk: asker, last: 0 }),
-        item(3, down, answer(Standing::Member, 0x1111, 42, founding)),
+        item(3, down, answer(Standing::Member, 0x1111, 42, FOUNDING)),
         item(3, (0xC3, 0xB2, 0), answer(Standing::Newcomer, 0x4444, 0, Founding::default())),
         item(3, (0xC3, 0xB2, 4), answer(Standing::Founder, 0x4444, 12, Founding::default())),
     ];
@@ -101,7 +116,7 @@ fn encoded(items: &[RaftItem]) -> Vec<u8> {
 
 /// The fields of a message as the vectors write them.
 pub(crate) fn lines(index: usize, item: &RaftItem) -> Vec<(String, String)> {
-    let Message { from, to, term, payload } = &item.message;
+    let Message { from, to, term, founding, payload } = &item.message;
     let kind = encoded(std::slice::from_ref(item))[6];
     let mut fields = vec![
         ("slot", item.slot.index().to_string()),
@@ -109,6 +124,7 @@ pub(crate) fn lines(index: usize, item: &RaftItem) -> Vec<(String, String)> {
         ("from", format!("0x{:016x}", from.as_u64())),
         ("to", format!("0x{:016x}", to.as_u64())),
         ("term", term.to_string()),
+        ("founding", format!("0x{founding:016x}")),
     ];
     let mut of_kind = |names: &[&'static str], values: &[u64]| {
         fields.extend(names.iter().copied().zip(values.iter().map(u64::to_string)));
@@ -147,7 +163,7 @@ pub(crate) fn lines(index: usize, item: &RaftItem) -> Vec<(String, String)> {
             asker,
             disk,
             last,
-            founding: Founding { disks, last: founded },
+            founding: Founding { number, disks, last: founded },
         } => {
             let [home, second, third] = *disks;
             let (standing, is_leading) = (u64::from(standing.number()), u64::from(*is_leading));
@@ -156,6 +172,7 @@ pub(crate) fn lines(index: usize, item: &RaftItem) -> Vec<(String, String)> {
                 &[standing, is_leading, *asker, *disk, *last],
             );
             of_kind(&["founder.0", "founder.1", "founder.2", "founded_last"], &[home, second, third, *founded]);
+            of_kind(&["founded"], &[u64::from(*number)]);
         }
         Payload::TimeoutNow => {}
     }
@@ -200,16 +217,16 @@ fn bad() -> impl Iterator<Item = Entry> {
         ("raft-count-too-low", "Two items of one.", 1, [whole(), whole()].concat()),
         ("raft-too-many", "More items than a frame may have.", 1025, vec![]),
         ("raft-cut", "The last byte is missing.", 1, cut(whole())),
-        ("raft-longer", "An item with a byte behind its fields.", 1, [&[0, 0, 0, 45], &whole()[4..], &[0]].concat()),
-        ("raft-shorter", "An item that ends within its last field.", 1, cut(changed(&vote, 0, &[0, 0, 0, 43]))),
+        ("raft-longer", "An item with a byte behind its fields.", 1, [&[0, 0, 0, 53], &whole()[4..], &[0]].concat()),
+        ("raft-shorter", "An item that ends within its last field.", 1, cut(changed(&vote, 0, &[0, 0, 0, 51]))),
         ("raft-slot", "A slot that does not exist.", 1, changed(&vote, 4, &[4, 0])),
         ("raft-from-0", "A sender that is nobody.", 1, changed(&vote, 7, &[0; 8])),
         ("raft-to-0", "A receiver that is nobody.", 1, changed(&vote, 15, &[0; 8])),
-        ("raft-granted-2", "Neither granted nor refused.", 1, changed(&vote, 31, &[2])),
-        ("raft-standing-3", "A standing that does not exist.", 1, changed(&join, 31, &[3])),
-        ("raft-hand-over-2", "Neither handed over nor not.", 1, changed(&request, 31, &[2])),
-        ("raft-body-beyond", "A body that is longer than its item.", 1, changed(&append, 64, &[0, 0, 0, 5])),
-        ("raft-index-wraps", "An entry behind the highest index.", 1, changed(&append, 31, &[0xFF; 8])),
+        ("raft-granted-2", "Neither granted nor refused.", 1, changed(&vote, 39, &[2])),
+        ("raft-standing-3", "A standing that does not exist.", 1, changed(&join, 39, &[3])),
+        ("raft-hand-over-2", "Neither handed over nor not.", 1, changed(&request, 39, &[2])),
+        ("raft-body-beyond", "A body that is longer than its item.", 1, changed(&append, 72, &[0, 0, 0, 5])),
+        ("raft-index-wraps", "An entry behind the highest index.", 1, changed(&append, 39, &[0xFF; 8])),
     ];
     cases.into_iter().map(|(name, what, count, bytes)| {
         let entry = Entry::new(name).with("what", what).with("count", count.to_string());

@@ -11,6 +11,7 @@
 //! | u8 | kind |
 //! | u64, u64 | numbers of the sending and of the receiving member |
 //! | u64 | term |
+//! | u64 | founding of the group to which the sender belongs ([`Founding::id`]), or 0 |
 //! | u64 … | the fields of the kind, in the order of [`Payload`]; booleans, standing and condition are a u8 each |
 //! | entries | only of an append, up to the end of the item; their indexes follow `index` |
 //!
@@ -27,7 +28,7 @@ use bytes::Bytes;
 use super::field::{DecodeError, Observer, Reader, Writer};
 use super::frame::HEADER_BYTES;
 use crate::limits::{RAFT_ITEMS_MAX, RAFT_OVERHEAD};
-use crate::types::{SlotId, Slots};
+use crate::types::{SlotId, Slots, crc32_of_parts};
 
 /// The number of a member of a replica group. A node whose disk is replaced stays the same member. Since the new disk
 /// lacks the votes and the acknowledged entries of the old one, it asks both others first ([`Payload::Join`]).
@@ -81,6 +82,8 @@ pub struct Message {
     pub to: MemberId,
     /// The sender's term. In a pre-vote, and in an answer that grants one, the term that the candidate asks for.
     pub term: u64,
+    /// The founding of the group to which the sender belongs ([`Founding::id`]); 0 if it knows of none.
+    pub founding: u64,
     /// Its kind, with the fields of that kind.
     pub payload: Payload,
 }
@@ -236,9 +239,14 @@ impl Standing {
     }
 }
 
-/// The founding of a group of three: from then on its members vote.
+/// The founding of a group of three: from then on its members vote. A group is founded anew when its operator recovers
+/// it from one copy, because the disks of the two others are lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Founding {
+    /// The number of the founding: 1, or a higher one after a recovery, which derives it from the time in seconds since
+    /// 1970, so that each founding of a group has a higher number than those before it. If no founding is known, a
+    /// number that the next one must exceed: 0, or another one after a recovery.
+    pub number: u32,
     /// The ids of the members' data folders at the founding: of the home, and of its neighbours across dimensions 0 and
     /// 1; all are 0 if no founding is known.
     pub disks: [u64; 3],
@@ -251,6 +259,22 @@ impl Founding {
     /// Returns true unless this stands for an unknown founding.
     pub fn is_known(&self) -> bool {
         self.disks != [0; 3]
+    }
+
+    /// Returns the id of the founding, which differs from those of all other foundings of the group: its number in the
+    /// upper half, and a checksum in the lower one. Returns 0 if no founding is known.
+    pub fn id(&self) -> u64 {
+        if !self.is_known() {
+            return 0;
+        }
+        let [first, second, third] = self.disks.map(u64::to_be_bytes);
+        let crc = crc32_of_parts([&first[..], &second, &third, &self.last.to_be_bytes()]);
+        u64::from(self.number) << 32 | u64::from(crc)
+    }
+
+    /// Returns the number of the founding that has this id.
+    pub const fn number_of(id: u64) -> u64 {
+        id >> 32
     }
 }
 
@@ -275,7 +299,7 @@ mod kind {
 const BODY: u8 = 0;
 
 /// Bytes of an item without the fields of its kind, and without its length.
-const ITEM_HEAD: usize = 2 + 1 + 3 * 8;
+const ITEM_HEAD: usize = 2 + 1 + 4 * 8;
 
 /// Bytes of an entry without its body.
 const ENTRY_HEAD: usize = 1 + 8 + 4;
@@ -295,7 +319,7 @@ impl RaftItem {
             Payload::RequestVote { is_pre: false, .. } => 1 + 4 * 8,
             Payload::Vote { .. } => 1 + 2 * 8,
             Payload::TimeoutNow => 0,
-            Payload::JoinAnswer { .. } => 2 + 7 * 8,
+            Payload::JoinAnswer { .. } => 2 + 7 * 8 + 4,
         };
         4 + ITEM_HEAD + fields
     }
@@ -306,9 +330,10 @@ impl RaftItem {
     /// If the entries of an append do not follow its index without gaps, or have 4 GiB together.
     #[expect(clippy::arithmetic_side_effects, reason = "an item is longer than its length field")]
     pub fn encode(&self, out: &mut Writer<'_>) {
-        let Message { from, to, term, payload } = &self.message;
+        let Message { from, to, term, founding, payload } = &self.message;
         let length = u32::try_from(self.encoded_len() - 4).expect("a frame is far below 4 GiB");
-        out.u32(length).u16(self.slot.index()).u8(payload.kind()).u64(from.as_u64()).u64(to.as_u64()).u64(*term);
+        out.u32(length).u16(self.slot.index()).u8(payload.kind());
+        out.u64(from.as_u64()).u64(to.as_u64()).u64(*term).u64(*founding);
         match payload {
             Payload::Append { index, log_term, commit, entries } => {
                 out.u64(*index).u64(*log_term).u64(*commit);
@@ -344,7 +369,7 @@ impl RaftItem {
             Payload::JoinAnswer { standing, is_leading, asker, disk, last, founding } => {
                 out.u8(standing.number()).u8(u8::from(*is_leading)).u64(*asker).u64(*disk).u64(*last);
                 founding.disks.iter().for_each(|disk| _ = out.u64(*disk));
-                out.u64(founding.last);
+                out.u64(founding.last).u32(founding.number);
             }
             Payload::TimeoutNow => {}
         }
@@ -379,14 +404,15 @@ impl RaftItem {
     fn decode(mut item: Reader<'_, impl Observer>, payload: &Bytes) -> Result<Option<Self>, DecodeError> {
         let slot = SlotId::new(item.u16("slot")?, Slots::MOST).ok_or(DecodeError::Value { field: "slot" })?;
         let kind = item.u8("kind")?;
-        let (from, to, term) = (member(&mut item, "from")?, member(&mut item, "to")?, item.u64("term")?);
+        let (from, to) = (member(&mut item, "from")?, member(&mut item, "to")?);
+        let (term, founding) = (item.u64("term")?, item.u64("founding")?);
         let Some(payload) = Payload::decode(kind, &mut item, payload)? else {
             item.rest("unknown");
             return Ok(None);
         };
         // A known kind has no further fields; a later version that adds some needs another kind.
         if item.is_at_end() {
-            Ok(Some(Self { slot, message: Message { from, to, term, payload } }))
+            Ok(Some(Self { slot, message: Message { from, to, term, founding, payload } }))
         } else {
             Err(DecodeError::Value { field: "length" })
         }
@@ -461,6 +487,7 @@ impl Payload {
                 founding: Founding {
                     disks: [item.u64("founders")?, item.u64("founders")?, item.u64("founders")?],
                     last: item.u64("founded_last")?,
+                    number: item.u32("founded")?,
                 },
             },
             kind::TIMEOUT_NOW => Self::TimeoutNow,
@@ -524,7 +551,8 @@ mod tests {
     fn item(payload: Payload) -> RaftItem {
         let member = |number| MemberId::new(number).expect("not zero");
         let slot = SlotId::new(258, Slots::MOST).expect("below 1024");
-        RaftItem { slot, message: Message { from: member(0x1001), to: member(u64::MAX), term: 5, payload } }
+        let (from, to) = (member(0x1001), member(u64::MAX));
+        RaftItem { slot, message: Message { from, to, term: 5, founding: 6, payload } }
     }
 
     fn payloads() -> Vec<Payload> {
@@ -549,7 +577,7 @@ mod tests {
         payloads.push(Payload::Snapshot { index: 9, log_term: 4 });
         payloads.push(Payload::Join { disk: 77, last: 9 });
         for standing in Standing::ALL {
-            let founding = Founding { disks: [1, 2, 3], last: 4 };
+            let founding = Founding { number: 5, disks: [1, 2, 3], last: 4 };
             let (is_leading, asker, disk, last) = (standing == Standing::Member, 77, 78, 9);
             payloads.push(Payload::JoinAnswer { standing, is_leading, asker, disk, last, founding });
         }
@@ -581,10 +609,11 @@ mod tests {
         let entries = vec![LogEntry { index: 1, term: 2, body: Bytes::from_static(b"ab") }];
         let append = item(Payload::Append { index: 0, log_term: 0, commit: 3, entries });
         let expected = [
-            &[0, 0, 0, 66, 1, 2, 1][..],
+            &[0, 0, 0, 74, 1, 2, 1][..],
             &0x1001u64.to_be_bytes(),
             &[0xff; 8],
             &5u64.to_be_bytes(),
+            &6u64.to_be_bytes(),
             &0u64.to_be_bytes(),
             &0u64.to_be_bytes(),
             &3u64.to_be_bytes(),
@@ -618,7 +647,7 @@ mod tests {
             (4, &[4, 0][..], value("slot")),
             (7, &[0; 8], value("from")),
             (15, &[0; 8], value("to")),
-            (31, &[2], value("is_granted")),
+            (39, &[2], value("is_granted")),
         ] {
             let vote = Payload::Vote { is_pre: false, is_granted: true, commit: 0, commit_term: 0 };
             let mut wrong = encoded(&[item(vote)]).to_vec();
@@ -633,7 +662,7 @@ mod tests {
     fn an_index_does_not_wrap() {
         let entries = vec![LogEntry { index: 8, term: 1, body: Bytes::new() }];
         let mut bytes = encoded(&[item(Payload::Append { index: 7, log_term: 1, commit: 0, entries })]).to_vec();
-        bytes[31..39].copy_from_slice(&[0xff; 8]);
+        bytes[39..47].copy_from_slice(&[0xff; 8]);
         assert_eq!(RaftItem::decode_all(&bytes.into(), 1), Err(DecodeError::Value { field: "index" }));
     }
 

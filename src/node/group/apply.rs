@@ -124,6 +124,10 @@ impl Group {
                 self.catalogue.raise_epochs();
                 return applied;
             }
+            Entry::BeginEpochs { at_us } => {
+                self.begin_epoch(at_us);
+                return applied;
+            }
             Entry::Check { index, digest } => {
                 self.compare_digest(step, index, digest);
                 return applied;

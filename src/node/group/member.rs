@@ -257,6 +257,12 @@ impl Group {
         self.member.replica.votes()
     }
 
+    /// Returns the id of the group's founding.
+    #[cfg(test)]
+    pub(in crate::node) fn founding_id(&self) -> u64 {
+        self.member.replica.founding().id()
+    }
+
     /// Handles a message of another member. Returns false if it is dropped: because a body in it cannot be decoded, or
     /// because it asks this node to take over leadership while the node is shutting down.
     pub(in crate::node) fn on_message(&mut self, settings: &Settings, message: Message) -> bool {

@@ -78,10 +78,10 @@ impl Group {
         self.catalogue.raise_epochs_by(EPOCHS_GIVEN_UP);
     }
 
-    /// Raises the epoch of each topic to the time of the start in seconds, but not less than the append time of any
+    /// Raises the epoch of each topic to this time in seconds, but not less than the append time of any
     /// record, or by one if it is that high already.
-    pub(in crate::node) fn begin_epoch(&mut self, started_us: u64) {
-        let epoch = started_us.max(self.catalogue.latest_us()) / 1_000_000;
+    pub(in crate::node) fn begin_epoch(&mut self, at_us: u64) {
+        let epoch = at_us.max(self.catalogue.latest_us()) / 1_000_000;
         self.catalogue.raise_epochs_to(u32::try_from(epoch).unwrap_or(0));
     }
 

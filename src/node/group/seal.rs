@@ -78,6 +78,6 @@ const fn reserve(entry: &Entry) -> u32 {
         Entry::Alter { .. } => SEGMENT_RESERVE_TRIMS,
         Entry::Trim { .. } => SEGMENT_RESERVE_DELETES,
         Entry::Delete { .. } => SEGMENT_RESERVE_CLOCK,
-        Entry::Reclock(_) | Entry::RaiseEpochs => 0,
+        Entry::Reclock(_) | Entry::RaiseEpochs | Entry::BeginEpochs { .. } => 0,
     }
 }

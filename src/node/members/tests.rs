@@ -374,6 +374,7 @@ fn a_message_goes_around_the_home_only_between_the_other_two() {
         from: member_of(settings(1, 3).id),
         to: member_of(settings(to, 3).id),
         term: 1,
+        founding: 0,
         payload: Payload::Heartbeat { commit: 0, context: 0 },
     };
     let settings = Settings { copies: Copies::Three, ..settings(1, 3) };
@@ -388,7 +389,7 @@ fn a_message_goes_around_the_home_only_between_the_other_two() {
 fn a_frame_has_so_many_messages_and_bytes_but_at_least_one_message() {
     let node = settings(1, 2).id;
     let outgoing = |payload| {
-        let message = Message { from: member_of(node), to: member_of(node), term: 1, payload };
+        let message = Message { from: member_of(node), to: member_of(node), term: 1, founding: 0, payload };
         Outgoing { way: Way { node, is_bulk: true, avoided: None }, item: RaftItem { slot: SLOT, message } }
     };
     let append = |bytes| {

@@ -459,7 +459,7 @@ fn requests_follow_a_leader_of_which_the_member_on_this_node_hears() {
     let mut out = Vec::new();
     let (parts, mut step) = node.node.split(now, &mut out);
     let payload = Payload::Heartbeat { commit: 0, context: 0 };
-    let message = Message { from, to, term: 3, payload };
+    let message = Message { from, to, term: 3, founding: parts.groups.existing_mut(slot).founding_id(), payload };
     assert!(parts.groups.existing_mut(slot).on_message(step.settings, message));
     parts.follow_up(&mut step, slot);
     assert_eq!(attempts(&node.timeout()), [(2, 3)]);

@@ -35,7 +35,7 @@ pub(super) const HANDSHAKES: usize = 10;
 
 /// Puts the groups of a new node into the state that each of their three members has after the founding.
 pub(in crate::node) fn found(node: &mut Node) {
-    let founding = Founding { disks: [1, 2, 3], last: 0 };
+    let founding = Founding { number: 1, disks: [1, 2, 3], last: 0 };
     for slot in node.slots() {
         let state = MemberState { term: 1, founding, ..MemberState::default() };
         node.continue_log((slot, 1), (LogPosition::default(), state), Vec::new());

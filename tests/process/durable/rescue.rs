@@ -13,15 +13,15 @@ use super::acked::EVERYTHING;
 use crate::cube::Cube;
 
 /// Runs a command of the daemon's program.
-pub(super) fn command(arguments: &[&str]) -> Output {
+pub(crate) fn command(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_dht-node")).args(arguments).output().unwrap()
 }
 
-pub(super) fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-pub(super) fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
@@ -147,7 +147,7 @@ fn a_folder_that_cannot_be_used_is_refused_by_each_command() {
         assert!(said(&output).starts_with("dht-node: "), "{}", said(&output));
     }
     assert_eq!(fs::read_dir(empty.path()).unwrap().count(), 0, "nothing was written");
-    for command_name in ["inspect", "repair", "backup"] {
+    for command_name in ["inspect", "repair", "backup", "recover"] {
         let output = command(&[command_name, "--help"]);
         assert!(output.status.success() && said(&output).contains("Error codes:"), "{}", said(&output));
     }

@@ -100,7 +100,7 @@ fn nothing_is_handed_over_to_a_node_that_shuts_down_too() {
     let [from, to] = [2, 1].map(|node: usize| member_of(three.nodes[node].settings.id));
     let term = three.nodes[1].leaders.known_term(SLOT).unwrap();
     three.act(1, |parts, step| {
-        let message = Message { from, to, term, payload };
+        let message = Message { from, to, term, founding: parts.groups.existing_mut(SLOT).founding_id(), payload };
         assert!(!parts.groups.existing_mut(SLOT).on_message(step.settings, message));
     });
     three.settle();
