@@ -90,6 +90,8 @@ fn body_fields(frame: &Frame<'_>, args_end: usize, walk: &mut Walk) -> Result<()
         walk.records();
     } else if opcode == Some(Opcode::Stats) && decoded.is_ok() {
         walk.lines();
+    } else if opcode == Some(Opcode::Chunks) && decoded.is_ok() {
+        walk.opaque(walk.end, "part of the state of a group");
     }
     frame.args().map_err(|_| "args do not match args_crc".to_owned())?;
     frame.keep_payload().map_err(|_| "the payload does not match payload_crc".to_owned())?;

@@ -66,6 +66,13 @@ impl Walk {
         }
     }
 
+    /// Adds the bytes up to `end`, whose content is not part of the protocol.
+    pub(crate) fn opaque(&mut self, end: usize, what: &str) {
+        if self.at < end {
+            self.add("payload", end - self.at, what.to_owned());
+        }
+    }
+
     /// Adds the records of the payload, up to the first that is malformed.
     pub(crate) fn records(&mut self) {
         let payload = self.input.slice(self.at..self.end);
