@@ -7,7 +7,7 @@ use super::end::End;
 use super::router::{Due, Greeting, Times, Usage, WentDown};
 use super::{Parts, Step};
 use crate::limits::{DRAIN_US, LINK_SILENCE_US, TICK_US, TOPICS_ASK_US};
-use crate::types::{ConnId, NodeId};
+use crate::types::{ConnId, Copies, NodeId};
 use crate::wire::{Flags, Frame, Goaway, Hello, Opcode, Request, Response, Status};
 
 impl Parts {
@@ -154,10 +154,14 @@ impl Parts {
         if let Some(known) = hello.topics_known.filter(|known| *known > 0)
             && let Some(folder) = self.empty_folder.take()
         {
+            let way_out = match step.settings.copies {
+                Copies::One => "stop the node and restore a backup",
+                Copies::Three => "wait: the nodes that have the other copies send theirs",
+            };
             log::warn!(
                 "the data folder {folder} was empty at the start, but node {} knew {known} topics of this node: they are \
                  missing, with their records; if this is the wrong folder, stop the node and start it with the right \
-                 --data; if its disk was lost, stop the node and restore a backup",
+                 --data; if its disk was lost, {way_out}",
                 step.settings.name(step.settings.id.across(bit))
             );
         }
