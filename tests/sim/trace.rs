@@ -83,8 +83,10 @@ impl Totals {
         assert!(self.replicated_seeds > self.seeds / 20, "{} cubes kept three copies", self.replicated_seeds);
         assert!(self.wipes > self.replicated_seeds / 20, "only {} disks were replaced by empty ones", self.wipes);
         assert!(self.copied_seeds > self.replicated_seeds / 20, "only {} cubes copied a state", self.copied_seeds);
-        assert!(self.copies_cut > 0, "no node stopped while it copied a state");
-        assert!(self.copies_led_anew > 0, "no leader changed while a state was copied");
+        // One of 1000 seeds has any.
+        let is_long = self.seeds >= 10 * crate::SEEDS;
+        assert!(!is_long || self.copies_cut > 0, "no node stopped while it copied a state");
+        assert!(!is_long || self.copies_led_anew > 0, "no leader changed while a state was copied");
         assert!(self.copies_to_new_disks > self.wipes / 20, "only {} copies to new disks", self.copies_to_new_disks);
         assert!(self.elections > 20 * self.replicated_seeds, "{} times a node began to lead", self.elections);
         assert!(self.overtakes > 0, "no large response on a link was overtaken");
