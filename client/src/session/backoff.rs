@@ -50,12 +50,13 @@ impl Backoff {
     }
 }
 
-/// Returns true if an attempt after this pause has time for its response: as long as the pause, at most [`PAUSE_MAX`].
+/// Returns true if an attempt after this pause has time for its response: as long as the pause, at most [`PAUSE_MAX`],
+/// and at least as long as the last response took, if that was a refusal (`took`, otherwise zero).
 ///
 /// An attempt with less time would often end unanswered, and the user would get a timeout instead of the refusals that
 /// caused it.
-pub(crate) fn leaves_time(pause: Duration, deadline: Deadline, now: Instant) -> bool {
-    deadline.left(now).is_none_or(|left| left.saturating_sub(pause) > pause.min(PAUSE_MAX))
+pub(crate) fn leaves_time((pause, took): (Duration, Duration), deadline: Deadline, now: Instant) -> bool {
+    deadline.left(now).is_none_or(|left| left.saturating_sub(pause) > pause.min(PAUSE_MAX).max(took))
 }
 
 #[cfg(test)]
@@ -82,19 +83,21 @@ mod tests {
     fn an_attempt_needs_time_for_its_response() {
         let start = now();
         let millis = Duration::from_millis;
-        // Each case: the pause, the time left before it, and whether that is enough.
-        for (pause, left, expected) in [
-            (0, 0, false),
-            (0, 1, true),
-            (100, 99, false),
-            (100, 200, false),
-            (100, 201, true),
-            (3000, 3200, false),
-            (3000, 3201, true),
+        // Each case: the pause, how long the refusal took, the time left before the pause, and whether that is enough.
+        for (pause, took, left, expected) in [
+            (0, 0, 0, false),
+            (0, 0, 1, true),
+            (100, 0, 99, false),
+            (100, 0, 200, false),
+            (100, 0, 201, true),
+            (100, 2400, 2500, false),
+            (100, 2400, 2501, true),
+            (3000, 0, 3200, false),
+            (3000, 0, 3201, true),
         ] {
-            let deadline = Deadline::at(start, millis(left));
-            assert_eq!(leaves_time(millis(pause), deadline, start), expected, "{pause} of {left} ms");
+            let (deadline, times) = (Deadline::at(start, millis(left)), (millis(pause), millis(took)));
+            assert_eq!(leaves_time(times, deadline, start), expected, "{pause} after {took} of {left} ms");
         }
-        assert!(leaves_time(PAUSE_MAX, Deadline::NEVER, start));
+        assert!(leaves_time((PAUSE_MAX, PAUSE_MAX), Deadline::NEVER, start));
     }
 }

@@ -135,7 +135,11 @@ impl Call {
     pub(crate) fn fail(&mut self, error: Error, now: Instant) {
         let end = if error.status() == Some(Status::Unreachable) { self.patience } else { self.deadline };
         let pause = self.backoff.next(&error, end, now);
-        if !self.may_repeat(&error) || !leaves_time(pause, end, now) {
+        let took = match self.attempt().filter(|_| error.refusal().is_some()) {
+            Some(attempt) => now.saturating_duration_since(attempt.start),
+            None => Duration::ZERO,
+        };
+        if !self.may_repeat(&error) || !leaves_time((pause, took), end, now) {
             self.state = State::Done(Outcome { result: Err(error), may_be_done: self.may_be_done });
             return;
         }

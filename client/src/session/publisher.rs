@@ -304,7 +304,7 @@ impl Publisher {
     /// Returns the error if another attempt does not help, or if no time is left for one.
     fn on_failure(&mut self, Failure { error, sequence }: Failure, now: Instant) -> Result<(), Error> {
         let pause = self.backoff.next(&error, self.deadline, now);
-        if !self.may_repeat(&error) || !leaves_time(pause, self.deadline, now) {
+        if !self.may_repeat(&error) || !leaves_time((pause, Duration::ZERO), self.deadline, now) {
             // Only if the first batch is stored can any other one be.
             let concerned = sequence.or_else(|| self.unacked.front().map(|unacked| unacked.sequence));
             let is_in_doubt = concerned.is_some_and(|sequence| self.may_be_stored(sequence));

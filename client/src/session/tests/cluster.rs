@@ -197,36 +197,52 @@ fn servers_that_hang_are_tried_quickly_and_then_again_with_the_time_that_is_left
     assert_eq!(driver.now, driver.start + millis(6000));
 }
 
+/// Makes a request to a node that answers each attempt after `delay` with this status. Returns the outcome and the
+/// number of attempts.
+fn refused(delay: Duration, status: Status) -> (Outcome, usize) {
+    let mut driver = Driver::new(1);
+    let call = driver.call(Repeat::NotDone);
+    driver.actions();
+    driver.connect();
+    let mut attempts = 0;
+    let outcome = loop {
+        if let Some(outcome) = driver.session.take(call) {
+            break outcome;
+        }
+        let asked = driver.asked();
+        attempts += asked.len();
+        match asked.first() {
+            Some(id) => {
+                driver.pass(delay);
+                if driver.session.bytes().is_some() {
+                    driver.arrive(&refusal(*id, status));
+                }
+            }
+            None => driver.pass_until_due(),
+        }
+    };
+    assert!(driver.now <= driver.start + millis(5000));
+    assert_eq!(driver.actions(), [0; 0], "the connection stays");
+    (outcome, attempts)
+}
+
 #[test]
 fn a_refused_request_is_repeated_as_its_status_allows_until_the_timeout() {
     let cases =
         (0..100).step_by(5).flat_map(|delay| [(delay, Status::Overloaded, true), (delay, Status::UnknownTopic, false)]);
     for (delay, status, is_repeated) in cases {
-        let mut driver = Driver::new(1);
-        let call = driver.call(Repeat::NotDone);
-        driver.actions();
-        driver.connect();
-        let mut attempts = 0;
-        let outcome = loop {
-            if let Some(outcome) = driver.session.take(call) {
-                break outcome;
-            }
-            let asked = driver.asked();
-            attempts += asked.len();
-            match asked.first() {
-                Some(id) => {
-                    driver.pass(millis(delay));
-                    if driver.session.bytes().is_some() {
-                        driver.arrive(&refusal(*id, status));
-                    }
-                }
-                None => driver.pass_until_due(),
-            }
-        };
+        let (outcome, attempts) = refused(millis(delay), status);
         assert_eq!(outcome.result.unwrap_err().status(), Some(status), "answered after {delay} ms");
         assert_eq!((attempts > 10, attempts == 1), (is_repeated, !is_repeated), "{attempts}");
-        assert!(driver.now <= driver.start + millis(5000));
-        assert_eq!(driver.actions(), [0; 0], "the connection stays");
+    }
+}
+
+#[test]
+fn a_refusal_that_took_long_is_returned_if_another_attempt_would_end_unanswered() {
+    for delay in (500..5000).step_by(100) {
+        let (outcome, attempts) = refused(millis(delay), Status::NoQuorum);
+        assert_eq!(outcome.result.unwrap_err().status(), Some(Status::NoQuorum), "answered after {delay} ms");
+        assert!(attempts < 10, "{attempts}");
     }
 }
 
