@@ -83,7 +83,7 @@ impl Totals {
         assert!(self.replicated_seeds > self.seeds / 20, "{} cubes kept three copies", self.replicated_seeds);
         assert!(self.wipes > self.replicated_seeds / 20, "only {} disks were replaced by empty ones", self.wipes);
         assert!(self.copied_seeds > self.replicated_seeds / 20, "only {} cubes copied a state", self.copied_seeds);
-        // One of 1000 seeds has any.
+        // Fewer than one in 1000 seeds has any.
         let is_long = self.seeds >= 10 * crate::SEEDS;
         assert!(!is_long || self.copies_cut > 0, "no node stopped while it copied a state");
         assert!(!is_long || self.copies_led_anew > 0, "no leader changed while a state was copied");
